@@ -1,0 +1,80 @@
+use crate::Backend;
+use core::fmt;
+
+/// Why a call was refused. Nothing has been written when one is returned.
+///
+/// ```
+/// let error = online_softmax::softmax(&[1.0, 2.0, 3.0], &mut [0.0; 2]).unwrap_err();
+/// assert_eq!(error.to_string(), "expected 3 values, as many as there are logits, but 2 were given");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice has not the length that the other arguments call for.
+    LengthMismatch {
+        /// The length that was called for.
+        expected: usize,
+        /// The length that was given.
+        given: usize,
+    },
+    /// There is not one place for the result of each row.
+    RowsMismatch {
+        /// The number of rows.
+        expected: usize,
+        /// The number of places that were given.
+        given: usize,
+    },
+    /// The number of values is not a whole number of rows.
+    PartialRow {
+        /// Columns of a row.
+        columns: usize,
+        /// Values that were given.
+        given: usize,
+    },
+    /// The product of the dimensions is beyond `usize`.
+    TooLarge {
+        /// The dimensions.
+        shape: [usize; 3],
+    },
+    /// This machine or target cannot run the backend that was asked for.
+    UnavailableBackend {
+        /// What was asked for.
+        backend: Backend,
+        /// The best that is available instead.
+        best: Backend,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Error::LengthMismatch { expected, given } => write!(
+                f,
+                "expected {expected} values, as many as there are logits, but {given} were given"
+            ),
+            Error::RowsMismatch { expected, given } => write!(
+                f,
+                "expected {expected} places, one for each row, but {given} were given"
+            ),
+            Error::PartialRow { columns, given } => write!(
+                f,
+                "expected whole rows of {columns} columns, but {given} values were given"
+            ),
+            Error::TooLarge {
+                shape: [outer, axis, inner],
+            } => write!(
+                f,
+                "expected a shape of at most {} values, but {outer} × {axis} × {inner} was given",
+                usize::MAX
+            ),
+            Error::UnavailableBackend { backend, best } => write!(
+                f,
+                "expected a backend that runs here, such as {}, but {} was given",
+                best.name(),
+                backend.name()
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,191 @@
+//! The exponential, as a power of two and a fraction: e^x = 2^n · (1 + t).
+//!
+//! Nothing is subtracted from a logit to keep its exponential in range. The logit itself is
+//! reduced, and the range is kept by shifting the *integer* n:
+//!
+//! ```text
+//! n = round(x · log2 e)
+//! r = x − n · ln 2            |r| ≤ ln 2 / 2, in two steps, the first of them exact
+//! t = e^r − 1                 a polynomial of degree 6
+//! weight = 2^(n + shift) · (1 + t)
+//! ```
+//!
+//! Subtracting a maximum first would round, by up to 65 ULP of the result for x − max = −80
+//! (x − max carries an error of half its spacing, which e^x turns into a relative one). Shifting n
+//! is exact. (Dukhan and Ablavatski, "Two-Pass Softmax", arXiv 2001.04438, carry the exponent
+//! the same way.) Only far from zero, where n · ln 2 is no longer exact, is the maximum
+//! subtracted; there the subtraction is exact instead (Sterbenz's lemma), for every logit near
+//! enough to the maximum to matter.
+//!
+//! The two parts of a weight are left apart: sums of 2^n are nearly exact, and sums of 2^n · t
+//! carry an error that is smaller than that of a sum of weights by the size of t.
+
+use crate::vector::{Simd, Vector};
+
+/// log2 e, rounded to nearest.
+const LOG2_E: f32 = core::f32::consts::LOG2_E;
+
+/// The first 15 bits of ln 2: its product with an integer of 9 bits is exact, fused or not.
+const LN_2_HIGH: f32 = f32::from_bits(0x3F31_7200);
+
+/// ln 2 − [`LN_2_HIGH`], rounded to nearest.
+const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
+
+/// Coefficients of r² to r⁶ in e^r ≈ 1 + r + r² · (…), from Sollya:
+///
+/// ```text
+/// fpminimax(exp(x), [|2,3,4,5,6|], [|SG...|], [-0.3467;0.3467], relative, 1+x)
+/// ```
+///
+/// The relative error of the exact polynomial is at most 3.3e-9, 2^−28.2.
+const COEFFICIENTS: [f32; 5] = [
+    f32::from_bits(0x3EFF_FFFD),
+    f32::from_bits(0x3E2A_AA49),
+    f32::from_bits(0x3D2A_AD13),
+    f32::from_bits(0x3C09_1CC4),
+    f32::from_bits(0x3AB4_A669),
+];
+
+/// 1.5 · 2^23: a float near it has a spacing of 1, so that adding it rounds to an integer, which
+/// then stands in the low bits of the representation.
+const ROUND: f32 = 12_582_912.0;
+
+/// Exponent of the weight of the largest logit, about. Of the range of `f32` above 1 this much is
+/// used, and below it 2^−150 then still has a weight: all that an `f32` result can show.
+const HEADROOM: i32 = 24;
+
+/// The range of maxima for which a logit is reduced as it is. Below and above, the maximum is
+/// subtracted, exactly: every logit within 104 of it is within a factor of two of it.
+const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
+
+/// How far above the maximum it was made for a [`Reference`] still serves, in logits: weights are
+/// then at most e^22 = 2^32 times larger than meant, which their sums can hold.
+pub(crate) const LAG: f32 = 22.0;
+
+/// What the weights of a row are relative to: weight(x) = e^(x − offset) · 2^(bias − 127).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reference {
+    offset: f32,
+    /// Even, so that a tie is rounded to the same n under every reference.
+    bias: i32,
+}
+
+impl Reference {
+    /// A reference under which the weight of `max` is near 2^[`HEADROOM`].
+    #[inline(always)]
+    pub(crate) fn of(max: f32) -> Self {
+        if UNSHIFTED.contains(&max) {
+            let half_exponent = (max * (LOG2_E / 2.0)) as i32;
+            Reference {
+                offset: 0.0,
+                bias: 126 + HEADROOM - 2 * half_exponent,
+            }
+        } else {
+            Reference {
+                offset: max,
+                bias: 126 + HEADROOM,
+            }
+        }
+    }
+
+    /// The reference for which weights are those of `self` times 2^`exponent`; an even number.
+    #[inline(always)]
+    pub(crate) fn scaled(self, exponent: i32) -> Self {
+        Reference {
+            bias: self.bias + exponent,
+            ..self
+        }
+    }
+
+    /// The reference under which a weight times [`Self::UNIT`] is the exponential itself.
+    #[inline(always)]
+    pub(crate) fn unit() -> Self {
+        Self::of(0.0)
+    }
+
+    /// 2^(127 − bias) of [`Self::unit`].
+    pub(crate) const UNIT: f32 = 1.0 / (1 << (HEADROOM - 1)) as f32;
+
+    /// What a sum of weights under `self` is to be multiplied by to hold under `other`.
+    pub(crate) fn rescaling_to(self, other: Self) -> f64 {
+        let power = libm::scalbn(1.0, other.bias - self.bias);
+        if self.offset == other.offset {
+            power
+        } else {
+            power * libm::exp(f64::from(self.offset) - f64::from(other.offset))
+        }
+    }
+
+    /// The same in every lane.
+    #[inline(always)]
+    pub(crate) fn splat<S: Simd>(self, simd: S) -> Lanes<S::Vector> {
+        Lanes {
+            offset: simd.splat(self.offset),
+            lowest: simd.splat(self.bias as f32 * -core::f32::consts::LN_2),
+            round: simd.splat(ROUND + self.bias as f32),
+            log2_e: simd.splat(LOG2_E),
+            minus_ln_2_high: simd.splat(-LN_2_HIGH),
+            minus_ln_2_low: simd.splat(-LN_2_LOW),
+            coefficients: [
+                simd.splat(COEFFICIENTS[0]),
+                simd.splat(COEFFICIENTS[1]),
+                simd.splat(COEFFICIENTS[2]),
+                simd.splat(COEFFICIENTS[3]),
+                simd.splat(COEFFICIENTS[4]),
+            ],
+        }
+    }
+}
+
+/// A [`Reference`] and the constants of the exponential, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes<V> {
+    offset: V,
+    /// The logit whose 2^n is just flushed to zero; nothing lower is worth computing.
+    lowest: V,
+    round: V,
+    log2_e: V,
+    minus_ln_2_high: V,
+    minus_ln_2_low: V,
+    coefficients: [V; 5],
+}
+
+/// `power · (1 + excess)`: a power of two, or zero where the weight is below 2^−126; and e^r − 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Weight<V> {
+    pub(crate) power: V,
+    pub(crate) excess: V,
+}
+
+impl<V: Vector> Lanes<V> {
+    /// The weights of `logits`, which may be at most [`LAG`] above the maximum that the
+    /// [`Reference`] was made for. −∞ has the weight 0; NaN has NaN.
+    #[inline(always)]
+    pub(crate) fn weigh(&self, logits: V) -> Weight<V> {
+        // The clamp makes the bits below come out as the exponent zero for all that is too low.
+        let x = (logits - self.offset).at_least(self.lowest);
+        let biased = x.mul_add(self.log2_e, self.round);
+        let n = biased - self.round;
+        let power = biased.low_bits_to_exponent();
+        let r = n.mul_add(
+            self.minus_ln_2_low,
+            n.mul_add(self.minus_ln_2_high, x),
+        );
+        let [c2, c3, c4, c5, c6] = self.coefficients;
+        let q = c6
+            .mul_add(r, c5)
+            .mul_add(r, c4)
+            .mul_add(r, c3)
+            .mul_add(r, c2);
+        let excess = q.mul_add(r * r, r);
+        Weight { power, excess }
+    }
+}
+
+impl<V: Vector> Weight<V> {
+    /// The weights as single numbers.
+    #[inline(always)]
+    pub(crate) fn value(self) -> V {
+        self.power.mul_add(self.excess, self.power)
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod backend;
+mod error;
+mod exp;
+mod kernel;
+mod normalizer;
+pub mod reference;
+mod softmax;
+mod stream;
+mod vector;
+
+pub use backend::Backend;
+pub use error::Error;
+pub use normalizer::{Normalizer, Outcome};
+pub use softmax::{
+    Softmax, log_softmax, log_softmax_in_place, log_sum_exp, softmax, softmax_in_place,
+};
+pub use stream::Stream;

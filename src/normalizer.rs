@@ -1,0 +1,253 @@
+//! The state of a softmax: the maximum and the denominator, to be carried, merged and asked.
+
+/// The maximum m of the logits seen and their denominator d = Σ e^(x − m): all that a softmax
+/// needs to know of a row, and what rows, blocks, threads and machines combine by.
+///
+/// ```text
+/// push x:    m' = max(m, x)      d' = d · e^(m − m') + e^(x − m')
+/// merge:     (m, d) ⊕ (m', d') = (M, d·e^(m−M) + d'·e^(m'−M)),  M = max(m, m')
+/// identity:  (−∞, 0)
+/// ```
+///
+/// (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867.)
+///
+/// The denominator is kept as 1 + rest, the maximum's own term apart, and the rest in `f64`: so
+/// log-probabilities near zero keep their precision. A few ULP of `f64` are lost at each step, and
+/// nothing else: [`log_sum_exp`](Self::log_sum_exp) of a million pushed logits is good to the last
+/// place of `f32`. For speed, feed slices to a [`Stream`](crate::Stream) instead, or merge the
+/// normalizers of slices.
+///
+/// ```
+/// use online_softmax::Normalizer;
+///
+/// let (first, second) = ([1.0, 2.0], [3.0, f32::NEG_INFINITY]);
+/// let a: Normalizer = first.into_iter().collect();
+/// let b: Normalizer = second.into_iter().collect();
+/// let all = a.merge(b);
+/// assert_eq!(all.max(), 3.0);
+/// assert!((all.log_sum_exp() - 3.407606).abs() < 1e-6);
+/// assert!((all.probability(3.0) - 0.66524094).abs() < 1e-7);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalizer {
+    max: f32,
+    /// d − 1; −1 while empty, NaN if a logit was.
+    rest: f64,
+}
+
+/// What kind of row a [`Normalizer`] has seen, so that a caller can branch without a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The largest logit is finite, and the softmax is a distribution.
+    Finite,
+    /// No logit was seen.
+    Empty,
+    /// Every logit was −∞.
+    FullyMasked,
+    /// Some logit was +∞, and none NaN.
+    PositiveInfinity,
+    /// Some logit was NaN.
+    NaN,
+}
+
+impl Normalizer {
+    /// The identity of [`merge`](Self::merge): no logit seen.
+    #[must_use]
+    pub const fn new() -> Self {
+        Normalizer {
+            max: f32::NEG_INFINITY,
+            rest: -1.0,
+        }
+    }
+
+    /// Takes in one logit: the online recurrence.
+    ///
+    /// ```
+    /// let mut normalizer = online_softmax::Normalizer::new();
+    /// normalizer.push(5.0);
+    /// normalizer.push(5.0);
+    /// assert_eq!(normalizer.denominator(), 2.0);
+    /// ```
+    #[inline]
+    pub fn push(&mut self, logit: f32) {
+        *self = self.merge(Normalizer::from_parts(logit, 0.0));
+    }
+
+    /// The state of all that either has seen. Commutative, bit for bit; associative within rounding;
+    /// [`new`](Self::new) is its identity, bit for bit. The same tree of merges gives the same bits.
+    ///
+    /// ```
+    /// use online_softmax::Normalizer;
+    ///
+    /// let one: Normalizer = [0.5, -3.0].into_iter().collect();
+    /// assert_eq!(one.merge(Normalizer::new()), one);
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let (smaller, larger) = if self.max < other.max {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        match (smaller.outcome(), larger.outcome()) {
+            (Outcome::NaN, _) | (_, Outcome::NaN) => Normalizer::NAN,
+            (Outcome::Empty, _) => larger,
+            (_, Outcome::Empty) => smaller,
+            (Outcome::FullyMasked, _) | (_, Outcome::PositiveInfinity) => larger,
+            _ => {
+                let rest = if smaller.max == larger.max {
+                    (smaller.rest + larger.rest) + 1.0
+                } else {
+                    let gap = f64::from(smaller.max) - f64::from(larger.max);
+                    larger.rest + (1.0 + smaller.rest) * libm::exp(gap)
+                };
+                Normalizer { rest, ..larger }
+            }
+        }
+    }
+
+    /// m, the largest logit; −∞ while empty or fully masked, NaN if a logit was.
+    #[inline]
+    #[must_use]
+    pub fn max(&self) -> f32 {
+        self.max
+    }
+
+    /// d = Σ e^(x − m), at least 1; 0 while empty or fully masked, NaN if a logit was +∞ or NaN.
+    #[inline]
+    #[must_use]
+    pub fn denominator(&self) -> f32 {
+        match self.outcome() {
+            Outcome::Finite => (1.0 + self.rest) as f32,
+            Outcome::Empty | Outcome::FullyMasked => 0.0,
+            Outcome::PositiveInfinity | Outcome::NaN => f32::NAN,
+        }
+    }
+
+    /// log Σ e^x = m + log d, correct to 1 ULP of max(1, |result|); −∞ while empty or fully
+    /// masked, +∞ if a logit was, NaN if one was NaN.
+    #[must_use]
+    pub fn log_sum_exp(&self) -> f32 {
+        match self.outcome() {
+            Outcome::Finite => (f64::from(self.max) + self.log_denominator()) as f32,
+            _ => self.max,
+        }
+    }
+
+    /// e^(logit − m) / d: the share of `logit` in the softmax of the logits seen. It need not be
+    /// one of them, and is not one more. NaN unless the outcome is [`Outcome::Finite`].
+    #[must_use]
+    pub fn probability(&self, logit: f32) -> f32 {
+        match self.outcome() {
+            Outcome::Finite => {
+                let power = libm::exp(f64::from(logit) - f64::from(self.max));
+                (power / (1.0 + self.rest)) as f32
+            }
+            _ => f32::NAN,
+        }
+    }
+
+    /// (logit − m) − log d: the logarithm of [`probability`](Self::probability), to full relative
+    /// precision however near to zero.
+    ///
+    /// ```
+    /// let confident: online_softmax::Normalizer = [30.0, 0.0].into_iter().collect();
+    /// assert_eq!(confident.log_probability(30.0), -9.3576229688e-14);
+    /// ```
+    #[must_use]
+    pub fn log_probability(&self, logit: f32) -> f32 {
+        match self.outcome() {
+            Outcome::Finite => {
+                ((f64::from(logit) - f64::from(self.max)) - self.log_denominator()) as f32
+            }
+            _ => f32::NAN,
+        }
+    }
+
+    /// What kind of row was seen.
+    #[inline]
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        if self.rest.is_nan() {
+            Outcome::NaN
+        } else if self.max == f32::INFINITY {
+            Outcome::PositiveInfinity
+        } else if self.max > f32::NEG_INFINITY {
+            Outcome::Finite
+        } else if self.rest < 0.0 {
+            Outcome::Empty
+        } else {
+            Outcome::FullyMasked
+        }
+    }
+
+    /// (m, d − 1): the whole state, to be sent over a wire.
+    ///
+    /// ```
+    /// use online_softmax::Normalizer;
+    ///
+    /// let sent: Normalizer = [30.0, 0.0].into_iter().collect();
+    /// let (max, rest) = sent.to_parts();
+    /// assert_eq!(Normalizer::from_parts(max, rest), sent);
+    /// ```
+    #[inline]
+    #[must_use]
+    pub const fn to_parts(&self) -> (f32, f64) {
+        (self.max, self.rest)
+    }
+
+    /// The state with maximum `max` and denominator 1 + `rest`; what [`to_parts`](Self::to_parts)
+    /// gave comes back unchanged. Parts that no logits have (a negative rest with a finite
+    /// maximum, say) make a state whose outcome is [`Outcome::NaN`].
+    #[inline]
+    #[must_use]
+    pub fn from_parts(max: f32, rest: f64) -> Self {
+        let is_state = if max == f32::NEG_INFINITY {
+            rest == 0.0 || rest == -1.0
+        } else if max == f32::INFINITY {
+            rest == 0.0
+        } else {
+            !max.is_nan() && (0.0..f64::INFINITY).contains(&rest)
+        };
+        if is_state {
+            Normalizer { max, rest }
+        } else {
+            Normalizer::NAN
+        }
+    }
+
+    const NAN: Self = Normalizer {
+        max: f32::NAN,
+        rest: f64::NAN,
+    };
+
+    /// log d.
+    #[inline]
+    pub(crate) fn log_denominator(&self) -> f64 {
+        libm::log1p(self.rest)
+    }
+}
+
+impl Default for Normalizer {
+    /// [`Normalizer::new`].
+    fn default() -> Self {
+        Normalizer::new()
+    }
+}
+
+impl Extend<f32> for Normalizer {
+    fn extend<I: IntoIterator<Item = f32>>(&mut self, logits: I) {
+        for logit in logits {
+            self.push(logit);
+        }
+    }
+}
+
+impl FromIterator<f32> for Normalizer {
+    fn from_iter<I: IntoIterator<Item = f32>>(logits: I) -> Self {
+        let mut normalizer = Normalizer::new();
+        normalizer.extend(logits);
+        normalizer
+    }
+}

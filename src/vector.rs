@@ -1,0 +1,78 @@
+//! What an algorithm may ask of an instruction set: the private traits [`Simd`] and [`Vector`].
+//!
+//! The kernels are written once, generic over [`Simd`]; each file below this one gives the
+//! operations of one instruction set and nothing else. A value of a `Simd` type is proof that its
+//! instructions may run: [`Backend::dispatch`](crate::Backend) alone makes them, after asking the
+//! processor.
+//!
+//! Everything from the dispatch down to the operations is `#[inline(always)]`, closures included.
+//! An intrinsic becomes a single instruction only inside a function compiled with its target
+//! feature, and only the dispatch is: code that failed to be inlined there would turn each
+//! operation into a call, and pass vectors by an ABI that depends on the caller's features.
+//!
+//! Two arithmetic classes exist, and only [`Vector::mul_add`] tells them apart: fused (one
+//! rounding: AVX2 with FMA, AVX-512, NEON) and unfused (two: scalar, portable). All else is exact
+//! or correctly rounded, so that within a class every backend gives the same bits.
+
+use core::ops::{Add, Mul, Sub};
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+pub(crate) mod scalar;
+
+/// Virtual lanes of every backend: a group of this many logits is the unit of all sums, however
+/// many registers it takes, so that the order of additions is the same everywhere.
+pub(crate) const LANES: usize = 32;
+
+/// An instruction set that may be used here; makes vectors.
+pub(crate) trait Simd: Copy {
+    /// One register.
+    type Vector: Vector;
+
+    /// `value` in every lane.
+    fn splat(self, value: f32) -> Self::Vector;
+
+    /// The first [`Vector::WIDTH`] of `values`; where there are fewer, `fill` takes their place.
+    fn load(self, values: &[f32], fill: f32) -> Self::Vector;
+}
+
+/// One register of `f32` lanes. "Exact" and "correctly rounded" are as in IEEE 754.
+pub(crate) trait Vector:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+{
+    /// Lanes of one register: a divisor of [`LANES`].
+    const WIDTH: usize;
+
+    /// The registers that make up [`LANES`] lanes.
+    type Group: Copy + AsRef<[Self]> + AsMut<[Self]>;
+
+    /// A group with `self` in each register.
+    fn group(self) -> Self::Group;
+
+    /// Writes the lanes to the first `WIDTH` places of `values`, or to all if there are fewer.
+    fn store(self, values: &mut [f32]);
+
+    /// `self · factor + addend`, with one rounding (fused class) or two (unfused).
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+
+    /// The larger of `self` and `bound`; a NaN in `self` stays.
+    fn at_least(self, bound: Self) -> Self;
+
+    /// (smaller, larger). A NaN in either operand is in at least one of the results.
+    fn order(self, other: Self) -> (Self, Self);
+
+    /// Whether some lane of `self` is greater than that of `bound`; never because of a NaN.
+    fn any_greater(self, bound: Self) -> bool;
+
+    /// The lanes equal to `value` replaced by `replacement`, and how many they were.
+    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32);
+
+    /// The low nine bits of each lane's representation as sign and exponent of a float with an
+    /// empty mantissa: a shift left by 23.
+    fn low_bits_to_exponent(self) -> Self;
+}

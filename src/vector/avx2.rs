@@ -1,0 +1,162 @@
+//! Eight lanes of AVX2 with FMA: x86-64, fused.
+
+use super::{LANES, Simd, Vector};
+use core::arch::x86_64::*;
+use core::ops::{Add, Mul, Sub};
+
+/// Proof that the processor has AVX2 and FMA and that the operating system keeps their registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    ///
+    /// AVX2 and FMA must be available.
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> Self {
+        Avx2(())
+    }
+}
+
+/// A register; its existence is the proof that [`Avx2`] is.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x8(__m256);
+
+impl F32x8 {
+    const COUNT: usize = 8;
+
+    /// All bits set in the first `count` lanes.
+    #[inline(always)]
+    fn first_lanes(count: usize) -> __m256i {
+        const ONES_THEN_ZEROS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        let start = Self::COUNT - count.min(Self::COUNT);
+        // SAFETY: reads 8 of the 16 values from `start`, and `start <= 8`; AVX is available,
+        // as callers hold an `Avx2` or an `F32x8`.
+        unsafe { _mm256_loadu_si256(ONES_THEN_ZEROS.as_ptr().add(start).cast()) }
+    }
+}
+
+impl Simd for Avx2 {
+    type Vector = F32x8;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32x8 {
+        // SAFETY: `self` proves that AVX2 is available.
+        F32x8(unsafe { _mm256_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32], fill: f32) -> F32x8 {
+        if values.len() >= F32x8::COUNT {
+            // SAFETY: the length was just checked; `self` proves that AVX2 is available.
+            return F32x8(unsafe { _mm256_loadu_ps(values.as_ptr()) });
+        }
+        let mask = F32x8::first_lanes(values.len());
+        // SAFETY: only the first `values.len()` lanes are read, which the mask says;
+        // `self` proves that AVX2 is available.
+        F32x8(unsafe {
+            let loaded = _mm256_maskload_ps(values.as_ptr(), mask);
+            _mm256_blendv_ps(_mm256_set1_ps(fill), loaded, _mm256_castsi256_ps(mask))
+        })
+    }
+}
+
+impl Add for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+}
+
+impl Sub for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_sub_ps(self.0, other.0) })
+    }
+}
+
+impl Mul for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+}
+
+impl Vector for F32x8 {
+    const WIDTH: usize = Self::COUNT;
+    type Group = [Self; LANES / Self::COUNT];
+
+    #[inline(always)]
+    fn group(self) -> Self::Group {
+        [self; LANES / Self::COUNT]
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32]) {
+        if values.len() >= Self::COUNT {
+            // SAFETY: the length was just checked; an `F32x8` exists, so AVX2 is available.
+            return unsafe { _mm256_storeu_ps(values.as_mut_ptr(), self.0) };
+        }
+        let mask = Self::first_lanes(values.len());
+        // SAFETY: only the first `values.len()` lanes are written, which the mask says;
+        // an `F32x8` exists, so AVX2 is available.
+        unsafe { _mm256_maskstore_ps(values.as_mut_ptr(), mask, self.0) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so FMA is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // Of two operands with a NaN, the second is returned.
+        F32x8(unsafe { _mm256_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn order(self, other: Self) -> (Self, Self) {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // Of two operands with a NaN, the second is returned: once `other`, once `self`.
+        unsafe {
+            (
+                F32x8(_mm256_min_ps(self.0, other.0)),
+                F32x8(_mm256_max_ps(other.0, self.0)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn any_greater(self, bound: Self) -> bool {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0)) != 0 }
+    }
+
+    #[inline(always)]
+    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        unsafe {
+            let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, value.0);
+            (
+                F32x8(_mm256_blendv_ps(self.0, replacement.0, equal)),
+                _mm256_movemask_ps(equal).count_ones(),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0)))
+        })
+    }
+}

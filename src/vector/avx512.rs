@@ -1,0 +1,158 @@
+//! Sixteen lanes of AVX-512F: x86-64, fused.
+//!
+//! Nothing beyond AVX-512F is used or enabled: with `avx512dq` and `avx512vl` together, compilers
+//! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
+
+use super::{LANES, Simd, Vector};
+use core::arch::x86_64::*;
+use core::ops::{Add, Mul, Sub};
+
+/// Proof that the processor has AVX-512F and that the operating system keeps its registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    ///
+    /// AVX-512F must be available.
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> Self {
+        Avx512(())
+    }
+}
+
+/// A register; its existence is the proof that [`Avx512`] is.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16(__m512);
+
+impl F32x16 {
+    const COUNT: usize = 16;
+
+    /// A one for each of the first `count` lanes, `count` below 16.
+    #[inline(always)]
+    fn first_lanes(count: usize) -> __mmask16 {
+        (1 << (count & 15)) - 1
+    }
+}
+
+impl Simd for Avx512 {
+    type Vector = F32x16;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32x16 {
+        // SAFETY: `self` proves that AVX-512F is available.
+        F32x16(unsafe { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32], fill: f32) -> F32x16 {
+        if values.len() >= F32x16::COUNT {
+            // SAFETY: the length was just checked; `self` proves that AVX-512F is available.
+            return F32x16(unsafe { _mm512_loadu_ps(values.as_ptr()) });
+        }
+        let mask = F32x16::first_lanes(values.len());
+        // SAFETY: only the first `values.len()` lanes are read, which the mask says;
+        // `self` proves that AVX-512F is available.
+        F32x16(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, values.as_ptr()) })
+    }
+}
+
+impl Add for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+}
+
+impl Sub for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+}
+
+impl Mul for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+}
+
+impl Vector for F32x16 {
+    const WIDTH: usize = Self::COUNT;
+    type Group = [Self; LANES / Self::COUNT];
+
+    #[inline(always)]
+    fn group(self) -> Self::Group {
+        [self; LANES / Self::COUNT]
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32]) {
+        if values.len() >= Self::COUNT {
+            // SAFETY: the length was just checked; an `F32x16` exists, so AVX-512F is available.
+            return unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) };
+        }
+        let mask = Self::first_lanes(values.len());
+        // SAFETY: only the first `values.len()` lanes are written, which the mask says;
+        // an `F32x16` exists, so AVX-512F is available.
+        unsafe { _mm512_mask_storeu_ps(values.as_mut_ptr(), mask, self.0) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // Of two operands with a NaN, the second is returned.
+        F32x16(unsafe { _mm512_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn order(self, other: Self) -> (Self, Self) {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // Of two operands with a NaN, the second is returned: once `other`, once `self`.
+        unsafe {
+            (
+                F32x16(_mm512_min_ps(self.0, other.0)),
+                F32x16(_mm512_max_ps(other.0, self.0)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn any_greater(self, bound: Self) -> bool {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0) != 0 }
+    }
+
+    #[inline(always)]
+    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        unsafe {
+            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, value.0);
+            (
+                F32x16(_mm512_mask_mov_ps(self.0, equal, replacement.0)),
+                equal.count_ones(),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0)))
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! Four lanes of NEON: aarch64, fused.
+
+use super::{LANES, Simd, Vector};
+use core::arch::aarch64::*;
+use core::ops::{Add, Mul, Sub};
+
+/// Proof that NEON is available, as on every aarch64 target with hardware floats.
+#[derive(Clone, Copy)]
+pub(crate) struct Neon(());
+
+impl Neon {
+    /// # Safety
+    ///
+    /// NEON must be available.
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> Self {
+        Neon(())
+    }
+}
+
+/// A register; its existence is the proof that [`Neon`] is.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x4(float32x4_t);
+
+impl F32x4 {
+    const COUNT: usize = 4;
+}
+
+impl Simd for Neon {
+    type Vector = F32x4;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32x4 {
+        // SAFETY: `self` proves that NEON is available.
+        F32x4(unsafe { vdupq_n_f32(value) })
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32], fill: f32) -> F32x4 {
+        if values.len() >= F32x4::COUNT {
+            // SAFETY: the length was just checked; `self` proves that NEON is available.
+            return F32x4(unsafe { vld1q_f32(values.as_ptr()) });
+        }
+        let mut padded = [fill; F32x4::COUNT];
+        for (place, value) in padded.iter_mut().zip(values) {
+            *place = *value;
+        }
+        // SAFETY: the array has four values; `self` proves that NEON is available.
+        F32x4(unsafe { vld1q_f32(padded.as_ptr()) })
+    }
+}
+
+impl Add for F32x4 {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vaddq_f32(self.0, other.0) })
+    }
+}
+
+impl Sub for F32x4 {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vsubq_f32(self.0, other.0) })
+    }
+}
+
+impl Mul for F32x4 {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vmulq_f32(self.0, other.0) })
+    }
+}
+
+impl Vector for F32x4 {
+    const WIDTH: usize = Self::COUNT;
+    type Group = [Self; LANES / Self::COUNT];
+
+    #[inline(always)]
+    fn group(self) -> Self::Group {
+        [self; LANES / Self::COUNT]
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32]) {
+        if values.len() >= Self::COUNT {
+            // SAFETY: the length was just checked; an `F32x4` exists, so NEON is available.
+            return unsafe { vst1q_f32(values.as_mut_ptr(), self.0) };
+        }
+        let mut lanes = [0.0; Self::COUNT];
+        // SAFETY: the array has four places; an `F32x4` exists, so NEON is available.
+        unsafe { vst1q_f32(lanes.as_mut_ptr(), self.0) };
+        for (place, lane) in values.iter_mut().zip(lanes) {
+            *place = lane;
+        }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vfmaq_f32(addend.0, self.0, factor.0) })
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // A NaN in either operand is returned; `bound` has none.
+        F32x4(unsafe { vmaxq_f32(self.0, bound.0) })
+    }
+
+    #[inline(always)]
+    fn order(self, other: Self) -> (Self, Self) {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        unsafe {
+            (
+                F32x4(vminq_f32(self.0, other.0)),
+                F32x4(vmaxq_f32(self.0, other.0)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn any_greater(self, bound: Self) -> bool {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        unsafe { vmaxvq_u32(vcgtq_f32(self.0, bound.0)) != 0 }
+    }
+
+    #[inline(always)]
+    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        unsafe {
+            let equal = vceqq_f32(self.0, value.0);
+            (
+                F32x4(vbslq_f32(equal, replacement.0, self.0)),
+                vaddvq_u32(vshrq_n_u32::<31>(equal)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe {
+            vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(self.0)))
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128, NEON or plain code when it is
+//! compiled: every target, unfused.
+
+use super::{LANES, Simd, Vector};
+use wide::{bytemuck::cast, f32x8, u32x8};
+
+/// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+/// `wide`'s `fast_max` and `fast_min` return their second operand when one is NaN if they are
+/// SSE's instructions, and their first (or NaN) in every other form.
+const NAN_GIVES_SECOND: bool = cfg!(target_feature = "sse");
+
+/// Whether `fast_max` and `fast_min` are instructions; `wide`'s plain form of them compares in an
+/// order that can lose a NaN.
+const HAS_INSTRUCTIONS: bool = cfg!(any(
+    target_feature = "sse",
+    target_feature = "simd128",
+    all(target_feature = "neon", target_arch = "aarch64")
+));
+
+impl Simd for Portable {
+    type Vector = f32x8;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> f32x8 {
+        f32x8::splat(value)
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32], fill: f32) -> f32x8 {
+        match values.first_chunk() {
+            Some(full) => f32x8::new(*full),
+            None => {
+                let mut padded = [fill; 8];
+                for (place, value) in padded.iter_mut().zip(values) {
+                    *place = *value;
+                }
+                f32x8::new(padded)
+            }
+        }
+    }
+}
+
+impl Vector for f32x8 {
+    const WIDTH: usize = 8;
+    type Group = [f32x8; LANES / 8];
+
+    #[inline(always)]
+    fn group(self) -> Self::Group {
+        [self; LANES / 8]
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32]) {
+        let lanes = self.to_array();
+        match values.first_chunk_mut() {
+            Some(full) => *full = lanes,
+            None => {
+                for (place, lane) in values.iter_mut().zip(lanes) {
+                    *place = lane;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // Not `f32x8::mul_add`: whether that one is fused depends on the build.
+        self * factor + addend
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        if NAN_GIVES_SECOND {
+            bound.fast_max(self)
+        } else {
+            self.fast_max(bound)
+        }
+    }
+
+    #[inline(always)]
+    fn order(self, other: Self) -> (Self, Self) {
+        if HAS_INSTRUCTIONS {
+            // The operands are swapped, so that of two instructions that each drop a NaN one
+            // drops the first operand and one the second.
+            (self.fast_min(other), other.fast_max(self))
+        } else {
+            let (mut smaller, mut larger) = (self.to_array(), other.to_array());
+            for (a, b) in smaller.iter_mut().zip(&mut larger) {
+                (*a, *b) = a.order(*b);
+            }
+            (f32x8::new(smaller), f32x8::new(larger))
+        }
+    }
+
+    #[inline(always)]
+    fn any_greater(self, bound: Self) -> bool {
+        self.simd_gt(bound).any()
+    }
+
+    #[inline(always)]
+    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
+        let equal = self.simd_eq(value);
+        (
+            equal.bitselect(replacement, self),
+            equal.to_bitmask().count_ones(),
+        )
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        cast::<u32x8, f32x8>(cast::<f32x8, u32x8>(self) << 23_u32)
+    }
+}

@@ -1,0 +1,76 @@
+//! One lane of plain `f32`: every target, unfused.
+
+use super::{LANES, Simd, Vector};
+
+/// Proof of nothing: plain arithmetic runs everywhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar;
+
+impl Simd for Scalar {
+    type Vector = f32;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> f32 {
+        value
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32], fill: f32) -> f32 {
+        values.first().copied().unwrap_or(fill)
+    }
+}
+
+impl Vector for f32 {
+    const WIDTH: usize = 1;
+    type Group = [f32; LANES];
+
+    #[inline(always)]
+    fn group(self) -> Self::Group {
+        [self; LANES]
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32]) {
+        if let Some(value) = values.first_mut() {
+            *value = self;
+        }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: f32, addend: f32) -> f32 {
+        self * factor + addend
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: f32) -> f32 {
+        if self < bound { bound } else { self }
+    }
+
+    #[inline(always)]
+    fn order(self, other: f32) -> (f32, f32) {
+        if self < other {
+            (self, other)
+        } else {
+            (other, self)
+        }
+    }
+
+    #[inline(always)]
+    fn any_greater(self, bound: f32) -> bool {
+        self > bound
+    }
+
+    #[inline(always)]
+    fn replace_equal(self, value: f32, replacement: f32) -> (f32, u32) {
+        if self == value {
+            (replacement, 1)
+        } else {
+            (self, 0)
+        }
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> f32 {
+        f32::from_bits(self.to_bits() << 23)
+    }
+}
