@@ -3,10 +3,10 @@
 
 use crate::vector::{Simd, portable::Portable, scalar::Scalar};
 
-#[cfg(target_arch = "x86_64")]
-use crate::vector::{avx2::Avx2, avx512::Avx512};
 #[cfg(target_arch = "aarch64")]
 use crate::vector::neon::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::vector::{avx2::Avx2, avx512::Avx512};
 
 /// The instructions a computation runs on.
 ///
@@ -88,7 +88,9 @@ impl Backend {
     /// assert!(Backend::available().any(|backend| backend == Backend::Portable));
     /// ```
     pub fn available() -> impl Iterator<Item = Self> {
-        BY_SPEED.into_iter().filter(|backend| backend.is_available())
+        BY_SPEED
+            .into_iter()
+            .filter(|backend| backend.is_available())
     }
 
     /// Whether this machine can run it.
@@ -102,7 +104,10 @@ impl Backend {
             Backend::Avx512 => x86::features().avx512,
             #[cfg(target_arch = "aarch64")]
             Backend::Neon => cfg!(target_feature = "neon"),
-            #[allow(unreachable_patterns, reason = "which patterns remain depends on the target")]
+            #[allow(
+                unreachable_patterns,
+                reason = "which patterns remain depends on the target"
+            )]
             _ => false,
         }
     }
@@ -301,9 +306,18 @@ mod x86 {
 
         #[test]
         fn known_processors() {
-            let nehalem = Cpuid { leaf_1_ecx: 0x0298_E3FF, leaf_7_ebx: 0 };
-            let haswell = Cpuid { leaf_1_ecx: 0x7FFA_FBFF, leaf_7_ebx: 0x0000_27AB };
-            let skylake_x = Cpuid { leaf_1_ecx: 0x7FFE_FBFF, leaf_7_ebx: 0xD39F_FFFB };
+            let nehalem = Cpuid {
+                leaf_1_ecx: 0x0298_E3FF,
+                leaf_7_ebx: 0,
+            };
+            let haswell = Cpuid {
+                leaf_1_ecx: 0x7FFA_FBFF,
+                leaf_7_ebx: 0x0000_27AB,
+            };
+            let skylake_x = Cpuid {
+                leaf_1_ecx: 0x7FFE_FBFF,
+                leaf_7_ebx: 0xD39F_FFFB,
+            };
             let (no, yes) = (false, true);
             for (cpuid, xcr0, avx2, avx512) in [
                 (nehalem, 0, no, no),
@@ -314,7 +328,11 @@ mod x86 {
                 (skylake_x, 0x67, yes, no),
                 (skylake_x, 0, no, no),
             ] {
-                assert_eq!(decide(cpuid, xcr0), Features { avx2, avx512 }, "{cpuid:x?} {xcr0:x}");
+                assert_eq!(
+                    decide(cpuid, xcr0),
+                    Features { avx2, avx512 },
+                    "{cpuid:x?} {xcr0:x}"
+                );
             }
         }
 

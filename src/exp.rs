@@ -167,17 +167,13 @@ impl<V: Vector> Lanes<V> {
         let biased = x.mul_add(self.log2_e, self.round);
         let n = biased - self.round;
         let power = biased.low_bits_to_exponent();
-        let r = n.mul_add(
-            self.minus_ln_2_low,
-            n.mul_add(self.minus_ln_2_high, x),
-        );
+        let r = n.mul_add(self.minus_ln_2_low, n.mul_add(self.minus_ln_2_high, x));
         let [c2, c3, c4, c5, c6] = self.coefficients;
-        let q = c6
-            .mul_add(r, c5)
-            .mul_add(r, c4)
-            .mul_add(r, c3)
-            .mul_add(r, c2);
-        let excess = q.mul_add(r * r, r);
+        // Estrin's scheme: shorter to wait for than Horner's, with as many operations.
+        let r2 = r * r;
+        let low = c3.mul_add(r, c2);
+        let high = c6.mul_add(r2, c5.mul_add(r, c4));
+        let excess = high.mul_add(r2, low).mul_add(r2, r);
         Weight { power, excess }
     }
 }

@@ -106,15 +106,20 @@ impl Row for Apart<'_> {
 
     #[inline(always)]
     fn cut(self, count: usize) -> (Self, Self) {
-        let (logits, other_logits) = self.logits.cut(count);
-        let (results, other_results) = split_mut(self.results, count);
-        (
-            Apart { logits, results },
-            Apart {
-                logits: other_logits,
-                results: other_results,
-            },
-        )
+        if count > self.logits.len() || count > self.results.len() {
+            let nothing = Apart {
+                logits: &[],
+                results: &mut [],
+            };
+            return (self, nothing);
+        }
+        let (logits, other_logits) = self.logits.split_at(count);
+        let (results, other_results) = self.results.split_at_mut(count);
+        let others = Apart {
+            logits: other_logits,
+            results: other_results,
+        };
+        (Apart { logits, results }, others)
     }
 
     #[inline(always)]
@@ -139,7 +144,10 @@ impl Row for InPlace<'_> {
 
     #[inline(always)]
     fn cut(self, count: usize) -> (Self, Self) {
-        let (row, others) = split_mut(self.0, count);
+        if count > self.0.len() {
+            return (self, InPlace(&mut []));
+        }
+        let (row, others) = self.0.split_at_mut(count);
         (InPlace(row), InPlace(others))
     }
 
@@ -152,11 +160,6 @@ impl Row for InPlace<'_> {
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         results.store(self.0.get_mut(start..).unwrap_or(&mut []));
     }
-}
-
-#[inline(always)]
-fn split_mut(values: &mut [f32], count: usize) -> (&mut [f32], &mut [f32]) {
-    values.split_at_mut(count.min(values.len()))
 }
 
 /// The recurrence between two reads: what a stream keeps.
@@ -259,6 +262,34 @@ impl Online {
             sum(&powers, &excesses) + (f64::from(equal_lanes) - 1.0) * denominator.own;
         denominator
     }
+
+    /// [`Running::make_room_for`], out of the way of the loop.
+    #[cold]
+    #[inline(never)]
+    fn make_room_for(&mut self, block: &[f32; BLOCK]) -> bool {
+        let is_nan = block.iter().chain(&self.maxima).any(|logit| logit.is_nan());
+        let maximum = block
+            .iter()
+            .chain(&self.maxima)
+            .fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
+        self.rest += sum(&self.powers, &self.excesses);
+        (self.powers, self.excesses, self.blocks) = ([0.0; LANES], [0.0; LANES], 0);
+        if maximum == f32::INFINITY {
+            self.maxima = [maximum; LANES];
+            self.limit = f32::NEG_INFINITY;
+            if is_nan {
+                self.rest = f64::NAN;
+            }
+            return false;
+        }
+        let reference = Reference::of(maximum);
+        if self.rest != 0.0 {
+            self.rest *= self.reference.rescaling_to(reference);
+        }
+        self.reference = reference;
+        self.limit = maximum + LAG;
+        true
+    }
 }
 
 /// The recurrence with its lanes in registers.
@@ -317,7 +348,12 @@ impl<S: Simd> Running<S> {
             }
         }
         self.lanes = group.len();
-        self.refer_to(largest(store_group::<S>(&self.maxima)));
+        let maximum = largest(store_group::<S>(&self.maxima));
+        if !maximum.is_infinite() {
+            self.reference = Reference::of(maximum);
+            self.in_lanes = self.reference.splat(self.simd);
+            self.limit = maximum + LAG;
+        }
     }
 
     #[inline(always)]
@@ -378,42 +414,14 @@ impl<S: Simd> Running<S> {
     /// from here on, the block included, is whether there is a NaN: the maximum is +∞.
     #[inline(always)]
     fn make_room_for<L: Logits>(&mut self, block: L) -> bool {
-        let mut maxima = store_group::<S>(&self.maxima);
-        let mut is_nan = false;
+        let mut logits = [f32::NEG_INFINITY; BLOCK];
         for start in (0..block.len()).step_by(S::Vector::WIDTH) {
-            let mut logits = [f32::NEG_INFINITY; LANES];
-            block.load(self.simd, start).store(&mut logits);
-            for (maximum, logit) in maxima.iter_mut().zip(logits) {
-                is_nan |= logit.is_nan() || maximum.is_nan();
-                *maximum = if logit > *maximum { logit } else { *maximum };
-            }
+            store(block.load(self.simd, start), &mut logits, start);
         }
-        let maximum = largest(maxima);
-        self.add_up();
-        self.refer_to(maximum);
-        if maximum < f32::INFINITY {
-            return true;
-        }
-        self.maxima = load_group(self.simd, &maxima);
-        if is_nan {
-            self.rest = f64::NAN;
-        }
-        false
-    }
-
-    #[inline(always)]
-    fn refer_to(&mut self, maximum: f32) {
-        if maximum.is_infinite() {
-            self.limit = f32::NEG_INFINITY;
-            return;
-        }
-        let reference = Reference::of(maximum);
-        if self.rest != 0.0 {
-            self.rest *= self.reference.rescaling_to(reference);
-        }
-        self.reference = reference;
-        self.in_lanes = reference.splat(self.simd);
-        self.limit = maximum + LAG;
+        let mut state = self.pause();
+        let goes_on = state.make_room_for(&logits);
+        *self = Running::resume(self.simd, &state);
+        goes_on
     }
 }
 
@@ -570,16 +578,26 @@ impl<V: Vector> Finish<V> for Constant<V> {
 /// The second pass.
 #[inline(always)]
 fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
-    while row.len() > 0 {
-        let (mut group, others) = row.cut(LANES);
-        for lane in 0..LANES / S::Vector::WIDTH {
-            let start = lane * S::Vector::WIDTH;
-            if start < group.len() {
-                let logits = group.logits().load(simd, start);
-                group.store(start, finish.finish(logits));
-            }
-        }
+    while row.len() >= BLOCK {
+        let (block, others) = row.cut(BLOCK);
+        let (first, second) = block.cut(LANES);
+        write_group(simd, first, finish);
+        write_group(simd, second, finish);
         row = others;
+    }
+    let (first, second) = row.cut(LANES);
+    write_group(simd, first, finish);
+    write_group(simd, second, finish);
+}
+
+#[inline(always)]
+fn write_group<S: Simd, R: Row>(simd: S, mut group: R, finish: &impl Finish<S::Vector>) {
+    for lane in 0..LANES / S::Vector::WIDTH {
+        let start = lane * S::Vector::WIDTH;
+        if start < group.len() {
+            let logits = group.logits().load(simd, start);
+            group.store(start, finish.finish(logits));
+        }
     }
 }
 
@@ -596,10 +614,25 @@ pub(crate) fn normalizer<S: Simd, L: Logits>(simd: S, logits: L) -> Normalizer {
     denominator(simd, logits).normalizer()
 }
 
-/// The softmax of a row.
+/// The softmax of each row of a matrix; gives the normalizer of the last.
+///
+/// A row is written only after the next one was read, so that the processor can do both at once:
+/// the steps between the passes are few but each waits for the one before.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
-    let denominator = denominator(simd, row.logits());
+pub(crate) fn softmax<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) -> Normalizer {
+    let (mut row, mut unread) = matrix.cut(columns);
+    let mut of_row = denominator(simd, row.logits());
+    while unread.len() > 0 {
+        let (next, others) = unread.cut(columns);
+        let of_next = denominator(simd, next.logits());
+        write_softmax(simd, row, of_row);
+        (row, of_row, unread) = (next, of_next, others);
+    }
+    write_softmax(simd, row, of_row)
+}
+
+#[inline(always)]
+fn write_softmax<S: Simd, R: Row>(simd: S, row: R, denominator: Denominator) -> Normalizer {
     let normalizer = denominator.normalizer();
     if normalizer.outcome() == Outcome::Finite {
         let count = row.len() as f64;
@@ -607,7 +640,9 @@ pub(crate) fn softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
         let if_constant = count * denominator.own;
         // Of a row of equal logits the sum is known exactly; the lanes' sums may miss it by so
         // little that a probability misses 1/N.
-        if (total - if_constant).abs() < total * 1e-6 && is_constant(simd, row.logits(), denominator.maximum) {
+        if (total - if_constant).abs() < total * 1e-6
+            && is_constant(simd, row.logits(), denominator.maximum)
+        {
             total = if_constant;
         }
         let probability = Probability::new(simd, denominator.reference, total);

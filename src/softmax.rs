@@ -451,14 +451,7 @@ impl<R: Row> Kernel for SoftmaxRows<R> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Normalizer {
-        let mut normalizer = Normalizer::new();
-        let mut matrix = self.matrix;
-        while matrix.len() > 0 {
-            let (row, others) = matrix.cut(self.columns);
-            normalizer = kernel::softmax(simd, row);
-            matrix = others;
-        }
-        normalizer
+        kernel::softmax(simd, self.matrix, self.columns)
     }
 }
 

@@ -155,8 +155,6 @@ impl Vector for F32x8 {
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
-        F32x8(unsafe {
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0)))
-        })
+        F32x8(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0))) })
     }
 }

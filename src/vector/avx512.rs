@@ -151,8 +151,6 @@ impl Vector for F32x16 {
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
-        F32x16(unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0)))
-        })
+        F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
     }
 }

@@ -145,8 +145,6 @@ impl Vector for F32x4 {
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
-        F32x4(unsafe {
-            vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(self.0)))
-        })
+        F32x4(unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(self.0))) })
     }
 }
