@@ -88,15 +88,6 @@ impl Reference {
         }
     }
 
-    /// The reference for which weights are those of `self` times 2^`exponent`; an even number.
-    #[inline(always)]
-    pub(crate) fn scaled(self, exponent: i32) -> Self {
-        Reference {
-            bias: self.bias + exponent,
-            ..self
-        }
-    }
-
     /// The reference under which a weight times [`Self::UNIT`] is the exponential itself.
     #[inline(always)]
     pub(crate) fn unit() -> Self {
@@ -157,6 +148,14 @@ pub(crate) struct Weight<V> {
     pub(crate) excess: V,
 }
 
+impl<V: Vector> Weight<V> {
+    /// The weight, rounded.
+    #[inline(always)]
+    pub(crate) fn value(self) -> V {
+        self.power.mul_add(self.excess, self.power)
+    }
+}
+
 impl<V: Vector> Lanes<V> {
     /// The weights of `logits`, which may be at most [`LAG`] above the maximum that the
     /// [`Reference`] was made for. −∞ has the weight 0; NaN has NaN.
@@ -169,19 +168,12 @@ impl<V: Vector> Lanes<V> {
         let power = biased.low_bits_to_exponent();
         let r = n.mul_add(self.minus_ln_2_low, n.mul_add(self.minus_ln_2_high, x));
         let [c2, c3, c4, c5, c6] = self.coefficients;
-        // Estrin's scheme: shorter to wait for than Horner's, with as many operations.
-        let r2 = r * r;
-        let low = c3.mul_add(r, c2);
-        let high = c6.mul_add(r2, c5.mul_add(r, c4));
-        let excess = high.mul_add(r2, low).mul_add(r2, r);
+        let q = c6
+            .mul_add(r, c5)
+            .mul_add(r, c4)
+            .mul_add(r, c3)
+            .mul_add(r, c2);
+        let excess = q.mul_add(r * r, r);
         Weight { power, excess }
-    }
-}
-
-impl<V: Vector> Weight<V> {
-    /// The weights as single numbers.
-    #[inline(always)]
-    pub(crate) fn value(self) -> V {
-        self.power.mul_add(self.excess, self.power)
     }
 }

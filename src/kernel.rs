@@ -19,13 +19,13 @@
 //!
 //! ```text
 //! maxima ← the first group of 32 logits                   one recurrence in each of 32 lanes
-//! for each block of 64 logits
-//!     if some logit or lane maximum > limit               rare: raise the reference
-//!         rest ← (rest + Σ sums) · e^(reference − reference');  sums ← 0
+//! for each block of 128 logits
+//!     if some logit > limit                               rare: raise the reference
+//!         rest ← rest · e^(reference − reference')
 //!     for each group of 32 in the block
 //!         (smaller, maxima) ← order(maxima, group)
 //!         sums ← sums + weight(smaller)                   f32, a power of two and its excess apart
-//!     every 8 blocks: rest ← rest + Σ sums;  sums ← 0     f64
+//!     rest ← rest + sums;  sums ← 0                       f64
 //! ```
 //!
 //! # The merge rule
@@ -41,22 +41,29 @@
 //! result. The second pass weighs each logit anew: nothing stored is read back, so working in
 //! place is the same as not, and the result is more accurate than a stored weight times 1/d.
 
-use crate::exp::{LAG, Lanes, Reference};
+use crate::exp::{LAG, Lanes, Reference, Weight};
 use crate::normalizer::{Normalizer, Outcome};
 use crate::vector::{LANES, Simd, Vector};
 
 /// Logits between two looks at whether the reference must be raised.
-pub(crate) const BLOCK: usize = 2 * LANES;
-
-/// Blocks whose weights are summed in `f32` before the sum is added up in `f64`.
-const BLOCKS_IN_F32: u32 = 8;
+/// and of which the weights are summed in `f32` before the sum joins one in `f64`: few enough that
+/// a large weight swallows little of the small ones in its lane.
+pub(crate) const BLOCK: usize = 4 * LANES;
 
 /// Logits to be read; the hook for all that is done to a logit as it is loaded.
 pub(crate) trait Logits: Copy {
     fn len(self) -> usize;
 
-    /// The first `count`, or all if there are fewer, and the others.
-    fn cut(self, count: usize) -> (Self, Self);
+    /// The first `count` and the others; `self` if there are fewer.
+    fn cut(self, count: usize) -> Result<(Self, Self), Self>;
+
+    /// The first [`LANES`], or all if there are fewer, and the others.
+    #[inline(always)]
+    fn cut_group(self) -> (Self, Self) {
+        self.cut(LANES).unwrap_or_else(|all| (all, Self::nothing()))
+    }
+
+    fn nothing() -> Self;
 
     /// A register of logits from `start`; −∞ past the end.
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector;
@@ -69,8 +76,13 @@ impl Logits for &[f32] {
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> (Self, Self) {
-        self.split_at_checked(count).unwrap_or((self, &[]))
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        self.split_at_checked(count).ok_or(self)
+    }
+
+    #[inline(always)]
+    fn nothing() -> Self {
+        &[]
     }
 
     #[inline(always)]
@@ -83,13 +95,19 @@ impl Logits for &[f32] {
 pub(crate) trait Row: Sized {
     fn len(&self) -> usize;
 
-    /// The first `count`, or all if there are fewer, and the others.
-    fn cut(self, count: usize) -> (Self, Self);
+    /// The first `count` and the others; `self` if there are fewer.
+    fn cut(self, count: usize) -> Result<(Self, Self), Self>;
 
     fn logits(&self) -> impl Logits;
 
     /// Writes a register of results from `start`; nothing past the end.
     fn store<V: Vector>(&mut self, start: usize, results: V);
+
+    /// The same row, borrowed for one pass.
+    fn view(&mut self) -> impl Row;
+
+    /// The results as the logits of a pass over them.
+    fn results(&mut self) -> InPlace<'_>;
 }
 
 /// Results beside their logits; the two have one length.
@@ -105,13 +123,9 @@ impl Row for Apart<'_> {
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> (Self, Self) {
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
         if count > self.logits.len() || count > self.results.len() {
-            let nothing = Apart {
-                logits: &[],
-                results: &mut [],
-            };
-            return (self, nothing);
+            return Err(self);
         }
         let (logits, other_logits) = self.logits.split_at(count);
         let (results, other_results) = self.results.split_at_mut(count);
@@ -119,7 +133,7 @@ impl Row for Apart<'_> {
             logits: other_logits,
             results: other_results,
         };
-        (Apart { logits, results }, others)
+        Ok((Apart { logits, results }, others))
     }
 
     #[inline(always)]
@@ -130,6 +144,19 @@ impl Row for Apart<'_> {
     #[inline(always)]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         results.store(self.results.get_mut(start..).unwrap_or(&mut []));
+    }
+
+    #[inline(always)]
+    fn view(&mut self) -> impl Row {
+        Apart {
+            logits: self.logits,
+            results: self.results,
+        }
+    }
+
+    #[inline(always)]
+    fn results(&mut self) -> InPlace<'_> {
+        InPlace(self.results)
     }
 }
 
@@ -143,12 +170,12 @@ impl Row for InPlace<'_> {
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> (Self, Self) {
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
         if count > self.0.len() {
-            return (self, InPlace(&mut []));
+            return Err(self);
         }
         let (row, others) = self.0.split_at_mut(count);
-        (InPlace(row), InPlace(others))
+        Ok((InPlace(row), InPlace(others)))
     }
 
     #[inline(always)]
@@ -160,6 +187,16 @@ impl Row for InPlace<'_> {
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         results.store(self.0.get_mut(start..).unwrap_or(&mut []));
     }
+
+    #[inline(always)]
+    fn view(&mut self) -> impl Row {
+        InPlace(self.0)
+    }
+
+    #[inline(always)]
+    fn results(&mut self) -> InPlace<'_> {
+        InPlace(self.0)
+    }
 }
 
 /// The recurrence between two reads: what a stream keeps.
@@ -167,14 +204,10 @@ impl Row for InPlace<'_> {
 pub(crate) struct Online {
     /// The largest logit that each lane has seen.
     maxima: [f32; LANES],
-    /// The weights of all others since they were last added to `rest`, summed in their two parts.
-    powers: [f32; LANES],
-    excesses: [f32; LANES],
-    /// Blocks in those sums.
-    blocks: u32,
+    /// The sum of the weights of all its others.
+    rest: [f64; LANES],
     /// Lanes that have seen a logit.
     lanes: usize,
-    rest: f64,
     reference: Reference,
     /// The largest logit that `reference` is good for. −∞ before there is a finite logit and after
     /// +∞: then every block is looked at.
@@ -185,11 +218,8 @@ impl Online {
     pub(crate) fn new() -> Self {
         Online {
             maxima: [f32::NEG_INFINITY; LANES],
-            powers: [0.0; LANES],
-            excesses: [0.0; LANES],
-            blocks: 0,
+            rest: [0.0; LANES],
             lanes: 0,
-            rest: 0.0,
             reference: Reference::of(0.0),
             limit: f32::NEG_INFINITY,
         }
@@ -206,17 +236,21 @@ impl Online {
         let mut running = Running::resume(simd, self);
         let mut unread = logits;
         if self.is_new() {
-            let (group, others) = unread.cut(LANES);
+            let (group, others) = unread.cut_group();
             running.start(group);
             unread = others;
         }
-        while unread.len() >= BLOCK {
-            let (block, others) = unread.cut(BLOCK);
-            running.block(block);
-            unread = others;
-        }
-        if unread.len() > 0 {
-            running.block(unread);
+        let last = loop {
+            match unread.cut(BLOCK) {
+                Ok((block, others)) => {
+                    running.block(block);
+                    unread = others;
+                }
+                Err(last) => break last,
+            }
+        };
+        if last.len() > 0 {
+            running.block(last);
         }
         *self = running.pause();
     }
@@ -226,11 +260,11 @@ impl Online {
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
         let maximum = largest(self.maxima) + 0.0;
-        let rest = self.rest + sum(&self.powers, &self.excesses);
         let mut denominator = Denominator {
             maximum,
             own: 0.0,
-            rest,
+            own_rounded: 0.0,
+            rest: total(self.rest),
             reference: self.reference,
             is_empty: self.lanes == 0,
         };
@@ -241,25 +275,20 @@ impl Online {
             return denominator;
         }
 
-        let lanes = self.reference.splat(simd);
-        let own = lanes.weigh(simd.splat(maximum));
-        let (power, excess) = (first_lane(own.power), first_lane(own.excess));
-        denominator.own = power + power * excess;
-
-        let mut powers = [0.0; LANES];
-        let mut excesses = [0.0; LANES];
+        let reference = self.reference.splat(simd);
+        (denominator.own, denominator.own_rounded) = weight_of(simd, &reference, maximum);
+        let mut sum = Sum::new(simd);
+        sum.totals = self.rest;
         let mut equal_lanes = 0;
-        for start in (0..self.lanes).step_by(S::Vector::WIDTH) {
+        for (register, start) in (0..self.lanes).step_by(S::Vector::WIDTH).enumerate() {
             let maxima = (&self.maxima[..]).load(simd, start);
             let (others, equal) =
                 maxima.replace_equal(simd.splat(maximum), simd.splat(f32::NEG_INFINITY));
-            let weight = lanes.weigh(others);
-            store(weight.power, &mut powers, start);
-            store(weight.power * weight.excess, &mut excesses, start);
+            sum.add(register, reference.weigh(others));
             equal_lanes += equal;
         }
-        denominator.rest +=
-            sum(&powers, &excesses) + (f64::from(equal_lanes) - 1.0) * denominator.own;
+        sum.end_block();
+        denominator.rest = total(sum.totals) + (f64::from(equal_lanes) - 1.0) * denominator.own;
         denominator
     }
 
@@ -267,24 +296,23 @@ impl Online {
     #[cold]
     #[inline(never)]
     fn make_room_for(&mut self, block: &[f32; BLOCK]) -> bool {
-        let is_nan = block.iter().chain(&self.maxima).any(|logit| logit.is_nan());
-        let maximum = block
-            .iter()
-            .chain(&self.maxima)
-            .fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
-        self.rest += sum(&self.powers, &self.excesses);
-        (self.powers, self.excesses, self.blocks) = ([0.0; LANES], [0.0; LANES], 0);
+        let logits = || block.iter().chain(&self.maxima);
+        let maximum = logits().fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
         if maximum == f32::INFINITY {
+            if logits().any(|logit| logit.is_nan()) {
+                self.rest = [f64::NAN; LANES];
+            }
             self.maxima = [maximum; LANES];
             self.limit = f32::NEG_INFINITY;
-            if is_nan {
-                self.rest = f64::NAN;
-            }
             return false;
         }
         let reference = Reference::of(maximum);
-        if self.rest != 0.0 {
-            self.rest *= self.reference.rescaling_to(reference);
+        let rescaling = self.reference.rescaling_to(reference);
+        for rest in &mut self.rest {
+            // Before the first finite logit there is no rest, and the factor may be infinite.
+            if *rest != 0.0 {
+                *rest *= rescaling;
+            }
         }
         self.reference = reference;
         self.limit = maximum + LAG;
@@ -296,11 +324,8 @@ impl Online {
 struct Running<S: Simd> {
     simd: S,
     maxima: Group<S>,
-    powers: Group<S>,
-    excesses: Group<S>,
-    blocks: u32,
+    sum: Sum<S>,
     lanes: usize,
-    rest: f64,
     reference: Reference,
     in_lanes: Lanes<S::Vector>,
     limit: f32,
@@ -308,17 +333,65 @@ struct Running<S: Simd> {
 
 type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 
+/// A sum of weights: the two parts in `f32` within a block, then all in `f64`; by lanes.
+struct Sum<S: Simd> {
+    simd: S,
+    powers: Group<S>,
+    excesses: Group<S>,
+    totals: [f64; LANES],
+}
+
+impl<S: Simd> Sum<S> {
+    #[inline(always)]
+    fn new(simd: S) -> Self {
+        let zero = simd.splat(0.0).group();
+        Sum {
+            simd,
+            powers: zero,
+            excesses: zero,
+            totals: [0.0; LANES],
+        }
+    }
+
+    /// Adds to one register of the lanes.
+    #[inline(always)]
+    fn add(&mut self, register: usize, weight: Weight<S::Vector>) {
+        let powers = self.powers.as_mut().get_mut(register);
+        let excesses = self.excesses.as_mut().get_mut(register);
+        if let (Some(powers), Some(excesses)) = (powers, excesses) {
+            // Kahan's correction: what a large power swallows of a small one joins the excesses.
+            let rounded = *powers + weight.power;
+            let swallowed = (*powers - rounded) + weight.power;
+            *powers = rounded;
+            *excesses = weight.power.mul_add(weight.excess, *excesses + swallowed);
+        }
+    }
+
+    #[inline(always)]
+    fn end_block(&mut self) {
+        let parts = self.powers.as_ref().iter().zip(self.excesses.as_ref());
+        for (register, (powers, excesses)) in parts.enumerate() {
+            let start = register * S::Vector::WIDTH;
+            let totals = self.totals.get_mut(start..).unwrap_or(&mut []);
+            powers.add_to(totals);
+            excesses.add_to(totals);
+        }
+        self.powers = self.simd.splat(0.0).group();
+        self.excesses = self.powers;
+    }
+}
+
 impl<S: Simd> Running<S> {
     #[inline(always)]
     fn resume(simd: S, state: &Online) -> Self {
         Running {
             simd,
             maxima: load_group(simd, &state.maxima),
-            powers: load_group(simd, &state.powers),
-            excesses: load_group(simd, &state.excesses),
-            blocks: state.blocks,
+            sum: Sum {
+                totals: state.rest,
+                ..Sum::new(simd)
+            },
             lanes: state.lanes,
-            rest: state.rest,
             reference: state.reference,
             in_lanes: state.reference.splat(simd),
             limit: state.limit,
@@ -329,11 +402,8 @@ impl<S: Simd> Running<S> {
     fn pause(&self) -> Online {
         Online {
             maxima: store_group::<S>(&self.maxima),
-            powers: store_group::<S>(&self.powers),
-            excesses: store_group::<S>(&self.excesses),
-            blocks: self.blocks,
+            rest: self.sum.totals,
             lanes: self.lanes,
-            rest: self.rest,
             reference: self.reference,
             limit: self.limit,
         }
@@ -358,56 +428,35 @@ impl<S: Simd> Running<S> {
 
     #[inline(always)]
     fn block<L: Logits>(&mut self, block: L) {
-        let (first, second) = block.cut(LANES);
-        let mut highest = first.load(self.simd, 0);
-        for part in [first, second] {
-            for lane in 0..LANES / S::Vector::WIDTH {
-                if lane * S::Vector::WIDTH < part.len() {
-                    (_, highest) = highest.order(part.load(self.simd, lane * S::Vector::WIDTH));
+        let groups = groups_of(block);
+        let mut highest = block.load(self.simd, 0);
+        for group in groups {
+            for start in (0..LANES).step_by(S::Vector::WIDTH) {
+                if start < group.len() {
+                    (_, highest) = highest.order(group.load(self.simd, start));
                 }
             }
         }
         if highest.any_greater(self.simd.splat(self.limit)) && !self.make_room_for(block) {
             return;
         }
-        self.group(first);
-        self.group(second);
-        self.blocks += 1;
-        if self.blocks == BLOCKS_IN_F32 {
-            self.add_up();
+        for group in groups {
+            self.group(group);
         }
+        self.sum.end_block();
     }
 
     /// One step of the recurrence in every lane.
     #[inline(always)]
     fn group<L: Logits>(&mut self, group: L) {
-        let lanes = self
-            .maxima
-            .as_mut()
-            .iter_mut()
-            .zip(self.powers.as_mut())
-            .zip(self.excesses.as_mut());
-        for (lane, ((maximum, powers), excesses)) in lanes.enumerate() {
-            if lane * S::Vector::WIDTH < group.len() {
-                let logits = group.load(self.simd, lane * S::Vector::WIDTH);
+        for (register, maximum) in self.maxima.as_mut().iter_mut().enumerate() {
+            if register * S::Vector::WIDTH < group.len() {
+                let logits = group.load(self.simd, register * S::Vector::WIDTH);
                 let (smaller, larger) = maximum.order(logits);
                 *maximum = larger;
-                let weight = self.in_lanes.weigh(smaller);
-                *powers = *powers + weight.power;
-                *excesses = weight.power.mul_add(weight.excess, *excesses);
+                self.sum.add(register, self.in_lanes.weigh(smaller));
             }
         }
-    }
-
-    /// Adds the sums of the lanes to the rest.
-    #[inline(always)]
-    fn add_up(&mut self) {
-        let zero = self.simd.splat(0.0).group();
-        self.rest += sum(
-            &store_group::<S>(&self.powers),
-            &store_group::<S>(&self.excesses),
-        );
-        (self.powers, self.excesses, self.blocks) = (zero, zero, 0);
     }
 
     /// Raises the reference for a block with a logit above the limit. False if all that can matter
@@ -449,10 +498,10 @@ fn store<V: Vector>(register: V, values: &mut [f32], start: usize) {
 }
 
 #[inline(always)]
-fn first_lane<V: Vector>(register: V) -> f64 {
+fn first_lane<V: Vector>(register: V) -> f32 {
     let mut lane = [0.0];
     register.store(&mut lane);
-    f64::from(lane[0])
+    lane[0]
 }
 
 /// The largest lane. One NaN among others may or may not be it.
@@ -470,21 +519,26 @@ fn largest(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// Σ (powers + excesses), in `f64` and always by the same tree.
+/// Σ lanes, always by the same tree.
 #[inline(always)]
-fn sum(powers: &[f32; LANES], excesses: &[f32; LANES]) -> f64 {
-    let mut sums = [0.0; LANES];
-    for lane in 0..LANES {
-        sums[lane] = f64::from(powers[lane]) + f64::from(excesses[lane]);
-    }
+fn total(mut lanes: [f64; LANES]) -> f64 {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
-            sums[lane] += sums[lane + half];
+            lanes[lane] += lanes[lane + half];
         }
         half /= 2;
     }
-    sums[0]
+    lanes[0]
+}
+
+/// The groups of a block; of a short one the last are short or empty.
+#[inline(always)]
+fn groups_of<L: Logits>(block: L) -> [L; BLOCK / LANES] {
+    let (first, others) = block.cut_group();
+    let (second, others) = others.cut_group();
+    let (third, fourth) = others.cut_group();
+    [first, second, third, fourth]
 }
 
 /// A row's denominator, in weights under its reference: the maximum's own and the rest.
@@ -492,6 +546,7 @@ fn sum(powers: &[f32; LANES], excesses: &[f32; LANES]) -> f64 {
 pub(crate) struct Denominator {
     maximum: f32,
     own: f64,
+    own_rounded: f32,
     rest: f64,
     reference: Reference,
     is_empty: bool,
@@ -515,41 +570,6 @@ impl Denominator {
 /// What the second pass makes of a logit.
 trait Finish<V: Vector> {
     fn finish(&self, logits: V) -> V;
-}
-
-/// e^(x − maximum) / denominator = 2^n · (c + c·t), with c the inverse of the denominator in two
-/// floats, scaled to [1/4, 1] so that no exponent is lost.
-struct Probability<V> {
-    lanes: Lanes<V>,
-    inverse: V,
-    inverse_residue: V,
-}
-
-impl<V: Vector> Probability<V> {
-    #[inline(always)]
-    fn new<S: Simd<Vector = V>>(simd: S, reference: Reference, denominator: f64) -> Self {
-        let inverse = 1.0 / denominator;
-        let exponent = (((inverse.to_bits() >> 52) & 0x7FF) as i32 - 1021) & !1;
-        let scaled = inverse * f64::from_bits(((1023 - exponent) as u64) << 52);
-        let high = scaled as f32;
-        Probability {
-            lanes: reference.scaled(exponent).splat(simd),
-            inverse: simd.splat(high),
-            inverse_residue: simd.splat((scaled - f64::from(high)) as f32),
-        }
-    }
-}
-
-impl<V: Vector> Finish<V> for Probability<V> {
-    #[inline(always)]
-    fn finish(&self, logits: V) -> V {
-        let weight = self.lanes.weigh(logits);
-        let residue = self
-            .inverse_residue
-            .mul_add(weight.excess, self.inverse_residue);
-        let quotient = self.inverse + self.inverse.mul_add(weight.excess, residue);
-        weight.power * quotient
-    }
 }
 
 /// (x − maximum) − log(denominator): both terms have one sign, so nothing cancels.
@@ -578,22 +598,20 @@ impl<V: Vector> Finish<V> for Constant<V> {
 /// The second pass.
 #[inline(always)]
 fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
-    while row.len() >= BLOCK {
-        let (block, others) = row.cut(BLOCK);
-        let (first, second) = block.cut(LANES);
-        write_group(simd, first, finish);
-        write_group(simd, second, finish);
-        row = others;
+    loop {
+        match row.cut(LANES) {
+            Ok((group, others)) => {
+                write_group(simd, group, finish);
+                row = others;
+            }
+            Err(last) => return write_group(simd, last, finish),
+        }
     }
-    let (first, second) = row.cut(LANES);
-    write_group(simd, first, finish);
-    write_group(simd, second, finish);
 }
 
 #[inline(always)]
 fn write_group<S: Simd, R: Row>(simd: S, mut group: R, finish: &impl Finish<S::Vector>) {
-    for lane in 0..LANES / S::Vector::WIDTH {
-        let start = lane * S::Vector::WIDTH;
+    for start in (0..LANES).step_by(S::Vector::WIDTH) {
         if start < group.len() {
             let logits = group.logits().load(simd, start);
             group.store(start, finish.finish(logits));
@@ -614,79 +632,436 @@ pub(crate) fn normalizer<S: Simd, L: Logits>(simd: S, logits: L) -> Normalizer {
     denominator(simd, logits).normalizer()
 }
 
-/// The softmax of each row of a matrix; gives the normalizer of the last.
-///
-/// A row is written only after the next one was read, so that the processor can do both at once:
-/// the steps between the passes are few but each waits for the one before.
-#[inline(always)]
-pub(crate) fn softmax<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) -> Normalizer {
-    let (mut row, mut unread) = matrix.cut(columns);
-    let mut of_row = denominator(simd, row.logits());
-    while unread.len() > 0 {
-        let (next, others) = unread.cut(columns);
-        let of_next = denominator(simd, next.logits());
-        write_softmax(simd, row, of_row);
-        (row, of_row, unread) = (next, of_next, others);
-    }
-    write_softmax(simd, row, of_row)
-}
+/// The longest row whose weights are stored and then scaled; of a longer one they are computed
+/// twice. A row of this length and its results fit a second-level cache of 256 KiB. The two forms
+/// differ in bits, so this is the same everywhere.
+pub(crate) const STORED: usize = 1 << 21;
 
+/// The longest row that is written after the next one was read: two of them, with their results,
+/// stay in the first-level cache.
+const SHORT: usize = 512;
+
+/// A rest above this is precise enough as the difference of the sum of all weights and the
+/// maximum's; a smaller one is summed by itself.
+const CONFIDENT: f64 = 1.0 / 65536.0;
+
+/// The softmax of a row.
 #[inline(always)]
-fn write_softmax<S: Simd, R: Row>(simd: S, row: R, denominator: Denominator) -> Normalizer {
-    let normalizer = denominator.normalizer();
-    if normalizer.outcome() == Outcome::Finite {
-        let count = row.len() as f64;
-        let mut total = denominator.own + denominator.rest;
-        let if_constant = count * denominator.own;
-        // Of a row of equal logits the sum is known exactly; the lanes' sums may miss it by so
-        // little that a probability misses 1/N.
-        if (total - if_constant).abs() < total * 1e-6
-            && is_constant(simd, row.logits(), denominator.maximum)
-        {
-            total = if_constant;
-        }
-        let probability = Probability::new(simd, denominator.reference, total);
-        write(simd, row, &probability);
+pub(crate) fn softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
+    if row.len() <= STORED {
+        Stored::softmax(simd, row)
     } else {
-        write(simd, row, &Constant(simd.splat(f32::NAN)));
+        Recomputed::softmax(simd, row)
     }
-    normalizer
 }
 
-/// The log-softmax of a row.
+/// The softmax of each row of a matrix.
 #[inline(always)]
-pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
-    let normalizer = normalizer(simd, row.logits());
-    if normalizer.outcome() == Outcome::Finite {
-        let log_probability = LogProbability {
-            maximum: simd.splat(normalizer.max()),
-            log_denominator: simd.splat(normalizer.log_denominator() as f32),
-        };
-        write(simd, row, &log_probability);
+pub(crate) fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+    if columns <= STORED {
+        Stored::softmax_rows(simd, matrix, columns);
     } else {
-        write(simd, row, &Constant(simd.splat(f32::NAN)));
+        Recomputed::softmax_rows(simd, matrix, columns);
     }
-    normalizer
+}
+
+/// A softmax in two passes over a row.
+trait TwoPasses: Sized {
+    /// The first pass; it may put something in the place of the results.
+    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self;
+
+    /// The second pass, which writes the results.
+    fn write<S: Simd, R: Row>(&self, simd: S, row: R);
+
+    /// To be asked between the two.
+    fn normalizer<S: Simd>(&self, simd: S, results: &[f32]) -> Normalizer;
+
+    #[inline(always)]
+    fn softmax<S: Simd, R: Row>(simd: S, mut row: R) -> Normalizer {
+        let first = Self::read(simd, row.view());
+        let normalizer = first.normalizer(simd, row.results().0);
+        first.write(simd, row);
+        normalizer
+    }
+
+    /// Of short rows, each is written after the next one was read, so that the processor can do
+    /// both at once: between the passes there are few steps, but each waits for the one before.
+    #[inline(always)]
+    fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+        let mut unread = matrix;
+        let mut unwritten = None;
+        while let Ok((mut row, others)) = unread.cut(columns) {
+            let first = Self::read(simd, row.view());
+            if columns > SHORT {
+                first.write(simd, row);
+            } else if let Some((row, first)) = unwritten.replace((row, first)) {
+                Self::write(&first, simd, row);
+            }
+            unread = others;
+        }
+        if let Some((row, first)) = unwritten {
+            Self::write(&first, simd, row);
+        }
+    }
+}
+
+/// The recurrence reads the row; the second pass reads it again and weighs each logit anew.
+struct Recomputed(Denominator);
+
+impl TwoPasses for Recomputed {
+    #[inline(always)]
+    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
+        Recomputed(denominator(simd, row.logits()))
+    }
+
+    #[inline(always)]
+    fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
+        let denominator = &self.0;
+        if denominator.normalizer().outcome() == Outcome::Finite {
+            let lanes = denominator.reference.splat(simd);
+            let (own, rounded) = (denominator.own, denominator.own_rounded);
+            let total = own + denominator.rest;
+            let maximum = denominator.maximum;
+            let total = matching_total(simd, total, own, rounded, row.logits(), maximum);
+            let probability = Probability {
+                scale: Scale::new(simd, total),
+                lanes,
+            };
+            write(simd, row, &probability);
+        } else {
+            write(simd, row, &Constant(simd.splat(f32::NAN)));
+        }
+    }
+
+    #[inline(always)]
+    fn normalizer<S: Simd>(&self, _: S, _: &[f32]) -> Normalizer {
+        self.0.normalizer()
+    }
+}
+
+/// The three loops of the textbook: the maximum; the weights, put in the place of the results, and
+/// their sum; the division.
+struct Stored {
+    maximum: f32,
+    /// The sum of all weights.
+    total: f64,
+    /// The maximum's own weight, and what of it is stored.
+    own: f64,
+    own_stored: f32,
+}
+
+impl Stored {
+    /// The rest relative to the maximum's weight.
+    #[inline(always)]
+    fn rest<S: Simd>(&self, simd: S, weights: &[f32]) -> f64 {
+        let rest = self.total / self.own - 1.0;
+        if rest > CONFIDENT || rest.is_nan() {
+            return rest;
+        }
+        let own = simd.splat(self.own_stored);
+        let zero = simd.splat(0.0);
+        let mut sum = Sum::new(simd);
+        let mut maxima = 0;
+        for block in weights.chunks(BLOCK) {
+            for start in (0..block.len()).step_by(S::Vector::WIDTH) {
+                let weights = simd.load(block.get(start..).unwrap_or(&[]), 0.0);
+                let (others, equal) = weights.replace_equal(own, zero);
+                let weight = Weight {
+                    power: others,
+                    excess: zero,
+                };
+                sum.add(start / S::Vector::WIDTH % S::REGISTERS, weight);
+                maxima += equal;
+            }
+            sum.end_block();
+        }
+        total(sum.totals) / self.own + (f64::from(maxima) - 1.0)
+    }
+}
+
+impl TwoPasses for Stored {
+    #[inline(always)]
+    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
+        let maximum = maximum(simd, row.logits());
+        let is_masked = maximum == f32::NEG_INFINITY;
+        let is_nan = maximum == f32::INFINITY && has_nan(simd, row.logits());
+        let lanes = Reference::of(if is_masked { 0.0 } else { maximum }).splat(simd);
+        let (own, own_stored) = weight_of(simd, &lanes, maximum);
+        Stored {
+            maximum: if is_nan { f32::NAN } else { maximum },
+            total: store_weights(simd, row, &lanes),
+            own,
+            own_stored,
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Simd, R: Row>(&self, simd: S, mut row: R) {
+        if self.maximum.is_infinite() || self.total.is_nan() {
+            write(simd, row.results(), &Constant(simd.splat(f32::NAN)));
+        } else {
+            let mut weights = row.results();
+            let (own, stored) = (self.own, self.own_stored);
+            let total = matching_total(
+                simd,
+                self.total,
+                own,
+                stored,
+                weights.view().logits(),
+                stored,
+            );
+            write(simd, weights, &Scale::new(simd, total));
+        }
+    }
+
+    #[inline(always)]
+    fn normalizer<S: Simd>(&self, simd: S, results: &[f32]) -> Normalizer {
+        if results.is_empty() {
+            Normalizer::new()
+        } else if self.maximum == f32::NEG_INFINITY {
+            Normalizer::from_parts(self.maximum, self.total)
+        } else if self.maximum == f32::INFINITY {
+            Normalizer::from_parts(self.maximum, 0.0)
+        } else {
+            Normalizer::from_parts(self.maximum, self.rest(simd, results))
+        }
+    }
+}
+
+/// The total to divide stored weights by. It is the sum of unrounded weights, which is nearer to
+/// the truth than that of stored ones would be, but for a row that has one weight only, its
+/// maximum's, once or in every place: there the stored weight's rounding must cancel.
+#[inline(always)]
+fn matching_total<S: Simd, L: Logits>(
+    simd: S,
+    total: f64,
+    own: f64,
+    stored: f32,
+    values: L,
+    of_maximum: f32,
+) -> f64 {
+    let count = if total == own {
+        1.0
+    } else {
+        values.len() as f64
+    };
+    let is_near = (total - count * own).abs() < total * 1e-9;
+    if is_near && (count == 1.0 || is_constant(simd, values, of_maximum)) {
+        count * f64::from(stored)
+    } else {
+        total
+    }
 }
 
 #[inline(always)]
-fn is_constant<S: Simd, L: Logits>(simd: S, logits: L, value: f32) -> bool {
-    let mut unread = logits;
+fn is_constant<S: Simd, L: Logits>(simd: S, values: L, value: f32) -> bool {
+    let mut unread = values;
     while unread.len() > 0 {
-        let (group, others) = unread.cut(LANES);
-        let mut equal = 0;
-        for start in (0..group.len()).step_by(S::Vector::WIDTH) {
-            equal += group
-                .load(simd, start)
-                .replace_equal(simd.splat(value), simd.splat(value))
-                .1;
-        }
+        let (group, others) = unread.cut_group();
+        let equal: u32 = (0..group.len())
+            .step_by(S::Vector::WIDTH)
+            .map(|start| {
+                let values = group.load(simd, start);
+                values.replace_equal(simd.splat(value), values).1
+            })
+            .sum();
         if equal as usize != group.len() {
             return false;
         }
         unread = others;
     }
     true
+}
+
+/// The weight of one logit: exactly, and as it is rounded.
+#[inline(always)]
+fn weight_of<S: Simd>(simd: S, lanes: &Lanes<S::Vector>, logit: f32) -> (f64, f32) {
+    let weight = lanes.weigh(simd.splat(logit));
+    let power = f64::from(first_lane(weight.power));
+    let excess = f64::from(first_lane(weight.excess));
+    (power + power * excess, first_lane(weight.value()))
+}
+
+/// The maximum of a row; −∞ if it is empty.
+#[inline(always)]
+fn maximum<S: Simd, L: Logits>(simd: S, logits: L) -> f32 {
+    let mut maxima = simd.splat(f32::NEG_INFINITY).group();
+    let mut unread = logits;
+    let last = loop {
+        match unread.cut(BLOCK) {
+            Ok((block, others)) => {
+                raise(simd, &mut maxima, block);
+                unread = others;
+            }
+            Err(last) => break last,
+        }
+    };
+    raise(simd, &mut maxima, last);
+    // Adding zero makes −0 into +0: which of the two is found first differs by backend.
+    largest(store_group::<S>(&maxima)) + 0.0
+}
+
+#[inline(always)]
+fn raise<S: Simd, L: Logits>(simd: S, maxima: &mut Group<S>, block: L) {
+    for group in groups_of(block) {
+        for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
+            if register * S::Vector::WIDTH < group.len() {
+                let logits = group.load(simd, register * S::Vector::WIDTH);
+                (_, *maximum) = maximum.order(logits);
+            }
+        }
+    }
+}
+
+/// Puts the weights in the place of the results; gives their sum.
+#[inline(always)]
+fn store_weights<S: Simd, R: Row>(simd: S, mut row: R, lanes: &Lanes<S::Vector>) -> f64 {
+    let mut sum = Sum::new(simd);
+    let mut groups = 0;
+    let last = loop {
+        match row.cut(LANES) {
+            Ok((group, others)) => {
+                store_group_of_weights(simd, group, lanes, &mut sum);
+                groups += 1;
+                if groups % (BLOCK / LANES) == 0 {
+                    sum.end_block();
+                }
+                row = others;
+            }
+            Err(last) => break last,
+        }
+    };
+    store_group_of_weights(simd, last, lanes, &mut sum);
+    sum.end_block();
+    total(sum.totals)
+}
+
+#[inline(always)]
+fn store_group_of_weights<S: Simd, R: Row>(
+    simd: S,
+    mut group: R,
+    lanes: &Lanes<S::Vector>,
+    sum: &mut Sum<S>,
+) {
+    for register in 0..S::REGISTERS {
+        let start = register * S::Vector::WIDTH;
+        if start < group.len() {
+            let weight = lanes.weigh(group.logits().load(simd, start));
+            sum.add(register, weight);
+            group.store(start, weight.value());
+        }
+    }
+}
+
+#[inline(always)]
+fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
+    (0..logits.len()).step_by(S::Vector::WIDTH).any(|start| {
+        let mut values = [0.0; LANES];
+        logits.load(simd, start).store(&mut values);
+        values.iter().any(|value| value.is_nan())
+    })
+}
+
+/// weight / total; 0 below 2^−126. The total, or its inverse, is two floats: a leading one and the
+/// residue.
+struct Scale<V> {
+    total: V,
+    total_residue: V,
+    inverse: V,
+    inverse_residue: V,
+    smallest: V,
+    unit: V,
+}
+
+impl<V: Vector> Scale<V> {
+    /// Quotients are computed in this unit, so that no intermediate is a subnormal number, which
+    /// many processors are slow at.
+    const UNIT: f32 = 1.0 / (1_u64 << 32) as f32 / (1_u64 << 32) as f32;
+
+    #[inline(always)]
+    fn new<S: Simd<Vector = V>>(simd: S, total: f64) -> Self {
+        let total = total * f64::from(Self::UNIT);
+        let rounded = total as f32;
+        let inverse = 1.0 / total;
+        let high = inverse as f32;
+        Scale {
+            total: simd.splat(rounded),
+            total_residue: simd.splat(((total - f64::from(rounded)) / total) as f32),
+            inverse: simd.splat(high),
+            inverse_residue: simd.splat((inverse - f64::from(high)) as f32),
+            // A little below 2^−126, for no true result above it may be lost.
+            smallest: simd.splat(f32::MIN_POSITIVE / Self::UNIT * (1.0 - 4.0 * f32::EPSILON)),
+            unit: simd.splat(Self::UNIT),
+        }
+    }
+}
+
+impl<V: Vector> Finish<V> for Scale<V> {
+    /// A row of equal logits must come out as exactly 1/N. With one rounding, the product with the
+    /// inverse in two floats does; with two it can miss, and a division does.
+    #[inline(always)]
+    fn finish(&self, weights: V) -> V {
+        let quotient = if V::FUSED {
+            weights.mul_add(self.inverse, weights * self.inverse_residue)
+        } else {
+            let quotient = weights / self.total;
+            quotient - quotient * self.total_residue
+        };
+        quotient.zero_below(self.smallest) * self.unit
+    }
+}
+
+/// e^(x − maximum) / denominator.
+struct Probability<V> {
+    lanes: Lanes<V>,
+    scale: Scale<V>,
+}
+
+impl<V: Vector> Finish<V> for Probability<V> {
+    #[inline(always)]
+    fn finish(&self, logits: V) -> V {
+        self.scale.finish(self.lanes.weigh(logits).value())
+    }
+}
+
+/// The log-softmax of a row.
+#[inline(always)]
+pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
+    Logarithmic::softmax(simd, row)
+}
+
+/// The log-softmax of each row of a matrix.
+#[inline(always)]
+pub(crate) fn log_softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+    Logarithmic::softmax_rows(simd, matrix, columns);
+}
+
+/// The recurrence reads the row; the second pass subtracts.
+struct Logarithmic(Normalizer);
+
+impl TwoPasses for Logarithmic {
+    #[inline(always)]
+    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
+        Logarithmic(normalizer(simd, row.logits()))
+    }
+
+    #[inline(always)]
+    fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
+        if self.0.outcome() == Outcome::Finite {
+            let log_probability = LogProbability {
+                maximum: simd.splat(self.0.max()),
+                log_denominator: simd.splat(self.0.log_denominator() as f32),
+            };
+            write(simd, row, &log_probability);
+        } else {
+            write(simd, row, &Constant(simd.splat(f32::NAN)));
+        }
+    }
+
+    #[inline(always)]
+    fn normalizer<S: Simd>(&self, _: S, _: &[f32]) -> Normalizer {
+        self.0
+    }
 }
 
 /// e^x for x ≤ 0; greater x counts as 0.

@@ -267,8 +267,7 @@ impl<'a> Softmax<'a> {
         probabilities: &mut [f32],
     ) -> Result<(), Error> {
         let matrix = apart(logits, probabilities)?;
-        self.softmax_of_rows(matrix, columns)?;
-        Ok(())
+        self.softmax_of_rows(matrix, columns)
     }
 
     /// The softmax of each row of a matrix in its place.
@@ -285,8 +284,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn rows_in_place(&self, rows: &mut [f32], columns: usize) -> Result<(), Error> {
-        self.softmax_of_rows(InPlace(rows), columns)?;
-        Ok(())
+        self.softmax_of_rows(InPlace(rows), columns)
     }
 
     /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -309,8 +307,7 @@ impl<'a> Softmax<'a> {
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
         let matrix = apart(logits, log_probabilities)?;
-        self.log_softmax_of_rows(matrix, columns)?;
-        Ok(())
+        self.log_softmax_of_rows(matrix, columns)
     }
 
     /// log Σ e^x of each row of a matrix; `out` has a place for each row. A row of no columns has
@@ -352,29 +349,27 @@ impl<'a> Softmax<'a> {
     }
 
     fn softmax_of<R: Row>(&self, row: R) -> Normalizer {
-        let columns = row.len();
-        self.backend.dispatch(SoftmaxRows {
-            matrix: row,
-            columns,
-        })
+        self.backend.dispatch(SoftmaxOf(row))
     }
 
-    fn softmax_of_rows<R: Row>(&self, matrix: R, columns: usize) -> Result<Normalizer, Error> {
+    fn softmax_of_rows<R: Row>(&self, matrix: R, columns: usize) -> Result<(), Error> {
         check_rows(matrix.len(), columns)?;
-        Ok(self.backend.dispatch(SoftmaxRows { matrix, columns }))
+        if matrix.len() > 0 {
+            self.backend.dispatch(SoftmaxRows { matrix, columns });
+        }
+        Ok(())
     }
 
     fn log_softmax_of<R: Row>(&self, row: R) -> Normalizer {
-        let columns = row.len();
-        self.backend.dispatch(LogSoftmaxRows {
-            matrix: row,
-            columns,
-        })
+        self.backend.dispatch(LogSoftmaxOf(row))
     }
 
-    fn log_softmax_of_rows<R: Row>(&self, matrix: R, columns: usize) -> Result<Normalizer, Error> {
+    fn log_softmax_of_rows<R: Row>(&self, matrix: R, columns: usize) -> Result<(), Error> {
         check_rows(matrix.len(), columns)?;
-        Ok(self.backend.dispatch(LogSoftmaxRows { matrix, columns }))
+        if matrix.len() > 0 {
+            self.backend.dispatch(LogSoftmaxRows { matrix, columns });
+        }
+        Ok(())
     }
 
     fn normalizer_of(&self, logits: &[f32]) -> Normalizer {
@@ -440,40 +435,53 @@ fn check_rows(values: usize, columns: usize) -> Result<(), Error> {
     }
 }
 
-/// The softmax of each row; gives the normalizer of the last.
+struct SoftmaxOf<R>(R);
+
+impl<R: Row> Kernel for SoftmaxOf<R> {
+    type Output = Normalizer;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Normalizer {
+        kernel::softmax(simd, self.0)
+    }
+}
+
 struct SoftmaxRows<R> {
     matrix: R,
     columns: usize,
 }
 
 impl<R: Row> Kernel for SoftmaxRows<R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        kernel::softmax_rows(simd, self.matrix, self.columns);
+    }
+}
+
+struct LogSoftmaxOf<R>(R);
+
+impl<R: Row> Kernel for LogSoftmaxOf<R> {
     type Output = Normalizer;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Normalizer {
-        kernel::softmax(simd, self.matrix, self.columns)
+        kernel::log_softmax(simd, self.0)
     }
 }
 
-/// The log-softmax of each row; gives the normalizer of the last.
 struct LogSoftmaxRows<R> {
     matrix: R,
     columns: usize,
 }
 
 impl<R: Row> Kernel for LogSoftmaxRows<R> {
-    type Output = Normalizer;
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Normalizer {
-        let mut normalizer = Normalizer::new();
-        let mut matrix = self.matrix;
-        while matrix.len() > 0 {
-            let (row, others) = matrix.cut(self.columns);
-            normalizer = kernel::log_softmax(simd, row);
-            matrix = others;
-        }
-        normalizer
+    fn run<S: Simd>(self, simd: S) {
+        kernel::log_softmax_rows(simd, self.matrix, self.columns);
     }
 }
 
@@ -488,11 +496,11 @@ impl Kernel for LogSumExpRows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut logits = self.logits;
+        let mut unread = self.logits;
         for place in self.out {
-            let (row, others) = logits.cut(self.columns);
+            let (row, others) = unread.split_at_checked(self.columns).unwrap_or_default();
             *place = kernel::normalizer(simd, row).log_sum_exp();
-            logits = others;
+            unread = others;
         }
     }
 }

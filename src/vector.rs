@@ -14,7 +14,7 @@
 //! rounding: AVX2 with FMA, AVX-512, NEON) and unfused (two: scalar, portable). All else is exact
 //! or correctly rounded, so that within a class every backend gives the same bits.
 
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -34,6 +34,9 @@ pub(crate) trait Simd: Copy {
     /// One register.
     type Vector: Vector;
 
+    /// Registers of a group of [`LANES`].
+    const REGISTERS: usize = LANES / Self::Vector::WIDTH;
+
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Vector;
 
@@ -43,10 +46,13 @@ pub(crate) trait Simd: Copy {
 
 /// One register of `f32` lanes. "Exact" and "correctly rounded" are as in IEEE 754.
 pub(crate) trait Vector:
-    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
     /// Lanes of one register: a divisor of [`LANES`].
     const WIDTH: usize;
+
+    /// Whether [`mul_add`](Self::mul_add) rounds once.
+    const FUSED: bool;
 
     /// The registers that make up [`LANES`] lanes.
     type Group: Copy + AsRef<[Self]> + AsMut<[Self]>;
@@ -57,11 +63,17 @@ pub(crate) trait Vector:
     /// Writes the lanes to the first `WIDTH` places of `values`, or to all if there are fewer.
     fn store(self, values: &mut [f32]);
 
+    /// Adds each lane to the first `WIDTH` of `totals`, or to all if there are fewer.
+    fn add_to(self, totals: &mut [f64]);
+
     /// `self · factor + addend`, with one rounding (fused class) or two (unfused).
     fn mul_add(self, factor: Self, addend: Self) -> Self;
 
     /// The larger of `self` and `bound`; a NaN in `self` stays.
     fn at_least(self, bound: Self) -> Self;
+
+    /// Zero where `self` is below `bound`.
+    fn zero_below(self, bound: Self) -> Self;
 
     /// (smaller, larger). A NaN in either operand is in at least one of the results.
     fn order(self, other: Self) -> (Self, Self);

@@ -2,7 +2,7 @@
 
 use super::{LANES, Simd, Vector};
 use core::arch::x86_64::*;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
 /// Proof that the processor has AVX2 and FMA and that the operating system keeps their registers.
 #[derive(Clone, Copy)]
@@ -88,7 +88,17 @@ impl Mul for F32x8 {
     }
 }
 
+impl Div for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+}
+
 impl Vector for F32x8 {
+    const FUSED: bool = true;
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
 
@@ -110,6 +120,22 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
+    fn add_to(self, totals: &mut [f64]) {
+        let Some(totals) = totals.first_chunk_mut::<{ Self::COUNT }>() else {
+            return;
+        };
+        let totals = totals.as_mut_ptr();
+        // SAFETY: there are eight totals; an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        unsafe {
+            let low = _mm256_cvtps_pd(_mm256_castps256_ps128(self.0));
+            let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(self.0));
+            _mm256_storeu_pd(totals, _mm256_add_pd(_mm256_loadu_pd(totals), low));
+            let totals = totals.add(4);
+            _mm256_storeu_pd(totals, _mm256_add_pd(_mm256_loadu_pd(totals), high));
+        }
+    }
+
+    #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: an `F32x8` exists, so FMA is available (`Avx2::new`).
         F32x8(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
@@ -120,6 +146,12 @@ impl Vector for F32x8 {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         // Of two operands with a NaN, the second is returned.
         F32x8(unsafe { _mm256_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn zero_below(self, bound: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_NLT_UQ>(self.0, bound.0)) })
     }
 
     #[inline(always)]

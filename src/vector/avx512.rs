@@ -5,7 +5,7 @@
 
 use super::{LANES, Simd, Vector};
 use core::arch::x86_64::*;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
 /// Proof that the processor has AVX-512F and that the operating system keeps its registers.
 #[derive(Clone, Copy)]
@@ -84,7 +84,17 @@ impl Mul for F32x16 {
     }
 }
 
+impl Div for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+}
+
 impl Vector for F32x16 {
+    const FUSED: bool = true;
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
 
@@ -106,6 +116,24 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
+    fn add_to(self, totals: &mut [f64]) {
+        let Some(totals) = totals.first_chunk_mut::<{ Self::COUNT }>() else {
+            return;
+        };
+        let totals = totals.as_mut_ptr();
+        // SAFETY: there are sixteen totals; an `F32x16` exists, so AVX-512F is available
+        // (`Avx512::new`).
+        unsafe {
+            let upper_half = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0));
+            let low = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
+            let high = _mm512_cvtps_pd(_mm256_castpd_ps(upper_half));
+            _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), low));
+            let totals = totals.add(8);
+            _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), high));
+        }
+    }
+
+    #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         F32x16(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
@@ -116,6 +144,15 @@ impl Vector for F32x16 {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         // Of two operands with a NaN, the second is returned.
         F32x16(unsafe { _mm512_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn zero_below(self, bound: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe {
+            let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(self.0, bound.0);
+            _mm512_maskz_mov_ps(kept, self.0)
+        })
     }
 
     #[inline(always)]

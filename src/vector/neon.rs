@@ -2,7 +2,7 @@
 
 use super::{LANES, Simd, Vector};
 use core::arch::aarch64::*;
-use core::ops::{Add, Mul, Sub};
+use core::ops::{Add, Div, Mul, Sub};
 
 /// Proof that NEON is available, as on every aarch64 target with hardware floats.
 #[derive(Clone, Copy)]
@@ -77,7 +77,17 @@ impl Mul for F32x4 {
     }
 }
 
+impl Div for F32x4 {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vdivq_f32(self.0, other.0) })
+    }
+}
+
 impl Vector for F32x4 {
+    const FUSED: bool = true;
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
 
@@ -101,6 +111,22 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
+    fn add_to(self, totals: &mut [f64]) {
+        let Some(totals) = totals.first_chunk_mut::<{ Self::COUNT }>() else {
+            return;
+        };
+        let totals = totals.as_mut_ptr();
+        // SAFETY: there are four totals; an `F32x4` exists, so NEON is available (`Neon::new`).
+        unsafe {
+            let low = vcvt_f64_f32(vget_low_f32(self.0));
+            vst1q_f64(totals, vaddq_f64(vld1q_f64(totals), low));
+            let totals = totals.add(2);
+            let high = vcvt_high_f64_f32(self.0);
+            vst1q_f64(totals, vaddq_f64(vld1q_f64(totals), high));
+        }
+    }
+
+    #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         F32x4(unsafe { vfmaq_f32(addend.0, self.0, factor.0) })
@@ -111,6 +137,15 @@ impl Vector for F32x4 {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         // A NaN in either operand is returned; `bound` has none.
         F32x4(unsafe { vmaxq_f32(self.0, bound.0) })
+    }
+
+    #[inline(always)]
+    fn zero_below(self, bound: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe {
+            let below = vcltq_f32(self.0, bound.0);
+            vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(self.0), below))
+        })
     }
 
     #[inline(always)]

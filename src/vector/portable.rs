@@ -44,6 +44,7 @@ impl Simd for Portable {
 }
 
 impl Vector for f32x8 {
+    const FUSED: bool = false;
     const WIDTH: usize = 8;
     type Group = [f32x8; LANES / 8];
 
@@ -66,6 +67,13 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
+    fn add_to(self, totals: &mut [f64]) {
+        for (total, lane) in totals.iter_mut().zip(self.to_array()) {
+            *total += f64::from(lane);
+        }
+    }
+
+    #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         // Not `f32x8::mul_add`: whether that one is fused depends on the build.
         self * factor + addend
@@ -78,6 +86,11 @@ impl Vector for f32x8 {
         } else {
             self.fast_max(bound)
         }
+    }
+
+    #[inline(always)]
+    fn zero_below(self, bound: Self) -> Self {
+        self.simd_ge(bound) & self
     }
 
     #[inline(always)]

@@ -21,6 +21,7 @@ impl Simd for Scalar {
 }
 
 impl Vector for f32 {
+    const FUSED: bool = false;
     const WIDTH: usize = 1;
     type Group = [f32; LANES];
 
@@ -37,6 +38,13 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
+    fn add_to(self, totals: &mut [f64]) {
+        if let Some(total) = totals.first_mut() {
+            *total += f64::from(self);
+        }
+    }
+
+    #[inline(always)]
     fn mul_add(self, factor: f32, addend: f32) -> f32 {
         self * factor + addend
     }
@@ -44,6 +52,11 @@ impl Vector for f32 {
     #[inline(always)]
     fn at_least(self, bound: f32) -> f32 {
         if self < bound { bound } else { self }
+    }
+
+    #[inline(always)]
+    fn zero_below(self, bound: f32) -> f32 {
+        if self < bound { 0.0 } else { self }
     }
 
     #[inline(always)]

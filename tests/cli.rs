@@ -1,0 +1,597 @@
+//! The example `softmax`, run as a user runs it.
+//!
+//! `cargo test` builds the example first; `cargo test --test cli` alone does not.
+
+#![cfg(not(any(miri, target_family = "wasm")))] // They have no processes.
+
+use npyz::{NpyFile, Order, WriterBuilder};
+use online_softmax::{Backend, Softmax};
+use std::fs::{self, File};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+const DIGITS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/digits_logits_1797x10.npy"
+);
+const VOCABULARY: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/vocab_logits_1x30522.npy"
+);
+
+// Running
+
+fn program() -> Command {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let name = format!("softmax{}", std::env::consts::EXE_SUFFIX);
+    let path = profile.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: `cargo build --example softmax` makes it",
+        path.display()
+    );
+    Command::new(path)
+}
+
+/// The exit status, standard output and standard error.
+fn run(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
+    let mut child = program()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that refuses its arguments does not read, and the pipe may be gone.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    let [stdout, stderr] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code(), stdout, stderr)
+}
+
+/// Standard output and the one line of standard error.
+#[track_caller]
+fn succeeds(arguments: &[&str], input: &[u8]) -> (String, String) {
+    let (status, stdout, stderr) = run(arguments, input);
+    assert_eq!(status, Some(0), "{arguments:?}: {stderr}");
+    (stdout, the_line(&stderr))
+}
+
+/// The one line of standard error.
+#[track_caller]
+fn fails(arguments: &[&str], input: &[u8]) -> String {
+    let (status, stdout, stderr) = run(arguments, input);
+    assert_eq!(status, Some(2), "{arguments:?}: {stderr}");
+    assert_eq!(stdout, "", "{arguments:?}");
+    the_line(&stderr)
+}
+
+#[track_caller]
+fn the_line(stderr: &str) -> String {
+    let line = stderr.strip_suffix('\n').unwrap_or_default();
+    assert!(!line.contains('\n'), "expected one line: {stderr:?}");
+    let message = line.strip_prefix("softmax: ");
+    message.expect("starts with the program's name").to_owned()
+}
+
+#[track_caller]
+fn assert_contains(line: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(line.contains(part), "expected {part:?} in {line:?}");
+    }
+}
+
+// Data
+
+fn parse_csv(text: &str) -> Vec<Vec<f32>> {
+    let parse_row = |line: &str| {
+        line.split(',')
+            .map(|field| field.parse().unwrap())
+            .collect()
+    };
+    text.lines().map(parse_row).collect()
+}
+
+fn read_npy(path: impl AsRef<Path>) -> (Vec<u64>, Vec<f32>) {
+    let npy = NpyFile::new(BufReader::new(File::open(path).unwrap())).unwrap();
+    assert_eq!(npy.order(), Order::C);
+    (npy.shape().to_vec(), npy.into_vec().unwrap())
+}
+
+fn write_npy<T: npyz::Serialize + Copy>(
+    path: &str,
+    dtype: &str,
+    (shape, order): (&[u64], Order),
+    values: &[T],
+) {
+    let mut npy = npyz::WriteOptions::new()
+        .dtype(npyz::DType::Plain(dtype.parse().unwrap()))
+        .shape(shape)
+        .order(order)
+        .writer(File::create(path).unwrap())
+        .begin_nd()
+        .unwrap();
+    npy.extend(values).unwrap();
+    npy.finish().unwrap();
+}
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn names(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<PathBuf> = entries.map(|it| it.unwrap().file_name().into()).collect();
+        names.sort();
+        names
+    }
+}
+
+// An independent reference
+
+fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let terms = row.iter().map(|&logit| (f64::from(logit) - max).exp());
+    max + terms.sum::<f64>().ln()
+}
+
+fn log_softmax(row: &[f32]) -> Vec<f64> {
+    let normalizer = log_sum_exp(row);
+    row.iter()
+        .map(|&logit| f64::from(logit) - normalizer)
+        .collect()
+}
+
+fn softmax(row: &[f32]) -> Vec<f64> {
+    log_softmax(row).into_iter().map(f64::exp).collect()
+}
+
+fn is_close(found: f32, expected: f64) -> bool {
+    (f64::from(found) - expected).abs() <= 5e-7 * expected.abs()
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        assert!(is_close(found, expected), "{index}: {found} for {expected}");
+    }
+}
+
+#[test]
+fn the_measure_can_fail() {
+    assert!(is_close(0.25, 0.25) && is_close(0.0, 0.0));
+    assert!(!is_close(0.25, 0.250_001) && !is_close(1e-9, 0.0) && !is_close(f32::NAN, 0.0));
+}
+
+// Results
+
+#[test]
+fn softmax_of_the_digits() {
+    let (shape, logits) = read_npy(DIGITS);
+    assert_eq!(shape, [1797, 10]);
+    let (stdout, line) = succeeds(&[DIGITS], b"");
+    let rows = parse_csv(&stdout);
+    assert_eq!(rows.len(), 1797);
+    for (row, logits) in rows.iter().zip(logits.chunks(10)) {
+        assert_close(row, &softmax(logits));
+        let sum: f64 = row.iter().map(|&probability| f64::from(probability)).sum();
+        assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+    }
+    let size = "1797 rows × 10 columns, ";
+    assert_contains(&line, &[Backend::best().name(), size]);
+    let time = line.split(", ").last().unwrap();
+    assert!(
+        time.starts_with(|c: char| c.is_ascii_digit()) && time.ends_with('s'),
+        "{line}"
+    );
+}
+
+#[test]
+fn log_softmax_of_the_digits() {
+    let (_, logits) = read_npy(DIGITS);
+    let rows = parse_csv(&succeeds(&["--log", DIGITS], b"").0);
+    assert_eq!(rows.len(), 1797);
+    for (row, logits) in rows.iter().zip(logits.chunks(10)) {
+        assert_close(row, &log_softmax(logits));
+    }
+}
+
+#[test]
+fn log_sum_exp_of_the_digits() {
+    let (_, logits) = read_npy(DIGITS);
+    let rows = parse_csv(&succeeds(&["--log-sum-exp", DIGITS], b"").0);
+    assert_eq!(rows.len(), 1797);
+    for (row, logits) in rows.iter().zip(logits.chunks(10)) {
+        assert_close(row, &[log_sum_exp(logits)]);
+    }
+}
+
+#[test]
+fn softmax_of_the_vocabulary() {
+    let (_, logits) = read_npy(VOCABULARY);
+    let (stdout, line) = succeeds(&[VOCABULARY], b"");
+    let rows = parse_csv(&stdout);
+    assert_eq!(rows.len(), 1);
+    assert_close(&rows[0], &softmax(&logits));
+    assert_contains(&line, &["1 rows × 30522 columns"]);
+}
+
+#[test]
+fn a_forced_backend_gives_its_own_bits() {
+    let (_, logits) = read_npy(DIGITS);
+    for backend in Backend::available() {
+        let (stdout, line) = succeeds(&["--backend", backend.name(), DIGITS], b"");
+        assert_contains(&line, &[backend.name()]);
+        let mut expected = vec![0.0; logits.len()];
+        let softmax = Softmax::new().backend(backend).unwrap();
+        softmax.rows(&logits, 10, &mut expected).unwrap();
+        // CSV must lose nothing.
+        assert_eq!(parse_csv(&stdout).concat(), expected, "{}", backend.name());
+    }
+}
+
+#[test]
+fn top_ranks_the_classes() {
+    let (_, logits) = read_npy(DIGITS);
+    let (stdout, _) = succeeds(&["--top", "3", DIGITS], b"");
+    let table: Vec<Vec<&str>> = stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(table[0], ["row", "rank", "class", "probability"]);
+    assert_eq!(table.len(), 1 + 3 * 1797);
+    for (row, logits) in logits.chunks(10).enumerate() {
+        let mut ranked: Vec<(usize, f64)> = softmax(logits).into_iter().enumerate().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (rank, &(class, probability)) in (1..=3).zip(&ranked) {
+            let line = &table[3 * row + rank];
+            assert_eq!(line[..3], [row, rank, class].map(|n| n.to_string()));
+            assert!((line[3].parse::<f64>().unwrap() - probability).abs() <= 6e-7);
+        }
+    }
+}
+
+#[test]
+fn top_breaks_ties_by_index_and_stops_at_the_last_class() {
+    // The probabilities of the last two round to 0 alike; their logits differ.
+    let (stdout, _) = succeeds(&["--top", "9"], b"1,1,-300,-200");
+    let classes = stdout
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().nth(2));
+    assert_eq!(
+        classes.collect::<Option<Vec<_>>>().unwrap(),
+        ["0", "1", "3", "2"]
+    );
+}
+
+#[test]
+fn help_is_on_standard_output() {
+    for option in ["--help", "-h"] {
+        let (status, stdout, stderr) = run(&[option], b"");
+        assert_eq!((status, stderr.as_str()), (Some(0), ""));
+        assert_contains(
+            &stdout,
+            &["Usage:", "--log-sum-exp", "--top N", "--backend"],
+        );
+    }
+}
+
+// .npy
+
+#[test]
+fn npy_keeps_its_shape() {
+    let folder = Folder::new();
+    let (input, output) = (folder.path("in.npy"), folder.path("out.npy"));
+    let shapes: [&[u64]; 7] = [
+        &[],
+        &[5],
+        &[3, 1],
+        &[2, 3, 4],
+        &[2, 1, 3, 2],
+        &[0, 4],
+        &[2, 0, 3],
+    ];
+    for shape in shapes {
+        let count = shape.iter().product::<u64>() as usize;
+        let columns = shape.last().map_or(1, |&n| n as usize);
+        let logits: Vec<f32> = (0..count).map(|i| (i * i % 7) as f32 - 3.5).collect();
+        write_npy(&input, "<f4", (shape, Order::C), &logits);
+
+        succeeds(&[&input, "--output", &output], b"");
+        let (found_shape, found) = read_npy(&output);
+        assert_eq!(found_shape, shape);
+        assert_close(
+            &found,
+            &logits.chunks(columns).flat_map(softmax).collect::<Vec<_>>(),
+        );
+
+        succeeds(&["--log-sum-exp", &input, "--output", &output], b"");
+        let (found_shape, found) = read_npy(&output);
+        assert_eq!(
+            found_shape,
+            shape.split_last().map_or(shape, |(_, outer)| outer)
+        );
+        assert_close(
+            &found,
+            &logits.chunks(columns).map(log_sum_exp).collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(folder.names(), ["in.npy", "out.npy"].map(PathBuf::from));
+}
+
+#[test]
+fn npy_of_either_type_byte_order_and_axis_order() {
+    let folder = Folder::new();
+    let [f4, f8, big_f4, big_f8, fortran] =
+        ["f4", "f8", "big_f4", "big_f8", "fortran"].map(|name| folder.path(&format!("{name}.npy")));
+    let shape: &[u64] = &[2, 3, 4];
+    let logits: Vec<f64> = (0..24).map(|i| f64::from(i * i % 11) / 3.0).collect();
+    let rounded: Vec<f32> = logits.iter().map(|&logit| logit as f32).collect();
+    write_npy(&f4, "<f4", (shape, Order::C), &rounded);
+    write_npy(&f8, "<f8", (shape, Order::C), &logits);
+    write_npy(&big_f4, ">f4", (shape, Order::C), &rounded);
+    write_npy(&big_f8, ">f8", (shape, Order::C), &logits);
+    let mut transposed = Vec::new();
+    for k in 0..4 {
+        for j in 0..3 {
+            transposed.extend((0..2).map(|i| rounded[(i * 3 + j) * 4 + k]));
+        }
+    }
+    write_npy(&fortran, "<f4", (shape, Order::Fortran), &transposed);
+
+    let (expected, line) = succeeds(&[&f4], b"");
+    assert_contains(&line, &["6 rows × 4 columns"]);
+    for (row, logits) in parse_csv(&expected).iter().zip(rounded.chunks(4)) {
+        assert_close(row, &softmax(logits));
+    }
+    for path in [&f8, &big_f4, &big_f8, &fortran] {
+        assert_eq!(succeeds(&[path], b"").0, expected, "{path}");
+    }
+}
+
+#[test]
+fn npy_from_standard_input() {
+    let bytes = fs::read(DIGITS).unwrap();
+    assert_eq!(succeeds(&["-"], &bytes).0, succeeds(&[DIGITS], b"").0);
+}
+
+// CSV
+
+#[test]
+fn csv_from_standard_input_and_file() {
+    let folder = Folder::new();
+    let (file, output) = (folder.path("logits.txt"), folder.path("probabilities.csv"));
+    let text = b"1,2,3\r\n\r\n\"0\", 0.0 ,+0e3\n-1.5,1e1,.5";
+    let (expected, line) = succeeds(&[], text);
+    assert_contains(&line, &["3 rows × 3 columns"]);
+    let rows = parse_csv(&expected);
+    let logits = [[1.0, 2.0, 3.0], [0.0; 3], [-1.5, 10.0, 0.5]];
+    assert_eq!(rows.len(), 3);
+    for (row, logits) in rows.iter().zip(logits) {
+        assert_close(row, &softmax(&logits));
+    }
+    fs::write(&file, text).unwrap();
+    assert_eq!(succeeds(&["-"], text).0, expected);
+    assert_eq!(succeeds(&[&file], b"").0, expected);
+    assert_eq!(succeeds(&[&file, "--output", &output], b"").0, "");
+    assert_eq!(fs::read_to_string(output).unwrap(), expected);
+}
+
+#[test]
+fn csv_has_nan_and_infinities() {
+    let text = b"nan,1\ninf,0\n-inf,0\n-inf,-inf\nNaN,-Infinity\n";
+    let (stdout, _) = succeeds(&[], text);
+    assert_eq!(stdout, "NaN,NaN\nNaN,NaN\n0,1\nNaN,NaN\nNaN,NaN\n");
+    let (stdout, _) = succeeds(&["--log"], text);
+    assert_eq!(stdout, "NaN,NaN\nNaN,NaN\n-inf,0\nNaN,NaN\nNaN,NaN\n");
+    let (stdout, _) = succeeds(&["--log-sum-exp"], text);
+    assert_eq!(stdout, "NaN\ninf\n0\n-inf\nNaN\n");
+}
+
+// Errors
+
+#[test]
+fn arguments_are_refused() {
+    for (arguments, parts) in [
+        (
+            &["--top", "2", "--log"][..],
+            &["--top", "--log", "exclude"][..],
+        ),
+        (
+            &["--log", "--log-sum-exp"],
+            &["--log and --log-sum-exp exclude"],
+        ),
+        (
+            &["--top", "2", "--output", "a.csv"],
+            &["--top", "--output", "exclude"],
+        ),
+        (&["--top", "0"], &["--top", "\"0\"", "from 1"]),
+        (&["--top", "few"], &["--top", "\"few\""]),
+        (&["--top"], &["--top"]),
+        (
+            &["--output", "a.txt"],
+            &["--output", "a.txt", ".npy or .csv"],
+        ),
+        (
+            &["--output", "npy"],
+            &["--output", "\"npy\"", ".npy or .csv"],
+        ),
+        (
+            &["--backend", "sse9"],
+            &["--backend", "sse9", "scalar", "avx512"],
+        ),
+        (&["--sideways"], &["--sideways"]),
+        (&["--log=yes"], &["--log"]),
+        (&["one.csv", "two.csv"], &["two.csv"]),
+    ] {
+        assert_contains(&fails(arguments, b"1,2"), parts);
+    }
+}
+
+#[test]
+fn an_unavailable_backend_is_refused() {
+    // No machine has both, so that this tests something everywhere.
+    let absent = [Backend::Avx512, Backend::Avx2, Backend::Neon]
+        .into_iter()
+        .find(|backend| !backend.is_available())
+        .unwrap();
+    let line = fails(&["--backend", absent.name()], b"1,2");
+    assert_contains(&line, &["--backend", absent.name(), Backend::best().name()]);
+}
+
+#[test]
+fn csv_errors_name_line_and_column() {
+    let folder = Folder::new();
+    let input = folder.path("logits.csv");
+    for (text, parts) in [
+        (&b"1,2\n3,x\n"[..], &["line 2, column 2: ", "\"x\""][..]),
+        (
+            b"1,2\r\n\r\n\r\ny\x07,4\r\n",
+            &["line 4, column 1: ", "\"y\\u{7}\""],
+        ),
+        (b"1,\n", &["line 1, column 2: ", "\"\""]),
+        (b"\n\na,b,c\n1,2,3\n", &["line 3, column 1: ", "\"a\""]),
+        (b"1\n\xff\xfe\n", &["line 2, column 1: "]),
+        (b"1,2,3\n4,5\n", &["line 2: ", "3 columns", "found 2"]),
+        (
+            b"1,2\r\n3,4\r\n5,6,7\r\n",
+            &["line 3: ", "2 columns", "found 3"],
+        ),
+        (b"", &["no", "rows"]),
+        (b"\n\n", &["no", "rows"]),
+    ] {
+        let line = fails(&[], text);
+        assert_contains(&line, parts);
+        assert!(line.starts_with("standard input: "), "{line}");
+        fs::write(&input, text).unwrap();
+        assert_eq!(
+            line.replace("standard input", &input),
+            fails(&[&input], b"")
+        );
+    }
+}
+
+#[test]
+fn npy_errors_name_the_file() {
+    let folder = Folder::new();
+    let path = folder.path("bad.npy");
+    let check = |parts: &[&str]| {
+        let line = fails(&[&path], b"");
+        assert!(line.starts_with(&path), "{line}");
+        assert_contains(&line, parts);
+    };
+    write_npy(&path, "<i8", (&[2], Order::C), &[1_i64, 2]);
+    check(&["f4 or f8", "'<i8'"]);
+    write_npy(&path, "<f4", (&[3, 0], Order::C), &[0.0_f32; 0]);
+    check(&["column", "[3, 0]"]);
+
+    let digits = fs::read(DIGITS).unwrap();
+    fs::write(&path, &digits[..digits.len() - 1]).unwrap();
+    check(&["[1797, 10]", "71879"]);
+    fs::write(&path, [&digits[..], b"0"].concat()).unwrap();
+    check(&["[1797, 10]", "71881"]);
+    for garbage in [
+        &b""[..],
+        b"1,2\n",
+        &digits[..20],
+        b"\x93NUMPY\x01\x00\x07\x00{'a': \n",
+    ] {
+        fs::write(&path, garbage).unwrap();
+        check(&[".npy header"]);
+    }
+    fs::remove_file(&path).unwrap();
+    check(&[]);
+    fs::create_dir(&path).unwrap();
+    check(&[]);
+}
+
+#[test]
+fn a_large_shape_in_a_small_file_is_refused() {
+    let folder = Folder::new();
+    let path = folder.path("large.npy");
+    // The bytes of the values are 2⁶⁴.
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1073741824, 2147483648)}\n";
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    let bytes = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes()].concat();
+    fs::write(&path, bytes).unwrap();
+    assert_contains(&fails(&[&path], b""), &[&path, "[1073741824, 2147483648]"]);
+}
+
+#[test]
+fn an_error_leaves_no_output_behind() {
+    let folder = Folder::new();
+    for output in ["out.csv", "out.npy"].map(|name| folder.path(name)) {
+        fails(&["--output", &output], b"1,2\n3\n");
+        fails(&["--output", &output, "--backend", "sse9"], b"1,2\n");
+        assert!(folder.names().is_empty());
+    }
+    let output = folder.path("earlier.csv");
+    fs::write(&output, "earlier").unwrap();
+    fails(&["--output", &output], b"1,x\n");
+    assert_eq!(fs::read_to_string(&output).unwrap(), "earlier");
+    assert_eq!(folder.names(), [PathBuf::from("earlier.csv")]);
+}
+
+#[test]
+fn an_output_that_cannot_be_made_is_named() {
+    let folder = Folder::new();
+    let output = folder.path("absent/out.csv");
+    assert_contains(&fails(&["--output", &output], b"1,2"), &[&output]);
+    let output = folder.path("folder.npy");
+    fs::create_dir(&output).unwrap();
+    assert_contains(&fails(&["--output", &output], b"1,2"), &[&output]);
+    assert_eq!(folder.names(), [PathBuf::from("folder.npy")]);
+}
+
+#[test]
+fn an_output_replaces_an_earlier_one_and_has_the_usual_permissions() {
+    let folder = Folder::new();
+    let output = folder.path("out.csv");
+    fs::write(&output, "earlier").unwrap();
+    let usual = fs::metadata(&output).unwrap().permissions();
+    succeeds(&["--output", &output], b"0,0\n");
+    assert_eq!(fs::read_to_string(&output).unwrap(), "0.5,0.5\n");
+    assert_eq!(fs::metadata(&output).unwrap().permissions(), usual);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut child = program()
+        .arg(VOCABULARY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The row is longer than a pipe holds, so that the program must meet the closed end.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_contains(&the_line(&stderr), &["30522 columns"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    // The second output is so short that only the last flush meets the end of the disk.
+    for argument in [DIGITS, "--help"] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = program().arg(argument).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{argument}: {stderr}");
+        assert_contains(&the_line(&stderr), &["standard output: "]);
+    }
+}
