@@ -2,7 +2,7 @@
 //! whatever reads and writes each value once.
 //!
 //! ```text
-//! cargo bench --bench softmax                      # all, about three minutes
+//! cargo bench --bench softmax                      # all, about two minutes
 //! cargo bench --bench softmax -- softmax/avx2      # those whose names contain it
 //! ```
 //!

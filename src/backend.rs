@@ -131,12 +131,12 @@ impl Backend {
             Backend::Scalar => kernel.run(Scalar),
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512 if self.is_available() => {
-                // SAFETY: `is_available` has just found AVX-512F.
+                // SAFETY: `is_available` has just found AVX-512F and POPCNT.
                 unsafe { run_avx512(kernel) }
             }
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 if self.is_available() => {
-                // SAFETY: `is_available` has just found AVX2 and FMA.
+                // SAFETY: `is_available` has just found AVX2, FMA and POPCNT.
                 unsafe { run_avx2(kernel) }
             }
             #[cfg(target_arch = "aarch64")]
@@ -158,14 +158,14 @@ pub(crate) trait Kernel {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,popcnt")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function's own target feature.
     kernel.run(unsafe { Avx512::new() })
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,popcnt")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function's own target features.
     kernel.run(unsafe { Avx2::new() })
@@ -185,7 +185,7 @@ mod x86 {
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) struct Features {
-        /// AVX2 and FMA.
+        /// AVX2, FMA and POPCNT, which every processor with AVX2 has.
         pub(super) avx2: bool,
         /// AVX-512F, and all that `avx2` says.
         pub(super) avx512: bool,
@@ -199,6 +199,7 @@ mod x86 {
     }
 
     const FMA: u32 = 1 << 12;
+    const POPCNT: u32 = 1 << 23;
     const OSXSAVE: u32 = 1 << 27;
     const AVX: u32 = 1 << 28;
     const AVX2: u32 = 1 << 5;
@@ -215,7 +216,7 @@ mod x86 {
     /// The processor must have the instructions, and the operating system must keep the registers
     /// (XCR0, which may be read only where OSXSAVE is set; pass 0 where it is not).
     pub(super) const fn decide(cpuid: Cpuid, xcr0: u64) -> Features {
-        let avx2 = all(cpuid.leaf_1_ecx, OSXSAVE | AVX | FMA)
+        let avx2 = all(cpuid.leaf_1_ecx, OSXSAVE | AVX | FMA | POPCNT)
             && all(cpuid.leaf_7_ebx, AVX2)
             && xcr0 & YMM_STATE == YMM_STATE;
         Features {
@@ -281,7 +282,7 @@ mod x86 {
 
         #[test]
         fn detection_needs_instructions_and_operating_system() {
-            let leaf_1_bits = [0, FMA, OSXSAVE, AVX];
+            let leaf_1_bits = [0, FMA, POPCNT, OSXSAVE, AVX];
             let leaf_7_bits = [0, AVX2, AVX512F];
             for missing_1 in leaf_1_bits {
                 for missing_7 in leaf_7_bits {

@@ -88,6 +88,15 @@ impl Reference {
         }
     }
 
+    /// The reference under which weights are those of `self` times 2^`exponent`, an even number.
+    #[inline(always)]
+    pub(crate) fn scaled(self, exponent: i32) -> Self {
+        Reference {
+            bias: self.bias + exponent,
+            ..self
+        }
+    }
+
     /// The reference under which a weight times [`Self::UNIT`] is the exponential itself.
     #[inline(always)]
     pub(crate) fn unit() -> Self {
@@ -161,11 +170,8 @@ impl<V: Vector> Lanes<V> {
     /// [`Reference`] was made for. −∞ has the weight 0; NaN has NaN.
     #[inline(always)]
     pub(crate) fn weigh(&self, logits: V) -> Weight<V> {
-        // The clamp makes the bits below come out as the exponent zero for all that is too low.
-        let x = (logits - self.offset).at_least(self.lowest);
-        let biased = x.mul_add(self.log2_e, self.round);
+        let (x, biased) = self.reduce(logits);
         let n = biased - self.round;
-        let power = biased.low_bits_to_exponent();
         let r = n.mul_add(self.minus_ln_2_low, n.mul_add(self.minus_ln_2_high, x));
         let [c2, c3, c4, c5, c6] = self.coefficients;
         let q = c6
@@ -173,7 +179,24 @@ impl<V: Vector> Lanes<V> {
             .mul_add(r, c4)
             .mul_add(r, c3)
             .mul_add(r, c2);
-        let excess = q.mul_add(r * r, r);
-        Weight { power, excess }
+        Weight {
+            power: biased.low_bits_to_exponent(),
+            excess: q.mul_add(r * r, r),
+        }
+    }
+
+    /// The powers of the weights of `logits` alone: an excess does not depend on the bias of the
+    /// reference, so that it can be kept and a power be computed anew.
+    #[inline(always)]
+    pub(crate) fn powers(&self, logits: V) -> V {
+        self.reduce(logits).1.low_bits_to_exponent()
+    }
+
+    /// What is left to reduce of the logits, and n + bias in the low bits of a float.
+    #[inline(always)]
+    fn reduce(&self, logits: V) -> (V, V) {
+        // The clamp makes the exponent come out as zero for all that is too low.
+        let x = (logits - self.offset).at_least(self.lowest);
+        (x, x.mul_add(self.log2_e, self.round))
     }
 }

@@ -106,8 +106,11 @@ pub(crate) trait Row: Sized {
     /// The same row, borrowed for one pass.
     fn view(&mut self) -> impl Row;
 
-    /// The results as the logits of a pass over them.
-    fn results(&mut self) -> InPlace<'_>;
+    /// Whether the places of the results can keep something between two passes.
+    const KEEPS: bool;
+
+    /// A register of what was stored from `start`; zero past the end.
+    fn kept<S: Simd>(&self, simd: S, start: usize) -> S::Vector;
 }
 
 /// Results beside their logits; the two have one length.
@@ -154,9 +157,11 @@ impl Row for Apart<'_> {
         }
     }
 
+    const KEEPS: bool = true;
+
     #[inline(always)]
-    fn results(&mut self) -> InPlace<'_> {
-        InPlace(self.results)
+    fn kept<S: Simd>(&self, simd: S, start: usize) -> S::Vector {
+        simd.load(self.results.get(start..).unwrap_or(&[]), 0.0)
     }
 }
 
@@ -193,9 +198,11 @@ impl Row for InPlace<'_> {
         InPlace(self.0)
     }
 
+    const KEEPS: bool = false;
+
     #[inline(always)]
-    fn results(&mut self) -> InPlace<'_> {
-        InPlace(self.0)
+    fn kept<S: Simd>(&self, simd: S, _: usize) -> S::Vector {
+        simd.splat(0.0)
     }
 }
 
@@ -263,7 +270,6 @@ impl Online {
         let mut denominator = Denominator {
             maximum,
             own: 0.0,
-            own_rounded: 0.0,
             rest: total(self.rest),
             reference: self.reference,
             is_empty: self.lanes == 0,
@@ -276,14 +282,17 @@ impl Online {
         }
 
         let reference = self.reference.splat(simd);
-        (denominator.own, denominator.own_rounded) = weight_of(simd, &reference, maximum);
+        denominator.own = weight_of(simd, &reference, maximum);
         let mut sum = Sum::new(simd);
         sum.totals = self.rest;
         let mut equal_lanes = 0;
         for (register, start) in (0..self.lanes).step_by(S::Vector::WIDTH).enumerate() {
             let maxima = (&self.maxima[..]).load(simd, start);
-            let (others, equal) =
-                maxima.replace_equal(simd.splat(maximum), simd.splat(f32::NEG_INFINITY));
+            let (others, equal) = maxima.replace_where_equal(
+                maxima,
+                simd.splat(maximum),
+                simd.splat(f32::NEG_INFINITY),
+            );
             sum.add(register, reference.weigh(others));
             equal_lanes += equal;
         }
@@ -337,6 +346,8 @@ type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 struct Sum<S: Simd> {
     simd: S,
     powers: Group<S>,
+    /// What large powers swallowed of small ones: Kahan's correction.
+    swallowed: Group<S>,
     excesses: Group<S>,
     totals: [f64; LANES],
 }
@@ -348,6 +359,7 @@ impl<S: Simd> Sum<S> {
         Sum {
             simd,
             powers: zero,
+            swallowed: zero,
             excesses: zero,
             totals: [0.0; LANES],
         }
@@ -356,28 +368,33 @@ impl<S: Simd> Sum<S> {
     /// Adds to one register of the lanes.
     #[inline(always)]
     fn add(&mut self, register: usize, weight: Weight<S::Vector>) {
-        let powers = self.powers.as_mut().get_mut(register);
-        let excesses = self.excesses.as_mut().get_mut(register);
-        if let (Some(powers), Some(excesses)) = (powers, excesses) {
-            // Kahan's correction: what a large power swallows of a small one joins the excesses.
+        if let (Some(powers), Some(swallowed), Some(excesses)) = (
+            self.powers.as_mut().get_mut(register),
+            self.swallowed.as_mut().get_mut(register),
+            self.excesses.as_mut().get_mut(register),
+        ) {
             let rounded = *powers + weight.power;
-            let swallowed = (*powers - rounded) + weight.power;
+            *swallowed = *swallowed + ((*powers - rounded) + weight.power);
             *powers = rounded;
-            *excesses = weight.power.mul_add(weight.excess, *excesses + swallowed);
+            *excesses = weight.power.mul_add(weight.excess, *excesses);
         }
     }
 
     #[inline(always)]
     fn end_block(&mut self) {
-        let parts = self.powers.as_ref().iter().zip(self.excesses.as_ref());
-        for (register, (powers, excesses)) in parts.enumerate() {
+        let powers = self.powers.as_ref().iter();
+        let small = self.swallowed.as_ref().iter().zip(self.excesses.as_ref());
+        for (register, (powers, (swallowed, excesses))) in powers.zip(small).enumerate() {
             let start = register * S::Vector::WIDTH;
             let totals = self.totals.get_mut(start..).unwrap_or(&mut []);
             powers.add_to(totals);
-            excesses.add_to(totals);
+            (*swallowed + *excesses).add_to(totals);
         }
-        self.powers = self.simd.splat(0.0).group();
-        self.excesses = self.powers;
+        let totals = self.totals;
+        *self = Sum {
+            totals,
+            ..Sum::new(self.simd)
+        };
     }
 }
 
@@ -546,13 +563,22 @@ fn groups_of<L: Logits>(block: L) -> [L; BLOCK / LANES] {
 pub(crate) struct Denominator {
     maximum: f32,
     own: f64,
-    own_rounded: f32,
     rest: f64,
     reference: Reference,
     is_empty: bool,
 }
 
 impl Denominator {
+    /// Of a row of equal logits the rest is known exactly; the sum by lanes may miss it by so
+    /// little that a probability misses 1/N.
+    #[inline(always)]
+    fn correct_if_constant<S: Simd, L: Logits>(&mut self, simd: S, logits: L) {
+        let rest = (logits.len() as f64 - 1.0) * self.own;
+        if (self.rest - rest).abs() < rest * 1e-6 && is_constant(simd, logits, self.maximum) {
+            self.rest = rest;
+        }
+    }
+
     /// Relative to the maximum's own weight.
     #[inline(always)]
     pub(crate) fn normalizer(&self) -> Normalizer {
@@ -570,6 +596,50 @@ impl Denominator {
 /// What the second pass makes of a logit.
 trait Finish<V: Vector> {
     fn finish(&self, logits: V) -> V;
+
+    /// The same, with what the first pass kept of these logits.
+    #[inline(always)]
+    fn finish_kept(&self, logits: V, kept: V) -> V {
+        let _ = kept;
+        self.finish(logits)
+    }
+}
+
+/// e^(x − maximum) / denominator = 2^n · (c + c·t), with c the inverse of the denominator in two
+/// floats, scaled to [1/4, 1] so that no exponent is lost. A result below 2^−127 is 0.
+struct Probability<V> {
+    lanes: Lanes<V>,
+    inverse: V,
+    inverse_residue: V,
+}
+
+impl<V: Vector> Probability<V> {
+    #[inline(always)]
+    fn new<S: Simd<Vector = V>>(simd: S, reference: Reference, denominator: f64) -> Self {
+        let inverse = 1.0 / denominator;
+        let exponent = (((inverse.to_bits() >> 52) & 0x7FF) as i32 - 1021) & !1;
+        let scaled = inverse * f64::from_bits(((1023 - exponent) as u64) << 52);
+        let high = scaled as f32;
+        Probability {
+            lanes: reference.scaled(exponent).splat(simd),
+            inverse: simd.splat(high),
+            inverse_residue: simd.splat((scaled - f64::from(high)) as f32),
+        }
+    }
+}
+
+impl<V: Vector> Finish<V> for Probability<V> {
+    #[inline(always)]
+    fn finish(&self, logits: V) -> V {
+        self.finish_kept(logits, self.lanes.weigh(logits).excess)
+    }
+
+    #[inline(always)]
+    fn finish_kept(&self, logits: V, excess: V) -> V {
+        let residue = self.inverse_residue.mul_add(excess, self.inverse_residue);
+        let quotient = self.inverse + self.inverse.mul_add(excess, residue);
+        self.lanes.powers(logits) * quotient
+    }
 }
 
 /// (x − maximum) − log(denominator): both terms have one sign, so nothing cancels.
@@ -597,24 +667,43 @@ impl<V: Vector> Finish<V> for Constant<V> {
 
 /// The second pass.
 #[inline(always)]
-fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
+fn write<S: Simd, R: Row>(simd: S, row: R, finish: &impl Finish<S::Vector>) {
+    write_with::<false, S, R>(simd, row, finish);
+}
+
+/// The second pass; if `KEPT`, with what the first has kept.
+#[inline(always)]
+fn write_with<const KEPT: bool, S: Simd, R: Row>(
+    simd: S,
+    mut row: R,
+    finish: &impl Finish<S::Vector>,
+) {
     loop {
         match row.cut(LANES) {
             Ok((group, others)) => {
-                write_group(simd, group, finish);
+                write_group::<KEPT, S, R>(simd, group, finish);
                 row = others;
             }
-            Err(last) => return write_group(simd, last, finish),
+            Err(last) => return write_group::<KEPT, S, R>(simd, last, finish),
         }
     }
 }
 
 #[inline(always)]
-fn write_group<S: Simd, R: Row>(simd: S, mut group: R, finish: &impl Finish<S::Vector>) {
+fn write_group<const KEPT: bool, S: Simd, R: Row>(
+    simd: S,
+    mut group: R,
+    finish: &impl Finish<S::Vector>,
+) {
     for start in (0..LANES).step_by(S::Vector::WIDTH) {
         if start < group.len() {
             let logits = group.logits().load(simd, start);
-            group.store(start, finish.finish(logits));
+            let results = if KEPT && R::KEEPS {
+                finish.finish_kept(logits, group.kept(simd, start))
+            } else {
+                finish.finish(logits)
+            };
+            group.store(start, results);
         }
     }
 }
@@ -632,57 +721,44 @@ pub(crate) fn normalizer<S: Simd, L: Logits>(simd: S, logits: L) -> Normalizer {
     denominator(simd, logits).normalizer()
 }
 
-/// The longest row whose weights are stored and then scaled; of a longer one they are computed
-/// twice. A row of this length and its results fit a second-level cache of 256 KiB. The two forms
-/// differ in bits, so this is the same everywhere.
-pub(crate) const STORED: usize = 1 << 21;
+/// The longest row that is read twice before it is written, which costs less than the recurrence
+/// while the row stays in a cache. The two ways to sum differ in bits, so this is the same
+/// everywhere.
+pub(crate) const CACHED: usize = 1 << 21;
 
 /// The longest row that is written after the next one was read: two of them, with their results,
 /// stay in the first-level cache.
 const SHORT: usize = 512;
 
-/// A rest above this is precise enough as the difference of the sum of all weights and the
-/// maximum's; a smaller one is summed by itself.
-const CONFIDENT: f64 = 1.0 / 65536.0;
-
 /// The softmax of a row.
 #[inline(always)]
 pub(crate) fn softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
-    if row.len() <= STORED {
-        Stored::softmax(simd, row)
+    if row.len() <= CACHED {
+        Cached::softmax(simd, row)
     } else {
-        Recomputed::softmax(simd, row)
+        Streamed::softmax(simd, row)
     }
 }
 
 /// The softmax of each row of a matrix.
 #[inline(always)]
 pub(crate) fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
-    if columns <= STORED {
-        Stored::softmax_rows(simd, matrix, columns);
+    if columns <= CACHED {
+        Cached::softmax_rows(simd, matrix, columns);
     } else {
-        Recomputed::softmax_rows(simd, matrix, columns);
+        Streamed::softmax_rows(simd, matrix, columns);
     }
 }
 
 /// A softmax in two passes over a row.
 trait TwoPasses: Sized {
-    /// The first pass; it may put something in the place of the results.
+    /// The first pass; it may keep something in the places of the results.
     fn read<S: Simd, R: Row>(simd: S, row: R) -> Self;
 
     /// The second pass, which writes the results.
     fn write<S: Simd, R: Row>(&self, simd: S, row: R);
 
-    /// To be asked between the two.
-    fn normalizer<S: Simd>(&self, simd: S, results: &[f32]) -> Normalizer;
-
-    #[inline(always)]
-    fn softmax<S: Simd, R: Row>(simd: S, mut row: R) -> Normalizer {
-        let first = Self::read(simd, row.view());
-        let normalizer = first.normalizer(simd, row.results().0);
-        first.write(simd, row);
-        normalizer
-    }
+    fn normalizer(&self) -> Normalizer;
 
     /// Of short rows, each is written after the next one was read, so that the processor can do
     /// both at once: between the passes there are few steps, but each waits for the one before.
@@ -703,166 +779,108 @@ trait TwoPasses: Sized {
             Self::write(&first, simd, row);
         }
     }
+
+    #[inline(always)]
+    fn softmax<S: Simd, R: Row>(simd: S, mut row: R) -> Normalizer {
+        let first = Self::read(simd, row.view());
+        first.write(simd, row);
+        first.normalizer()
+    }
 }
 
-/// The recurrence reads the row; the second pass reads it again and weighs each logit anew.
-struct Recomputed(Denominator);
+/// The recurrence reads the row, then each logit is weighed anew: two reads and one write, the
+/// least there is.
+struct Streamed(Denominator);
 
-impl TwoPasses for Recomputed {
+impl TwoPasses for Streamed {
     #[inline(always)]
     fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
-        Recomputed(denominator(simd, row.logits()))
+        Streamed(denominator(simd, row.logits()))
     }
 
     #[inline(always)]
     fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
-        let denominator = &self.0;
-        if denominator.normalizer().outcome() == Outcome::Finite {
-            let lanes = denominator.reference.splat(simd);
-            let (own, rounded) = (denominator.own, denominator.own_rounded);
-            let total = own + denominator.rest;
-            let maximum = denominator.maximum;
-            let total = matching_total(simd, total, own, rounded, row.logits(), maximum);
-            let probability = Probability {
-                scale: Scale::new(simd, total),
-                lanes,
-            };
-            write(simd, row, &probability);
-        } else {
-            write(simd, row, &Constant(simd.splat(f32::NAN)));
-        }
+        let mut denominator = self.0;
+        denominator.correct_if_constant(simd, row.logits());
+        write_probabilities::<false, S, R>(simd, row, &denominator);
     }
 
     #[inline(always)]
-    fn normalizer<S: Simd>(&self, _: S, _: &[f32]) -> Normalizer {
+    fn normalizer(&self) -> Normalizer {
         self.0.normalizer()
     }
 }
 
-/// The three loops of the textbook: the maximum; the weights, put in the place of the results, and
-/// their sum; the division.
-struct Stored {
-    maximum: f32,
-    /// The sum of all weights.
-    total: f64,
-    /// The maximum's own weight, and what of it is stored.
-    own: f64,
-    own_stored: f32,
-}
+/// The three loops of the textbook: the maximum; the weights and their sum; the division. The
+/// second keeps the excesses in the places of the results, if these are not the logits' own.
+struct Cached(Denominator);
 
-impl Stored {
-    /// The rest relative to the maximum's weight.
-    #[inline(always)]
-    fn rest<S: Simd>(&self, simd: S, weights: &[f32]) -> f64 {
-        let rest = self.total / self.own - 1.0;
-        if rest > CONFIDENT || rest.is_nan() {
-            return rest;
-        }
-        let own = simd.splat(self.own_stored);
-        let zero = simd.splat(0.0);
-        let mut sum = Sum::new(simd);
-        let mut maxima = 0;
-        for block in weights.chunks(BLOCK) {
-            for start in (0..block.len()).step_by(S::Vector::WIDTH) {
-                let weights = simd.load(block.get(start..).unwrap_or(&[]), 0.0);
-                let (others, equal) = weights.replace_equal(own, zero);
-                let weight = Weight {
-                    power: others,
-                    excess: zero,
-                };
-                sum.add(start / S::Vector::WIDTH % S::REGISTERS, weight);
-                maxima += equal;
-            }
-            sum.end_block();
-        }
-        total(sum.totals) / self.own + (f64::from(maxima) - 1.0)
-    }
-}
-
-impl TwoPasses for Stored {
+impl TwoPasses for Cached {
     #[inline(always)]
     fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
         let maximum = maximum(simd, row.logits());
         let is_masked = maximum == f32::NEG_INFINITY;
-        let is_nan = maximum == f32::INFINITY && has_nan(simd, row.logits());
-        let lanes = Reference::of(if is_masked { 0.0 } else { maximum }).splat(simd);
-        let (own, own_stored) = weight_of(simd, &lanes, maximum);
-        Stored {
-            maximum: if is_nan { f32::NAN } else { maximum },
-            total: store_weights(simd, row, &lanes),
+        let reference = Reference::of(if is_masked { 0.0 } else { maximum });
+        let lanes = reference.splat(simd);
+        let own = weight_of(simd, &lanes, maximum);
+        let is_empty = row.len() == 0;
+        let rest = if maximum == f32::INFINITY {
+            if has_nan(simd, row.logits()) {
+                f64::NAN
+            } else {
+                0.0
+            }
+        } else {
+            let (others, maxima) = weigh(simd, row, &lanes, maximum);
+            others + (maxima as f64 - 1.0) * own
+        };
+        Cached(Denominator {
+            maximum,
             own,
-            own_stored,
-        }
+            rest,
+            reference,
+            is_empty,
+        })
     }
 
     #[inline(always)]
-    fn write<S: Simd, R: Row>(&self, simd: S, mut row: R) {
-        if self.maximum.is_infinite() || self.total.is_nan() {
-            write(simd, row.results(), &Constant(simd.splat(f32::NAN)));
-        } else {
-            let mut weights = row.results();
-            let (own, stored) = (self.own, self.own_stored);
-            let total = matching_total(
-                simd,
-                self.total,
-                own,
-                stored,
-                weights.view().logits(),
-                stored,
-            );
-            write(simd, weights, &Scale::new(simd, total));
-        }
+    fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
+        write_probabilities::<true, S, R>(simd, row, &self.0);
     }
 
     #[inline(always)]
-    fn normalizer<S: Simd>(&self, simd: S, results: &[f32]) -> Normalizer {
-        if results.is_empty() {
-            Normalizer::new()
-        } else if self.maximum == f32::NEG_INFINITY {
-            Normalizer::from_parts(self.maximum, self.total)
-        } else if self.maximum == f32::INFINITY {
-            Normalizer::from_parts(self.maximum, 0.0)
-        } else {
-            Normalizer::from_parts(self.maximum, self.rest(simd, results))
-        }
+    fn normalizer(&self) -> Normalizer {
+        self.0.normalizer()
     }
 }
 
-/// The total to divide stored weights by. It is the sum of unrounded weights, which is nearer to
-/// the truth than that of stored ones would be, but for a row that has one weight only, its
-/// maximum's, once or in every place: there the stored weight's rounding must cancel.
 #[inline(always)]
-fn matching_total<S: Simd, L: Logits>(
+fn write_probabilities<const KEPT: bool, S: Simd, R: Row>(
     simd: S,
-    total: f64,
-    own: f64,
-    stored: f32,
-    values: L,
-    of_maximum: f32,
-) -> f64 {
-    let count = if total == own {
-        1.0
+    row: R,
+    denominator: &Denominator,
+) {
+    if denominator.maximum.is_finite() && !denominator.rest.is_nan() {
+        let total = denominator.own + denominator.rest;
+        let probability = Probability::new(simd, denominator.reference, total);
+        write_with::<KEPT, S, R>(simd, row, &probability);
     } else {
-        values.len() as f64
-    };
-    let is_near = (total - count * own).abs() < total * 1e-9;
-    if is_near && (count == 1.0 || is_constant(simd, values, of_maximum)) {
-        count * f64::from(stored)
-    } else {
-        total
+        write(simd, row, &Constant(simd.splat(f32::NAN)));
     }
 }
 
 #[inline(always)]
-fn is_constant<S: Simd, L: Logits>(simd: S, values: L, value: f32) -> bool {
-    let mut unread = values;
+fn is_constant<S: Simd, L: Logits>(simd: S, logits: L, value: f32) -> bool {
+    let mut unread = logits;
     while unread.len() > 0 {
         let (group, others) = unread.cut_group();
         let equal: u32 = (0..group.len())
             .step_by(S::Vector::WIDTH)
             .map(|start| {
-                let values = group.load(simd, start);
-                values.replace_equal(simd.splat(value), values).1
+                let logits = group.load(simd, start);
+                logits
+                    .replace_where_equal(logits, simd.splat(value), logits)
+                    .1
             })
             .sum();
         if equal as usize != group.len() {
@@ -873,13 +891,13 @@ fn is_constant<S: Simd, L: Logits>(simd: S, values: L, value: f32) -> bool {
     true
 }
 
-/// The weight of one logit: exactly, and as it is rounded.
+/// The weight of one logit.
 #[inline(always)]
-fn weight_of<S: Simd>(simd: S, lanes: &Lanes<S::Vector>, logit: f32) -> (f64, f32) {
+fn weight_of<S: Simd>(simd: S, lanes: &Lanes<S::Vector>, logit: f32) -> f64 {
     let weight = lanes.weigh(simd.splat(logit));
     let power = f64::from(first_lane(weight.power));
     let excess = f64::from(first_lane(weight.excess));
-    (power + power * excess, first_lane(weight.value()))
+    power + power * excess
 }
 
 /// The maximum of a row; −∞ if it is empty.
@@ -913,46 +931,6 @@ fn raise<S: Simd, L: Logits>(simd: S, maxima: &mut Group<S>, block: L) {
     }
 }
 
-/// Puts the weights in the place of the results; gives their sum.
-#[inline(always)]
-fn store_weights<S: Simd, R: Row>(simd: S, mut row: R, lanes: &Lanes<S::Vector>) -> f64 {
-    let mut sum = Sum::new(simd);
-    let mut groups = 0;
-    let last = loop {
-        match row.cut(LANES) {
-            Ok((group, others)) => {
-                store_group_of_weights(simd, group, lanes, &mut sum);
-                groups += 1;
-                if groups % (BLOCK / LANES) == 0 {
-                    sum.end_block();
-                }
-                row = others;
-            }
-            Err(last) => break last,
-        }
-    };
-    store_group_of_weights(simd, last, lanes, &mut sum);
-    sum.end_block();
-    total(sum.totals)
-}
-
-#[inline(always)]
-fn store_group_of_weights<S: Simd, R: Row>(
-    simd: S,
-    mut group: R,
-    lanes: &Lanes<S::Vector>,
-    sum: &mut Sum<S>,
-) {
-    for register in 0..S::REGISTERS {
-        let start = register * S::Vector::WIDTH;
-        if start < group.len() {
-            let weight = lanes.weigh(group.logits().load(simd, start));
-            sum.add(register, weight);
-            group.store(start, weight.value());
-        }
-    }
-}
-
 #[inline(always)]
 fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
     (0..logits.len()).step_by(S::Vector::WIDTH).any(|start| {
@@ -962,66 +940,60 @@ fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
     })
 }
 
-/// weight / total; 0 below 2^−126. The total, or its inverse, is two floats: a leading one and the
-/// residue.
-struct Scale<V> {
-    total: V,
-    total_residue: V,
-    inverse: V,
-    inverse_residue: V,
-    smallest: V,
-    unit: V,
+/// The sum of the weights of a row without those of the maximum, and how many these are; keeps the
+/// excesses.
+#[inline(always)]
+fn weigh<S: Simd, R: Row>(
+    simd: S,
+    mut row: R,
+    lanes: &Lanes<S::Vector>,
+    maximum: f32,
+) -> (f64, u64) {
+    let maximum = simd.splat(maximum);
+    let mut sum = Sum::new(simd);
+    let mut maxima = 0;
+    let mut groups = 0;
+    let last = loop {
+        match row.cut(LANES) {
+            Ok((group, others)) => {
+                maxima += u64::from(weigh_group(simd, group, lanes, maximum, &mut sum));
+                groups += 1;
+                if groups % (BLOCK / LANES) == 0 {
+                    sum.end_block();
+                }
+                row = others;
+            }
+            Err(last) => break last,
+        }
+    };
+    maxima += u64::from(weigh_group(simd, last, lanes, maximum, &mut sum));
+    sum.end_block();
+    (total(sum.totals), maxima)
 }
 
-impl<V: Vector> Scale<V> {
-    /// Quotients are computed in this unit, so that no intermediate is a subnormal number, which
-    /// many processors are slow at.
-    const UNIT: f32 = 1.0 / (1_u64 << 32) as f32 / (1_u64 << 32) as f32;
-
-    #[inline(always)]
-    fn new<S: Simd<Vector = V>>(simd: S, total: f64) -> Self {
-        let total = total * f64::from(Self::UNIT);
-        let rounded = total as f32;
-        let inverse = 1.0 / total;
-        let high = inverse as f32;
-        Scale {
-            total: simd.splat(rounded),
-            total_residue: simd.splat(((total - f64::from(rounded)) / total) as f32),
-            inverse: simd.splat(high),
-            inverse_residue: simd.splat((inverse - f64::from(high)) as f32),
-            // A little below 2^−126, for no true result above it may be lost.
-            smallest: simd.splat(f32::MIN_POSITIVE / Self::UNIT * (1.0 - 4.0 * f32::EPSILON)),
-            unit: simd.splat(Self::UNIT),
+#[inline(always)]
+fn weigh_group<S: Simd, R: Row>(
+    simd: S,
+    mut group: R,
+    lanes: &Lanes<S::Vector>,
+    maximum: S::Vector,
+    sum: &mut Sum<S>,
+) -> u32 {
+    let mut maxima = 0;
+    for register in 0..S::REGISTERS {
+        let start = register * S::Vector::WIDTH;
+        if start < group.len() {
+            let logits = group.logits().load(simd, start);
+            let Weight { power, excess } = lanes.weigh(logits);
+            let (power, equal) = power.replace_where_equal(logits, maximum, simd.splat(0.0));
+            sum.add(register, Weight { power, excess });
+            maxima += equal;
+            if R::KEEPS {
+                group.store(start, excess);
+            }
         }
     }
-}
-
-impl<V: Vector> Finish<V> for Scale<V> {
-    /// A row of equal logits must come out as exactly 1/N. With one rounding, the product with the
-    /// inverse in two floats does; with two it can miss, and a division does.
-    #[inline(always)]
-    fn finish(&self, weights: V) -> V {
-        let quotient = if V::FUSED {
-            weights.mul_add(self.inverse, weights * self.inverse_residue)
-        } else {
-            let quotient = weights / self.total;
-            quotient - quotient * self.total_residue
-        };
-        quotient.zero_below(self.smallest) * self.unit
-    }
-}
-
-/// e^(x − maximum) / denominator.
-struct Probability<V> {
-    lanes: Lanes<V>,
-    scale: Scale<V>,
-}
-
-impl<V: Vector> Finish<V> for Probability<V> {
-    #[inline(always)]
-    fn finish(&self, logits: V) -> V {
-        self.scale.finish(self.lanes.weigh(logits).value())
-    }
+    maxima
 }
 
 /// The log-softmax of a row.
@@ -1059,7 +1031,7 @@ impl TwoPasses for Logarithmic {
     }
 
     #[inline(always)]
-    fn normalizer<S: Simd>(&self, _: S, _: &[f32]) -> Normalizer {
+    fn normalizer(&self) -> Normalizer {
         self.0
     }
 }

@@ -14,7 +14,7 @@
 //! rounding: AVX2 with FMA, AVX-512, NEON) and unfused (two: scalar, portable). All else is exact
 //! or correctly rounded, so that within a class every backend gives the same bits.
 
-use core::ops::{Add, Div, Mul, Sub};
+use core::ops::{Add, Mul, Sub};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -46,13 +46,10 @@ pub(crate) trait Simd: Copy {
 
 /// One register of `f32` lanes. "Exact" and "correctly rounded" are as in IEEE 754.
 pub(crate) trait Vector:
-    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
 {
     /// Lanes of one register: a divisor of [`LANES`].
     const WIDTH: usize;
-
-    /// Whether [`mul_add`](Self::mul_add) rounds once.
-    const FUSED: bool;
 
     /// The registers that make up [`LANES`] lanes.
     type Group: Copy + AsRef<[Self]> + AsMut<[Self]>;
@@ -72,17 +69,14 @@ pub(crate) trait Vector:
     /// The larger of `self` and `bound`; a NaN in `self` stays.
     fn at_least(self, bound: Self) -> Self;
 
-    /// Zero where `self` is below `bound`.
-    fn zero_below(self, bound: Self) -> Self;
-
     /// (smaller, larger). A NaN in either operand is in at least one of the results.
     fn order(self, other: Self) -> (Self, Self);
 
     /// Whether some lane of `self` is greater than that of `bound`; never because of a NaN.
     fn any_greater(self, bound: Self) -> bool;
 
-    /// The lanes equal to `value` replaced by `replacement`, and how many they were.
-    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32);
+    /// The lanes for which `keys` equals `value` replaced by `replacement`, and how many they were.
+    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32);
 
     /// The low nine bits of each lane's representation as sign and exponent of a float with an
     /// empty mantissa: a shift left by 23.

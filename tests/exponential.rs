@@ -7,7 +7,7 @@
 mod common;
 
 use common::rows::Random;
-use common::{Bounds, EVERY_BACKEND, THOROUGH, bits, is_fused, processor_has, ulp};
+use common::{Bounds, EVERY_BACKEND, THOROUGH, bits, is_exhaustive, is_fused, processor_has, ulp};
 use online_softmax::Backend;
 
 on_every_backend!(error_is_within_bound, special_values);
@@ -20,10 +20,6 @@ const REPRESENTATIONS: core::ops::RangeInclusive<u32> = 0x8000_0000..=0xFF80_000
 
 /// Those whose exponential rounds to neither: −2^−25 to −105, and a little more.
 const NEITHER_0_NOR_1: core::ops::RangeInclusive<u32> = 0xB300_0000..=0xC2D2_0000;
-
-fn is_exhaustive() -> bool {
-    std::env::var("ONLINE_SOFTMAX_EXHAUSTIVE").is_ok_and(|value| value == "1")
-}
 
 /// Arguments where the method changes course, and their neighbours: −k · ln 2 and halfway between,
 /// where the results become subnormal and zero, the powers of two.

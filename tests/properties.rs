@@ -6,7 +6,7 @@ mod common;
 use common::oracle::Truth;
 use common::rows::Random;
 use common::verify::verify;
-use common::{Bounds, bits_of, bits_of_parts, ulp};
+use common::{Bounds, THOROUGH, bits_of, bits_of_parts, ulp};
 use online_softmax::{Backend, Normalizer, Outcome, Softmax, Stream};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -30,9 +30,11 @@ fn hold<S: Strategy>(
     inputs: S,
     property: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) {
+    let default = Config::default();
     let config = Config {
+        cases: default.cases * if THOROUGH { 8 } else { 1 },
         failure_persistence: None,
-        ..Config::default()
+        ..default
     };
     if let Err(error) = TestRunner::new(config).run(&inputs, property) {
         panic!("{}: {error}", backend.name());

@@ -26,20 +26,22 @@ struct Bits {
     softmax: Vec<u32>,
     log_softmax: Vec<u32>,
     log_sum_exp: Vec<u32>,
-    parts: (u32, u64),
+    /// Of the normalizers that the softmax, the log-softmax and `normalizer` give.
+    parts: [(u32, u64); 3],
 }
 
 fn bits_on(backend: Backend, row: &[f32]) -> Bits {
     let softmax = Softmax::new().backend(backend).unwrap();
     let mut results = vec![f32::MAX; row.len()];
-    let normalizer = softmax.row(row, &mut results).unwrap();
+    let of_row = softmax.row(row, &mut results).unwrap();
     let of_softmax = bits_of(&results);
-    softmax.log_row(row, &mut results).unwrap();
+    let of_log_row = softmax.log_row(row, &mut results).unwrap();
+    let normalizers = [of_row, of_log_row, softmax.normalizer(row).unwrap()];
     Bits {
         softmax: of_softmax,
         log_softmax: bits_of(&results),
         log_sum_exp: bits_of(&[softmax.log_sum_exp(row).unwrap()]),
-        parts: bits_of_parts(normalizer),
+        parts: normalizers.map(bits_of_parts),
     }
 }
 
@@ -208,8 +210,10 @@ fn digest(backend: Backend) {
         digest.take_bits(&bits.softmax);
         digest.take_bits(&bits.log_softmax);
         digest.take_bits(&bits.log_sum_exp);
-        digest.take_bits(&[bits.parts.0]);
-        digest.take(&bits.parts.1.to_le_bytes());
+        for (max, rest) in bits.parts {
+            digest.take_bits(&[max]);
+            digest.take(&rest.to_le_bytes());
+        }
         exponentials.clear();
         exponentials.resize(row.len(), f32::NAN);
         backend.exp(row, &mut exponentials).unwrap();
@@ -235,20 +239,20 @@ fn in_place_and_apart(backend: Backend) {
     let softmax = Softmax::new().backend(backend).unwrap();
     let name = backend.name();
     for_each_row(ELEMENTS_OF_FORMS, |row| {
-        let expected = bits_on(backend, row);
+        let Bits {
+            softmax: expected,
+            log_softmax: expected_log,
+            parts: [of_row, of_log_row, _],
+            ..
+        } = bits_on(backend, row);
         let mut in_place = row.to_vec();
         let normalizer = softmax.row_in_place(&mut in_place).unwrap();
-        assert!(bits_of(&in_place) == expected.softmax, "{name}: {row:?}");
-        assert_eq!(bits_of_parts(normalizer), expected.parts, "{name}: {row:?}");
+        assert!(bits_of(&in_place) == expected, "{name}: {row:?}");
+        assert_eq!(bits_of_parts(normalizer), of_row, "{name}: {row:?}");
         in_place.copy_from_slice(row);
         let normalizer = softmax.log_row_in_place(&mut in_place).unwrap();
-        assert!(
-            bits_of(&in_place) == expected.log_softmax,
-            "{name}: {row:?}"
-        );
-        assert_eq!(bits_of_parts(normalizer), expected.parts, "{name}: {row:?}");
-        let normalizer = softmax.normalizer(row).unwrap();
-        assert_eq!(bits_of_parts(normalizer), expected.parts, "{name}: {row:?}");
+        assert!(bits_of(&in_place) == expected_log, "{name}: {row:?}");
+        assert_eq!(bits_of_parts(normalizer), of_log_row, "{name}: {row:?}");
     });
 }
 
@@ -256,26 +260,27 @@ fn in_place_and_apart(backend: Backend) {
 fn free_functions_are_those_of_the_best_backend() {
     for_each_row(ELEMENTS_OF_FORMS / 4, |row| {
         let expected = bits_on(Backend::best(), row);
+        let [of_row, of_log_row, of_normalizer] = expected.parts;
         let mut results = vec![f32::MAX; row.len()];
         let normalizer = online_softmax::softmax(row, &mut results).unwrap();
         assert!(bits_of(&results) == expected.softmax, "{row:?}");
-        assert_eq!(bits_of_parts(normalizer), expected.parts);
+        assert_eq!(bits_of_parts(normalizer), of_row);
         let normalizer = online_softmax::log_softmax(row, &mut results).unwrap();
         assert!(bits_of(&results) == expected.log_softmax, "{row:?}");
-        assert_eq!(bits_of_parts(normalizer), expected.parts);
+        assert_eq!(bits_of_parts(normalizer), of_log_row);
         results.copy_from_slice(row);
         let normalizer = online_softmax::softmax_in_place(&mut results);
         assert!(bits_of(&results) == expected.softmax, "{row:?}");
-        assert_eq!(bits_of_parts(normalizer), expected.parts);
+        assert_eq!(bits_of_parts(normalizer), of_row);
         results.copy_from_slice(row);
         let normalizer = online_softmax::log_softmax_in_place(&mut results);
         assert!(bits_of(&results) == expected.log_softmax, "{row:?}");
-        assert_eq!(bits_of_parts(normalizer), expected.parts);
+        assert_eq!(bits_of_parts(normalizer), of_log_row);
         let log_sum_exp = online_softmax::log_sum_exp(row);
         assert_eq!(bits_of(&[log_sum_exp]), expected.log_sum_exp);
         let mut stream = Stream::default();
         stream.extend(row);
-        assert_eq!(bits_of_parts(stream.finish()), expected.parts);
+        assert_eq!(bits_of_parts(stream.finish()), of_normalizer);
     });
 }
 
@@ -339,16 +344,19 @@ fn any_alignment_and_nothing_outside(backend: Backend) {
             outside.all(|value| bits_of(&[*value]) == bits_of(&[untouched]))
         };
 
+        let [of_row, of_log_row, of_normalizer] = expected.parts;
         let normalizer = softmax.normalizer(&logits[place.clone()]).unwrap();
-        assert_eq!(bits_of_parts(normalizer), expected.parts, "{}", context());
+        assert_eq!(bits_of_parts(normalizer), of_normalizer, "{}", context());
         for log in [false, true] {
             let (from, to) = (&logits[place.clone()], &mut out[out_place.clone()]);
-            let (normalizer, expected_bits) = if log {
-                (softmax.log_row(from, to), &expected.log_softmax)
+            let (normalizer, expected_bits, parts) = if log {
+                let normalizer = softmax.log_row(from, to).unwrap();
+                (normalizer, &expected.log_softmax, of_log_row)
             } else {
-                (softmax.row(from, to), &expected.softmax)
+                let normalizer = softmax.row(from, to).unwrap();
+                (normalizer, &expected.softmax, of_row)
             };
-            assert_eq!(bits_of_parts(normalizer.unwrap()), expected.parts);
+            assert_eq!(bits_of_parts(normalizer), parts, "{}", context());
             assert!(
                 bits_of(&out[out_place.clone()]) == *expected_bits,
                 "{}",

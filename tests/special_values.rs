@@ -34,8 +34,8 @@ const INFINITY: f32 = f32::INFINITY;
 const MASKED: f32 = f32::NEG_INFINITY;
 
 /// Below, at and above what a register, a group of lanes, a block or a sum of blocks holds.
-const LENGTHS: [usize; 16] = [
-    1, 2, 7, 8, 16, 31, 32, 33, 64, 65, 96, 100, 513, 1024, 5000, 70000,
+const LENGTHS: [usize; 18] = [
+    1, 2, 7, 8, 16, 31, 32, 33, 64, 65, 96, 100, 128, 129, 513, 1024, 5000, 70000,
 ];
 
 /// The first place, the last, the middle, both sides of the first group's and the first block's
@@ -50,6 +50,8 @@ fn places(len: usize) -> Vec<usize> {
         32,
         63,
         64,
+        127,
+        128,
         len - len % 32,
         len - len % 64,
         len.saturating_sub(2),
@@ -424,6 +426,13 @@ fn subnormal_logits(backend: Backend) {
             assert!((f64::from(p) * len as f64 - 1.0).abs() <= exact);
         }
     }
+}
+
+#[test]
+fn the_state_is_small_and_can_be_sent() {
+    fn can_be_sent<T: Copy + Send + Sync + 'static>() {}
+    can_be_sent::<Normalizer>();
+    assert!(size_of::<Normalizer>() <= 32);
 }
 
 /// NaN before +∞ before finite before fully masked before empty, whichever side.

@@ -59,7 +59,7 @@ impl<'a> Input<'a> {
     /// | 3 | the same with special values among them |
     /// | 4 | as 2, with a slope along the row |
     /// | 5 | as 3, with a slope along the row |
-    /// | 6 | two values, 1 bit each |
+    /// | 6 | two values, 1 bit each, and one certain place has the first |
     /// | 7 | runs of one value, 3 bytes each |
     ///
     /// | high 5 bits | length |
@@ -76,6 +76,7 @@ impl<'a> Input<'a> {
             _ => Some(usize::from(self.word()) + LONGEST - usize::from(u16::MAX)),
         };
         let mut slope = 0.0;
+        let mut certain = None;
         let values = match kind & 7 {
             0 => self.raw(),
             1 => self.upper_halves(),
@@ -89,7 +90,12 @@ impl<'a> Input<'a> {
                 slope = self.slope();
                 self.integers(true)
             }
-            6 => self.two_values(),
+            6 => {
+                let first = f32::from(self.word().cast_signed()) * 0.03125;
+                let second = first - f32::from(self.word()) * 0.00390625;
+                certain = Some((usize::from(self.word()), first));
+                self.two_values(first, second)
+            }
             _ => self.runs(),
         };
         let length = length.unwrap_or(values.len()).min(LONGEST);
@@ -98,6 +104,11 @@ impl<'a> Input<'a> {
             for (i, value) in row.iter_mut().enumerate() {
                 *value += slope * i as f32;
             }
+        }
+        if let Some((place, first)) = certain
+            && let Some(place) = place.checked_rem(row.len())
+        {
+            row[place] = first;
         }
         row
     }
@@ -130,13 +141,15 @@ impl<'a> Input<'a> {
         f32::from(self.byte().cast_signed()) * power_of_two(self.byte(), -16, 16)
     }
 
-    fn two_values(mut self) -> Vec<f32> {
-        let values = [self.word(), self.word()].map(|half| upper_half(half.to_le_bytes()));
+    /// In half of all cases the second value only.
+    fn two_values(mut self, first: f32, second: f32) -> Vec<f32> {
+        let mask = if self.byte() < 0x80 { 0 } else { 0xFF };
         let bits = self
             .0
             .iter()
-            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
-        bits.map(|bit| values[usize::from(bit)]).collect()
+            .flat_map(|byte| (0..8).map(move |bit| (byte & mask) >> bit & 1));
+        bits.map(|bit| if bit == 1 { first } else { second })
+            .collect()
     }
 
     fn runs(self) -> Vec<f32> {

@@ -46,7 +46,12 @@ fn bytes_become_rows() {
         row(&[4 | 24 << 3, 5, 0, 1, 1, 0, 0, 0, 12, 0])[..3],
         [0.0, 2_f32.powi(-15), 2_f32.powi(-14)]
     );
-    assert_eq!(row(&[6, 0, 0, 0x80, 0x3F, 0b11])[..3], [1.0, 1.0, 0.0]);
+    let two_values = [6, 32, 0, 0, 1, 3, 0, 0x80, 0b10];
+    assert_eq!(row(&two_values)[..5], [0.0, 1.0, 0.0, 1.0, 0.0]);
+    assert_eq!(
+        row(&[6, 32, 0, 0, 1, 3, 0, 0, 0b10]).iter().sum::<f32>(),
+        1.0
+    );
     assert_eq!(row(&[7, 0x80, 0x3F, 1, 0x80, 0xBF, 0]), [1.0, 1.0, -1.0]);
     // Lengths.
     assert_eq!(row(&[7 | 25 << 3, 0xFF, 0x07, 0, 0, 4]).len(), 2047);

@@ -2,7 +2,7 @@
 
 use super::{LANES, Simd, Vector};
 use core::arch::x86_64::*;
-use core::ops::{Add, Div, Mul, Sub};
+use core::ops::{Add, Mul, Sub};
 
 /// Proof that the processor has AVX2 and FMA and that the operating system keeps their registers.
 #[derive(Clone, Copy)]
@@ -88,17 +88,7 @@ impl Mul for F32x8 {
     }
 }
 
-impl Div for F32x8 {
-    type Output = Self;
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
-        F32x8(unsafe { _mm256_div_ps(self.0, other.0) })
-    }
-}
-
 impl Vector for F32x8 {
-    const FUSED: bool = true;
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
 
@@ -149,12 +139,6 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    fn zero_below(self, bound: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
-        F32x8(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_NLT_UQ>(self.0, bound.0)) })
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
@@ -173,10 +157,10 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
+    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         unsafe {
-            let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, value.0);
+            let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(keys.0, value.0);
             (
                 F32x8(_mm256_blendv_ps(self.0, replacement.0, equal)),
                 _mm256_movemask_ps(equal).count_ones(),

@@ -5,7 +5,7 @@
 
 use super::{LANES, Simd, Vector};
 use core::arch::x86_64::*;
-use core::ops::{Add, Div, Mul, Sub};
+use core::ops::{Add, Mul, Sub};
 
 /// Proof that the processor has AVX-512F and that the operating system keeps its registers.
 #[derive(Clone, Copy)]
@@ -84,17 +84,7 @@ impl Mul for F32x16 {
     }
 }
 
-impl Div for F32x16 {
-    type Output = Self;
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
-        F32x16(unsafe { _mm512_div_ps(self.0, other.0) })
-    }
-}
-
 impl Vector for F32x16 {
-    const FUSED: bool = true;
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
 
@@ -147,15 +137,6 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    fn zero_below(self, bound: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
-        F32x16(unsafe {
-            let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(self.0, bound.0);
-            _mm512_maskz_mov_ps(kept, self.0)
-        })
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
@@ -174,10 +155,10 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
+    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         unsafe {
-            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, value.0);
+            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(keys.0, value.0);
             (
                 F32x16(_mm512_mask_mov_ps(self.0, equal, replacement.0)),
                 equal.count_ones(),

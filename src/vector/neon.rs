@@ -2,7 +2,7 @@
 
 use super::{LANES, Simd, Vector};
 use core::arch::aarch64::*;
-use core::ops::{Add, Div, Mul, Sub};
+use core::ops::{Add, Mul, Sub};
 
 /// Proof that NEON is available, as on every aarch64 target with hardware floats.
 #[derive(Clone, Copy)]
@@ -77,17 +77,7 @@ impl Mul for F32x4 {
     }
 }
 
-impl Div for F32x4 {
-    type Output = Self;
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
-        F32x4(unsafe { vdivq_f32(self.0, other.0) })
-    }
-}
-
 impl Vector for F32x4 {
-    const FUSED: bool = true;
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
 
@@ -140,15 +130,6 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn zero_below(self, bound: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
-        F32x4(unsafe {
-            let below = vcltq_f32(self.0, bound.0);
-            vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(self.0), below))
-        })
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         unsafe {
@@ -166,10 +147,10 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
+    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         unsafe {
-            let equal = vceqq_f32(self.0, value.0);
+            let equal = vceqq_f32(keys.0, value.0);
             (
                 F32x4(vbslq_f32(equal, replacement.0, self.0)),
                 vaddvq_u32(vshrq_n_u32::<31>(equal)),

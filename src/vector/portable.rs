@@ -44,7 +44,6 @@ impl Simd for Portable {
 }
 
 impl Vector for f32x8 {
-    const FUSED: bool = false;
     const WIDTH: usize = 8;
     type Group = [f32x8; LANES / 8];
 
@@ -89,11 +88,6 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    fn zero_below(self, bound: Self) -> Self {
-        self.simd_ge(bound) & self
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         if HAS_INSTRUCTIONS {
             // The operands are swapped, so that of two instructions that each drop a NaN one
@@ -114,8 +108,8 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    fn replace_equal(self, value: Self, replacement: Self) -> (Self, u32) {
-        let equal = self.simd_eq(value);
+    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
+        let equal = keys.simd_eq(value);
         (
             equal.bitselect(replacement, self),
             equal.to_bitmask().count_ones(),

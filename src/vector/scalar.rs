@@ -21,7 +21,6 @@ impl Simd for Scalar {
 }
 
 impl Vector for f32 {
-    const FUSED: bool = false;
     const WIDTH: usize = 1;
     type Group = [f32; LANES];
 
@@ -55,11 +54,6 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
-    fn zero_below(self, bound: f32) -> f32 {
-        if self < bound { 0.0 } else { self }
-    }
-
-    #[inline(always)]
     fn order(self, other: f32) -> (f32, f32) {
         if self < other {
             (self, other)
@@ -74,8 +68,8 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
-    fn replace_equal(self, value: f32, replacement: f32) -> (f32, u32) {
-        if self == value {
+    fn replace_where_equal(self, keys: f32, value: f32, replacement: f32) -> (f32, u32) {
+        if keys == value {
             (replacement, 1)
         } else {
             (self, 0)

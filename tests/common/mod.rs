@@ -17,6 +17,11 @@ pub(crate) mod verify;
 /// Release builds try many more rows.
 pub(crate) const THOROUGH: bool = !cfg!(debug_assertions);
 
+/// Whether every `f32` is to be tried, and a hundred times as many rows: minutes in a release build.
+pub(crate) fn is_exhaustive() -> bool {
+    std::env::var("ONLINE_SOFTMAX_EXHAUSTIVE").is_ok_and(|value| value == "1")
+}
+
 pub(crate) const EVERY_BACKEND: [Backend; 5] = [
     Backend::Scalar,
     Backend::Portable,

@@ -42,7 +42,7 @@ pub(crate) enum Order {
     Shuffled,
     /// One from the upper half, one from the lower.
     Alternating,
-    /// Every 64 logits the row rises by its spread: a new maximum, time and again.
+    /// Every 32, 64, 128 or 512 logits the row rises by its spread: a new maximum, time and again.
     Staircase,
 }
 
@@ -53,7 +53,8 @@ pub(crate) struct Recipe {
     pub(crate) order: Order,
     pub(crate) spread: f32,
     pub(crate) max: f32,
-    /// All but the maximum are lower by this much: a confident row.
+    /// All but the maximum, and in every second row one to three near it, are lower by this much: a
+    /// confident row.
     pub(crate) gap: f32,
     pub(crate) seed: u64,
 }
@@ -68,7 +69,8 @@ impl Recipe {
             Order::Shuffled | Order::Alternating => random.below(len),
             Order::Staircase => len.saturating_sub(1 + random.below(len.min(64))),
         };
-        let steps = len.saturating_sub(1) / 64;
+        let step = random.pick(&[32, 64, 128, 512]);
+        let steps = len.saturating_sub(1) / step;
         let top = f64::from(self.max) - f64::from(self.gap);
         row.clear();
         row.extend((0..len).map(|index| {
@@ -78,11 +80,20 @@ impl Recipe {
                 Order::Descending => (index as f64 + jitter) / len as f64,
                 Order::Shuffled => jitter,
                 Order::Alternating => (jitter + (index % 2) as f64) / 2.0,
-                Order::Staircase => (steps - index / 64) as f64 + jitter / 2.0,
+                Order::Staircase => (steps - index / step) as f64 + jitter / 2.0,
             };
             let logit = top - f64::from(self.spread) * depth;
             logit.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
         }));
+        if self.gap > 0.0 && random.below(2) == 0 {
+            for _ in 0..=random.below(3) {
+                let below = random.unit() * f64::from(self.gap.min(2.0));
+                let place = random.below(len);
+                if let Some(logit) = row.get_mut(place) {
+                    *logit = ((f64::from(self.max) - below) as f32).max(f32::MIN);
+                }
+            }
+        }
         if let Some(logit) = row.get_mut(peak) {
             *logit = self.max;
         }
