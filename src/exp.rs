@@ -51,8 +51,9 @@ const COEFFICIENTS: [f32; 5] = [
 const ROUND: f32 = 12_582_912.0;
 
 /// Exponent of the weight of the largest logit, about. Of the range of `f32` above 1 this much is
-/// used, and below it 2^−150 then still has a weight: all that an `f32` result can show.
-const HEADROOM: i32 = 24;
+/// used, and below it e^−120 then still has a weight: more than 2^24 of these are needed to be as
+/// much as the smallest subnormal result.
+const HEADROOM: i32 = 48;
 
 /// The range of maxima for which a logit is reduced as it is. Below and above, the maximum is
 /// subtracted, exactly: every logit within 104 of it is within a factor of two of it.
@@ -104,7 +105,7 @@ impl Reference {
     }
 
     /// 2^(127 − bias) of [`Self::unit`].
-    pub(crate) const UNIT: f32 = 1.0 / (1 << (HEADROOM - 1)) as f32;
+    pub(crate) const UNIT: f32 = 1.0 / (1_u64 << (HEADROOM - 1)) as f32;
 
     /// What a sum of weights under `self` is to be multiplied by to hold under `other`.
     pub(crate) fn rescaling_to(self, other: Self) -> f64 {
