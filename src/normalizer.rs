@@ -198,7 +198,7 @@ impl Normalizer {
     }
 
     /// The state with maximum `max` and denominator 1 + `rest`; what [`to_parts`](Self::to_parts)
-    /// gave comes back unchanged. Parts that no logits have (a negative rest with a finite
+    /// gave comes back unchanged, and −0 counts as 0. Parts that no logits have (a negative rest with a finite
     /// maximum, say) make a state whose outcome is [`Outcome::NaN`].
     #[inline]
     #[must_use]
@@ -211,7 +211,11 @@ impl Normalizer {
             !max.is_nan() && (0.0..f64::INFINITY).contains(&rest)
         };
         if is_state {
-            Normalizer { max, rest }
+            // Adding zero makes −0 into +0: two states that are equal have the same bits.
+            Normalizer {
+                max: max + 0.0,
+                rest: rest + 0.0,
+            }
         } else {
             Normalizer::NAN
         }
