@@ -137,6 +137,23 @@ fn recipes() -> Vec<Recipe> {
             });
         }
     }
+    // So far below the maximum that only very many are seen beside it.
+    for gap in 80..=130 {
+        let len = match (THOROUGH, gap % 10) {
+            (true, 0) => 1 << 22,
+            (true, _) => 1 << 17,
+            (false, 0) => 1 << 15,
+            (false, _) => 1000,
+        };
+        recipes.push(Recipe {
+            len,
+            order: random.pick(&ORDERS),
+            spread: 0.0,
+            max: random.pick(&MAXIMA),
+            gap: gap as f32,
+            seed: random.next(),
+        });
+    }
     if THOROUGH {
         // The sum at its longest, of equal and nearly equal terms.
         for (order, spread) in [
