@@ -59,8 +59,9 @@ fn places(len: usize) -> Vec<usize> {
     ];
     if !THOROUGH {
         match len {
-            0..1000 => {}
-            1000..10_000 => places = vec![0, len / 2, len - 1],
+            0..100 => {}
+            100..1000 => places = vec![0, 32, len / 2, len - len % 32, len - 1],
+            1000..10_000 => places = vec![0, len - 1],
             _ => places = vec![len - len % 64],
         }
     }
