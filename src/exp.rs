@@ -20,7 +20,7 @@
 //! The two parts of a weight are left apart: sums of 2^n are nearly exact, and sums of 2^n · t
 //! carry an error that is smaller than that of a sum of weights by the size of t.
 
-use crate::vector::{Simd, Vector};
+use crate::vector::{Lanewise, Several, Simd};
 
 /// log2 e, rounded to nearest.
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
@@ -66,7 +66,8 @@ pub(crate) const LAG: f32 = 22.0;
 /// What the weights of a row are relative to: weight(x) = e^(x − offset) · 2^(bias − 127).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reference {
-    offset: f32,
+    /// What is to be subtracted from a logit, exactly.
+    pub(crate) offset: f32,
     /// Even, so that a tie is rounded to the same n under every reference.
     bias: i32,
 }
@@ -75,26 +76,32 @@ impl Reference {
     /// A reference under which the weight of `max` is near 2^[`HEADROOM`].
     #[inline(always)]
     pub(crate) fn of(max: f32) -> Self {
+        Self::with_headroom(max, HEADROOM)
+    }
+
+    /// A reference under which the weight of `max` is 1 to [`Self::LARGEST`]: a weight that is
+    /// flushed to zero is a probability below 2^−126.
+    #[inline(always)]
+    pub(crate) fn of_known(max: f32) -> Self {
+        Self::with_headroom(max, 4)
+    }
+
+    /// A power of two.
+    pub(crate) const LARGEST: f32 = 64.0;
+
+    #[inline(always)]
+    fn with_headroom(max: f32, headroom: i32) -> Self {
         if UNSHIFTED.contains(&max) {
             let half_exponent = (max * (LOG2_E / 2.0)) as i32;
             Reference {
                 offset: 0.0,
-                bias: 126 + HEADROOM - 2 * half_exponent,
+                bias: 126 + headroom - 2 * half_exponent,
             }
         } else {
             Reference {
                 offset: max,
-                bias: 126 + HEADROOM,
+                bias: 126 + headroom,
             }
-        }
-    }
-
-    /// The reference under which weights are those of `self` times 2^`exponent`, an even number.
-    #[inline(always)]
-    pub(crate) fn scaled(self, exponent: i32) -> Self {
-        Reference {
-            bias: self.bias + exponent,
-            ..self
         }
     }
 
@@ -121,7 +128,6 @@ impl Reference {
     #[inline(always)]
     pub(crate) fn splat<S: Simd>(self, simd: S) -> Lanes<S::Vector> {
         Lanes {
-            offset: simd.splat(self.offset),
             lowest: simd.splat(self.bias as f32 * -core::f32::consts::LN_2),
             round: simd.splat(ROUND + self.bias as f32),
             log2_e: simd.splat(LOG2_E),
@@ -138,10 +144,9 @@ impl Reference {
     }
 }
 
-/// A [`Reference`] and the constants of the exponential, in registers.
+/// The bias of a [`Reference`] and the constants of the exponential, in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes<V> {
-    offset: V,
     /// The logit whose 2^n is just flushed to zero; nothing lower is worth computing.
     lowest: V,
     round: V,
@@ -158,7 +163,7 @@ pub(crate) struct Weight<V> {
     pub(crate) excess: V,
 }
 
-impl<V: Vector> Weight<V> {
+impl<V: Lanewise> Weight<V> {
     /// The weight, rounded.
     #[inline(always)]
     pub(crate) fn value(self) -> V {
@@ -166,38 +171,42 @@ impl<V: Vector> Weight<V> {
     }
 }
 
-impl<V: Vector> Lanes<V> {
-    /// The weights of `logits`, which may be at most [`LAG`] above the maximum that the
-    /// [`Reference`] was made for. −∞ has the weight 0; NaN has NaN.
+impl<V: Lanewise> Lanes<V> {
+    /// For so many registers side by side.
     #[inline(always)]
-    pub(crate) fn weigh(&self, logits: V) -> Weight<V> {
-        let (x, biased) = self.reduce(logits);
-        let n = biased - self.round;
-        let r = n.mul_add(self.minus_ln_2_low, n.mul_add(self.minus_ln_2_high, x));
-        let [c2, c3, c4, c5, c6] = self.coefficients;
-        let q = c6
-            .mul_add(r, c5)
-            .mul_add(r, c4)
-            .mul_add(r, c3)
-            .mul_add(r, c2);
-        Weight {
-            power: biased.low_bits_to_exponent(),
-            excess: q.mul_add(r * r, r),
+    pub(crate) fn several<const COUNT: usize>(&self) -> Lanes<Several<V, COUNT>> {
+        Lanes {
+            lowest: Several([self.lowest; COUNT]),
+            round: Several([self.round; COUNT]),
+            log2_e: Several([self.log2_e; COUNT]),
+            minus_ln_2_high: Several([self.minus_ln_2_high; COUNT]),
+            minus_ln_2_low: Several([self.minus_ln_2_low; COUNT]),
+            coefficients: self.coefficients.map(|value| Several([value; COUNT])),
         }
     }
 
-    /// The powers of the weights of `logits` alone: an excess does not depend on the bias of the
-    /// reference, so that it can be kept and a power be computed anew.
+    /// The weights of logits less the offset of the [`Reference`], at most [`LAG`] above the
+    /// maximum that it was made for. −∞ has the weight 0; NaN has NaN.
     #[inline(always)]
-    pub(crate) fn powers(&self, logits: V) -> V {
-        self.reduce(logits).1.low_bits_to_exponent()
-    }
-
-    /// What is left to reduce of the logits, and n + bias in the low bits of a float.
-    #[inline(always)]
-    fn reduce(&self, logits: V) -> (V, V) {
+    pub(crate) fn weigh(&self, logits: V) -> Weight<V> {
         // The clamp makes the exponent come out as zero for all that is too low.
-        let x = (logits - self.offset).at_least(self.lowest);
-        (x, x.mul_add(self.log2_e, self.round))
+        let x = logits.at_least(self.lowest);
+        // n + bias in the low bits of a float.
+        let biased = x.mul_add(self.log2_e, self.round);
+        let n = biased - self.round;
+        // The high part is exact, and is rounded only when all else is added to it.
+        let high = n.mul_add(self.minus_ln_2_high, x);
+        let low = n * self.minus_ln_2_low;
+        let r = high + low;
+        let r_squared = r * r;
+        let [c2, c3, c4, c5, c6] = self.coefficients;
+        // Estrin's scheme: as many operations as Horner's, fewer of them waiting for another.
+        let q = c6
+            .mul_add(r_squared, c5.mul_add(r, c4))
+            .mul_add(r_squared, c3.mul_add(r, c2));
+        Weight {
+            power: biased.low_bits_to_exponent(),
+            excess: high + q.mul_add(r_squared, low),
+        }
     }
 }

@@ -24,9 +24,13 @@
 //!         rest ← rest · e^(reference − reference')
 //!     for each group of 32 in the block
 //!         (smaller, maxima) ← order(maxima, group)
-//!         sums ← sums + weight(smaller)                   f32, a power of two and its excess apart
+//!         sums ← sums + weight(smaller)                   f32, and what rounding leaves out
 //!     rest ← rest + sums;  sums ← 0                       f64
 //! ```
+//!
+//! A row that is to be written, and that a cache holds, is read for its maximum first
+//! ([`Cached`]): the reference is then known, no limit has to be watched, and the weights can stay
+//! in the places of the results until they are divided.
 //!
 //! # The merge rule
 //!
@@ -38,17 +42,22 @@
 //!
 //! Lanes, blocks and the points where the reference moves are fixed by the position in the row and
 //! its logits alone, not by the registers, by where a stream was cut, or by what is done with the
-//! result. The second pass weighs each logit anew: nothing stored is read back, so working in
-//! place is the same as not, and the result is more accurate than a stored weight times 1/d.
+//! result. A stored weight is divided as one that was just computed, and logits are read before
+//! anything is written in their place.
 
 use crate::exp::{LAG, Lanes, Reference, Weight};
 use crate::normalizer::{Normalizer, Outcome};
-use crate::vector::{LANES, Simd, Vector};
+use crate::vector::{LANES, Lanewise, Several, Simd, Vector};
 
 /// Logits between two looks at whether the reference must be raised.
-/// and of which the weights are summed in `f32` before the sum joins one in `f64`: few enough that
-/// a large weight swallows little of the small ones in its lane.
 pub(crate) const BLOCK: usize = 4 * LANES;
+
+/// Logits of which the weights are summed in `f32` before the sum joins one in `f64`.
+const SUMMED: usize = 16 * BLOCK;
+
+/// How far ahead memory is prefetched, in logits. Processors do it by themselves within a page of
+/// memory, which is a row of 1024.
+const AHEAD: usize = 4096;
 
 /// Logits to be read; the hook for all that is done to a logit as it is loaded.
 pub(crate) trait Logits: Copy {
@@ -103,14 +112,14 @@ pub(crate) trait Row: Sized {
     /// Writes a register of results from `start`; nothing past the end.
     fn store<V: Vector>(&mut self, start: usize, results: V);
 
+    /// Prefetches the logits and the places of the results so far beyond `start`.
+    fn prefetch<S: Simd>(&self, simd: S, start: usize);
+
     /// The same row, borrowed for one pass.
     fn view(&mut self) -> impl Row;
 
-    /// Whether the places of the results can keep something between two passes.
-    const KEEPS: bool;
-
-    /// A register of what was stored from `start`; zero past the end.
-    fn kept<S: Simd>(&self, simd: S, start: usize) -> S::Vector;
+    /// What was stored, as a row of its own.
+    fn stored(self) -> impl Row;
 }
 
 /// Results beside their logits; the two have one length.
@@ -150,6 +159,12 @@ impl Row for Apart<'_> {
     }
 
     #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, start: usize) {
+        simd.prefetch(self.logits, start + AHEAD);
+        simd.prefetch(self.results, start + AHEAD);
+    }
+
+    #[inline(always)]
     fn view(&mut self) -> impl Row {
         Apart {
             logits: self.logits,
@@ -157,11 +172,9 @@ impl Row for Apart<'_> {
         }
     }
 
-    const KEEPS: bool = true;
-
     #[inline(always)]
-    fn kept<S: Simd>(&self, simd: S, start: usize) -> S::Vector {
-        simd.load(self.results.get(start..).unwrap_or(&[]), 0.0)
+    fn stored(self) -> impl Row {
+        InPlace(self.results)
     }
 }
 
@@ -194,15 +207,18 @@ impl Row for InPlace<'_> {
     }
 
     #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, start: usize) {
+        simd.prefetch(self.0, start + AHEAD);
+    }
+
+    #[inline(always)]
     fn view(&mut self) -> impl Row {
         InPlace(self.0)
     }
 
-    const KEEPS: bool = false;
-
     #[inline(always)]
-    fn kept<S: Simd>(&self, simd: S, _: usize) -> S::Vector {
-        simd.splat(0.0)
+    fn stored(self) -> impl Row {
+        self
     }
 }
 
@@ -270,21 +286,22 @@ impl Online {
         let mut denominator = Denominator {
             maximum,
             own: 0.0,
+            own_rounded: 0.0,
             rest: total(self.rest),
             reference: self.reference,
             is_empty: self.lanes == 0,
         };
         if maximum == f32::INFINITY {
-            if self.maxima.iter().any(|lane| lane.is_nan()) {
+            if self.maxima.iter().any(is_nan) {
                 denominator.rest = f64::NAN;
             }
             return denominator;
         }
 
         let reference = self.reference.splat(simd);
-        denominator.own = weight_of(simd, &reference, maximum);
+        let offset = simd.splat(self.reference.offset);
+        denominator.weigh_own(simd);
         let mut sum = Sum::new(simd);
-        sum.totals = self.rest;
         let mut equal_lanes = 0;
         for (register, start) in (0..self.lanes).step_by(S::Vector::WIDTH).enumerate() {
             let maxima = (&self.maxima[..]).load(simd, start);
@@ -293,11 +310,11 @@ impl Online {
                 simd.splat(maximum),
                 simd.splat(f32::NEG_INFINITY),
             );
-            sum.add(register, reference.weigh(others));
+            sum.add(register, reference.weigh(others - offset));
             equal_lanes += equal;
         }
-        sum.end_block();
-        denominator.rest = total(sum.totals) + (f64::from(equal_lanes) - 1.0) * denominator.own;
+        sum.totals = self.rest;
+        denominator.rest = total(sum.flush()) + (f64::from(equal_lanes) - 1.0) * denominator.own;
         denominator
     }
 
@@ -308,7 +325,7 @@ impl Online {
         let logits = || block.iter().chain(&self.maxima);
         let maximum = logits().fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
         if maximum == f32::INFINITY {
-            if logits().any(|logit| logit.is_nan()) {
+            if logits().any(is_nan) {
                 self.rest = [f64::NAN; LANES];
             }
             self.maxima = [maximum; LANES];
@@ -333,22 +350,22 @@ impl Online {
 struct Running<S: Simd> {
     simd: S,
     maxima: Group<S>,
-    sum: Sum<S>,
+    rest: [f64; LANES],
     lanes: usize,
     reference: Reference,
+    offset: S::Vector,
     in_lanes: Lanes<S::Vector>,
     limit: f32,
 }
 
 type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 
-/// A sum of weights: the two parts in `f32` within a block, then all in `f64`; by lanes.
+/// A sum of weights as they were before they were rounded, by lanes: in `f32` with what rounding
+/// left out of it, then in `f64`.
 struct Sum<S: Simd> {
     simd: S,
-    powers: Group<S>,
-    /// What large powers swallowed of small ones: Kahan's correction.
-    swallowed: Group<S>,
-    excesses: Group<S>,
+    sums: Group<S>,
+    left_out: Group<S>,
     totals: [f64; LANES],
 }
 
@@ -358,43 +375,49 @@ impl<S: Simd> Sum<S> {
         let zero = simd.splat(0.0).group();
         Sum {
             simd,
-            powers: zero,
-            swallowed: zero,
-            excesses: zero,
+            sums: zero,
+            left_out: zero,
             totals: [0.0; LANES],
         }
     }
 
-    /// Adds to one register of the lanes.
+    /// A sum that begins with more than any weight, which is taken off the total.
     #[inline(always)]
-    fn add(&mut self, register: usize, weight: Weight<S::Vector>) {
-        if let (Some(powers), Some(swallowed), Some(excesses)) = (
-            self.powers.as_mut().get_mut(register),
-            self.swallowed.as_mut().get_mut(register),
-            self.excesses.as_mut().get_mut(register),
-        ) {
-            let rounded = *powers + weight.power;
-            *swallowed = *swallowed + ((*powers - rounded) + weight.power);
-            *powers = rounded;
-            *excesses = weight.power.mul_add(weight.excess, *excesses);
+    fn above(simd: S, any_weight: f32, totals: [f64; LANES]) -> Self {
+        Sum {
+            sums: simd.splat(any_weight).group(),
+            totals: totals.map(|total| total - f64::from(any_weight)),
+            ..Self::new(simd)
         }
     }
 
+    /// Adds to one register of the lanes. Kahan's correction, (sum − rounded) + weight, is exact
+    /// where the sum is the larger of the two (Dekker's Fast2Sum); here the weight in it is the
+    /// one before rounding.
     #[inline(always)]
-    fn end_block(&mut self) {
-        let powers = self.powers.as_ref().iter();
-        let small = self.swallowed.as_ref().iter().zip(self.excesses.as_ref());
-        for (register, (powers, (swallowed, excesses))) in powers.zip(small).enumerate() {
-            let start = register * S::Vector::WIDTH;
-            let totals = self.totals.get_mut(start..).unwrap_or(&mut []);
-            powers.add_to(totals);
-            (*swallowed + *excesses).add_to(totals);
+    fn add(&mut self, register: usize, weight: Weight<S::Vector>) {
+        if let (Some(sum), Some(left_out)) = (
+            self.sums.as_mut().get_mut(register),
+            self.left_out.as_mut().get_mut(register),
+        ) {
+            let rounded = *sum + weight.value();
+            let correction = (*sum - rounded) + weight.power;
+            *left_out = *left_out + weight.power.mul_add(weight.excess, correction);
+            *sum = rounded;
         }
-        let totals = self.totals;
-        *self = Sum {
-            totals,
-            ..Sum::new(self.simd)
-        };
+    }
+
+    /// Moves all on to `f64`.
+    #[inline(always)]
+    fn flush(self) -> [f64; LANES] {
+        let mut totals = self.totals;
+        for lanes in [&self.sums, &self.left_out] {
+            for (register, lanes) in lanes.as_ref().iter().enumerate() {
+                let start = register * S::Vector::WIDTH;
+                lanes.add_to(totals.get_mut(start..).unwrap_or(&mut []));
+            }
+        }
+        totals
     }
 }
 
@@ -404,12 +427,10 @@ impl<S: Simd> Running<S> {
         Running {
             simd,
             maxima: load_group(simd, &state.maxima),
-            sum: Sum {
-                totals: state.rest,
-                ..Sum::new(simd)
-            },
+            rest: state.rest,
             lanes: state.lanes,
             reference: state.reference,
+            offset: simd.splat(state.reference.offset),
             in_lanes: state.reference.splat(simd),
             limit: state.limit,
         }
@@ -419,7 +440,7 @@ impl<S: Simd> Running<S> {
     fn pause(&self) -> Online {
         Online {
             maxima: store_group::<S>(&self.maxima),
-            rest: self.sum.totals,
+            rest: self.rest,
             lanes: self.lanes,
             reference: self.reference,
             limit: self.limit,
@@ -438,6 +459,7 @@ impl<S: Simd> Running<S> {
         let maximum = largest(store_group::<S>(&self.maxima));
         if !maximum.is_infinite() {
             self.reference = Reference::of(maximum);
+            self.offset = self.simd.splat(self.reference.offset);
             self.in_lanes = self.reference.splat(self.simd);
             self.limit = maximum + LAG;
         }
@@ -457,21 +479,23 @@ impl<S: Simd> Running<S> {
         if highest.any_greater(self.simd.splat(self.limit)) && !self.make_room_for(block) {
             return;
         }
+        let mut sum = Sum::new(self.simd);
         for group in groups {
-            self.group(group);
+            self.group(group, &mut sum);
         }
-        self.sum.end_block();
+        sum.totals = self.rest;
+        self.rest = sum.flush();
     }
 
     /// One step of the recurrence in every lane.
     #[inline(always)]
-    fn group<L: Logits>(&mut self, group: L) {
+    fn group<L: Logits>(&mut self, group: L, sum: &mut Sum<S>) {
         for (register, maximum) in self.maxima.as_mut().iter_mut().enumerate() {
             if register * S::Vector::WIDTH < group.len() {
                 let logits = group.load(self.simd, register * S::Vector::WIDTH);
                 let (smaller, larger) = maximum.order(logits);
                 *maximum = larger;
-                self.sum.add(register, self.in_lanes.weigh(smaller));
+                sum.add(register, self.in_lanes.weigh(smaller - self.offset));
             }
         }
     }
@@ -521,32 +545,29 @@ fn first_lane<V: Vector>(register: V) -> f32 {
     lane[0]
 }
 
-/// The largest lane. One NaN among others may or may not be it.
+/// All lanes combined, always by the same tree.
 #[inline(always)]
-fn largest(mut lanes: [f32; LANES]) -> f32 {
+fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
-            if lanes[lane + half] > lanes[lane] {
-                lanes[lane] = lanes[lane + half];
-            }
+            lanes[lane] = combine(lanes[lane], lanes[lane + half]);
         }
         half /= 2;
     }
     lanes[0]
 }
 
-/// Σ lanes, always by the same tree.
+/// The largest lane. One NaN among others may or may not be it.
 #[inline(always)]
-fn total(mut lanes: [f64; LANES]) -> f64 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn largest(lanes: [f32; LANES]) -> f32 {
+    reduce(lanes, |a, b| if b > a { b } else { a })
+}
+
+/// Σ lanes.
+#[inline(always)]
+fn total(lanes: [f64; LANES]) -> f64 {
+    reduce(lanes, |a, b| a + b)
 }
 
 /// The groups of a block; of a short one the last are short or empty.
@@ -563,19 +584,59 @@ fn groups_of<L: Logits>(block: L) -> [L; BLOCK / LANES] {
 pub(crate) struct Denominator {
     maximum: f32,
     own: f64,
+    /// The maximum's own weight as it is stored.
+    own_rounded: f32,
     rest: f64,
     reference: Reference,
     is_empty: bool,
 }
 
 impl Denominator {
-    /// Of a row of equal logits the rest is known exactly; the sum by lanes may miss it by so
-    /// little that a probability misses 1/N.
     #[inline(always)]
-    fn correct_if_constant<S: Simd, L: Logits>(&mut self, simd: S, logits: L) {
-        let rest = (logits.len() as f64 - 1.0) * self.own;
-        if (self.rest - rest).abs() < rest * 1e-6 && is_constant(simd, logits, self.maximum) {
-            self.rest = rest;
+    fn weigh_own<S: Simd>(&mut self, simd: S) {
+        let logit = simd.splat(self.maximum) - simd.splat(self.reference.offset);
+        let weight = self.reference.splat(simd).weigh(logit);
+        let power = f64::from(first_lane(weight.power));
+        self.own = power + power * f64::from(first_lane(weight.excess));
+        self.own_rounded = first_lane(weight.value());
+    }
+
+    #[inline(always)]
+    fn total(&self) -> f64 {
+        self.own + self.rest
+    }
+
+    #[inline(always)]
+    fn is_finite(&self) -> bool {
+        self.maximum.is_finite() && !self.rest.is_nan()
+    }
+
+    /// Whether the probability of the maximum can be so round a number that it must come out
+    /// exactly: 1, or 1/N if all N values of the row, which `row` has as logits or weights, are
+    /// equal to the maximum's.
+    #[inline(always)]
+    fn is_round<S: Simd, L: Logits>(&mut self, simd: S, row: L, own: f32) -> bool {
+        let rest_if_constant = (row.len() as f64 - 1.0) * self.own;
+        if (self.rest - rest_if_constant).abs() <= rest_if_constant * 1e-6
+            && is_constant(simd, row, own)
+        {
+            self.rest = rest_if_constant;
+            return true;
+        }
+        self.rest < self.own * 1e-6
+    }
+
+    #[inline(always)]
+    fn probability<S: Simd>(&self, simd: S) -> Probability<S::Vector> {
+        Probability::new(simd, self.total())
+    }
+
+    #[inline(always)]
+    fn round_probability<S: Simd>(&self, simd: S) -> RoundProbability<S::Vector> {
+        RoundProbability {
+            probability: self.probability(simd),
+            own: simd.splat(self.own_rounded),
+            of_maximum: simd.splat((self.own / self.total()) as f32),
         }
     }
 
@@ -593,52 +654,76 @@ impl Denominator {
     }
 }
 
-/// What the second pass makes of a logit.
+/// What the last pass makes of what is loaded: a logit, or a weight that was stored.
 trait Finish<V: Vector> {
-    fn finish(&self, logits: V) -> V;
-
-    /// The same, with what the first pass kept of these logits.
-    #[inline(always)]
-    fn finish_kept(&self, logits: V, kept: V) -> V {
-        let _ = kept;
-        self.finish(logits)
-    }
+    fn finish(&self, loaded: V) -> V;
 }
 
-/// e^(x − maximum) / denominator = 2^n · (c + c·t), with c the inverse of the denominator in two
-/// floats, scaled to [1/4, 1] so that no exponent is lost. A result below 2^−127 is 0.
+/// weight / denominator, with 1 / denominator in two floats.
 struct Probability<V> {
-    lanes: Lanes<V>,
     inverse: V,
     inverse_residue: V,
 }
 
 impl<V: Vector> Probability<V> {
     #[inline(always)]
-    fn new<S: Simd<Vector = V>>(simd: S, reference: Reference, denominator: f64) -> Self {
+    fn new<S: Simd<Vector = V>>(simd: S, denominator: f64) -> Self {
         let inverse = 1.0 / denominator;
-        let exponent = (((inverse.to_bits() >> 52) & 0x7FF) as i32 - 1021) & !1;
-        let scaled = inverse * f64::from_bits(((1023 - exponent) as u64) << 52);
-        let high = scaled as f32;
         Probability {
-            lanes: reference.scaled(exponent).splat(simd),
-            inverse: simd.splat(high),
-            inverse_residue: simd.splat((scaled - f64::from(high)) as f32),
+            inverse: simd.splat(inverse as f32),
+            inverse_residue: simd.splat((inverse - f64::from(inverse as f32)) as f32),
         }
     }
 }
 
 impl<V: Vector> Finish<V> for Probability<V> {
     #[inline(always)]
-    fn finish(&self, logits: V) -> V {
-        self.finish_kept(logits, self.lanes.weigh(logits).excess)
+    fn finish(&self, weights: V) -> V {
+        weights.mul_add(self.inverse, weights * self.inverse_residue)
     }
+}
 
+/// A [`Probability`], and that of the maximum known: a weight was rounded, and its quotient may
+/// miss a round number.
+struct RoundProbability<V> {
+    probability: Probability<V>,
+    own: V,
+    of_maximum: V,
+}
+
+impl<V: Vector> Finish<V> for RoundProbability<V> {
     #[inline(always)]
-    fn finish_kept(&self, logits: V, excess: V) -> V {
-        let residue = self.inverse_residue.mul_add(excess, self.inverse_residue);
-        let quotient = self.inverse + self.inverse.mul_add(excess, residue);
-        self.lanes.powers(logits) * quotient
+    fn finish(&self, weights: V) -> V {
+        let quotient = self.probability.finish(weights);
+        quotient
+            .replace_where_equal(weights, self.own, self.of_maximum)
+            .0
+    }
+}
+
+/// Weighs what is loaded first.
+struct Weighing<V, F> {
+    lanes: Lanes<V>,
+    offset: V,
+    finish: F,
+}
+
+impl<V: Vector, F: Finish<V>> Weighing<V, F> {
+    #[inline(always)]
+    fn new<S: Simd<Vector = V>>(simd: S, reference: Reference, finish: F) -> Self {
+        Weighing {
+            lanes: reference.splat(simd),
+            offset: simd.splat(reference.offset),
+            finish,
+        }
+    }
+}
+
+impl<V: Vector, F: Finish<V>> Finish<V> for Weighing<V, F> {
+    #[inline(always)]
+    fn finish(&self, logits: V) -> V {
+        self.finish
+            .finish(self.lanes.weigh(logits - self.offset).value())
     }
 }
 
@@ -665,45 +750,27 @@ impl<V: Vector> Finish<V> for Constant<V> {
     }
 }
 
-/// The second pass.
+/// The last pass.
 #[inline(always)]
-fn write<S: Simd, R: Row>(simd: S, row: R, finish: &impl Finish<S::Vector>) {
-    write_with::<false, S, R>(simd, row, finish);
-}
-
-/// The second pass; if `KEPT`, with what the first has kept.
-#[inline(always)]
-fn write_with<const KEPT: bool, S: Simd, R: Row>(
-    simd: S,
-    mut row: R,
-    finish: &impl Finish<S::Vector>,
-) {
+fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
     loop {
         match row.cut(LANES) {
             Ok((group, others)) => {
-                write_group::<KEPT, S, R>(simd, group, finish);
+                write_group(simd, group, finish);
                 row = others;
             }
-            Err(last) => return write_group::<KEPT, S, R>(simd, last, finish),
+            Err(last) if last.len() > 0 => return write_group(simd, last, finish),
+            Err(_) => return,
         }
     }
 }
 
 #[inline(always)]
-fn write_group<const KEPT: bool, S: Simd, R: Row>(
-    simd: S,
-    mut group: R,
-    finish: &impl Finish<S::Vector>,
-) {
+fn write_group<S: Simd, R: Row>(simd: S, mut group: R, finish: &impl Finish<S::Vector>) {
     for start in (0..LANES).step_by(S::Vector::WIDTH) {
         if start < group.len() {
-            let logits = group.logits().load(simd, start);
-            let results = if KEPT && R::KEEPS {
-                finish.finish_kept(logits, group.kept(simd, start))
-            } else {
-                finish.finish(logits)
-            };
-            group.store(start, results);
+            let loaded = group.logits().load(simd, start);
+            group.store(start, finish.finish(loaded));
         }
     }
 }
@@ -726,9 +793,9 @@ pub(crate) fn normalizer<S: Simd, L: Logits>(simd: S, logits: L) -> Normalizer {
 /// everywhere.
 pub(crate) const CACHED: usize = 1 << 21;
 
-/// The longest row that is written after the next one was read: two of them, with their results,
-/// stay in the first-level cache.
-const SHORT: usize = 512;
+/// The longest row of which the passes overlap with those of its neighbours: three of them, with
+/// their results, stay in the first-level cache.
+const SHORT: usize = 1024;
 
 /// The softmax of a row.
 #[inline(always)]
@@ -750,41 +817,65 @@ pub(crate) fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) 
     }
 }
 
-/// A softmax in two passes over a row.
-trait TwoPasses: Sized {
-    /// The first pass; it may keep something in the places of the results.
-    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self;
+/// A softmax in passes over a row.
+trait Passes: Sized {
+    /// What is known of a row before anything is written.
+    type Scan;
 
-    /// The second pass, which writes the results.
+    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Self::Scan;
+
+    /// The denominator; it may store something in the places of the results.
+    fn read<S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan) -> Self;
+
+    /// The last pass, which writes the results.
     fn write<S: Simd, R: Row>(&self, simd: S, row: R);
 
-    fn normalizer(&self) -> Normalizer;
+    /// To be called between the passes.
+    fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer;
 
-    /// Of short rows, each is written after the next one was read, so that the processor can do
-    /// both at once: between the passes there are few steps, but each waits for the one before.
+    /// Of short rows each pass runs over a row of its own, so that the processor can do all at
+    /// once: between two passes over a row there are few steps, but each waits for the one before.
     #[inline(always)]
     fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
-        let mut unread = matrix;
-        let mut unwritten = None;
-        while let Ok((mut row, others)) = unread.cut(columns) {
-            let first = Self::read(simd, row.view());
-            if columns > SHORT {
-                first.write(simd, row);
-            } else if let Some((row, first)) = unwritten.replace((row, first)) {
-                Self::write(&first, simd, row);
+        let are_short = columns <= SHORT;
+        let mut unread = Some(matrix);
+        let (mut waiting_to_be_read, mut waiting_to_be_written) = (None, None);
+        loop {
+            let mut scanned = None;
+            if let Some(Ok((row, others))) = unread.take().map(|matrix| matrix.cut(columns)) {
+                let scan = Self::scan(simd, row.logits());
+                scanned = Some((row, scan));
+                unread = Some(others);
             }
-            unread = others;
-        }
-        if let Some((row, first)) = unwritten {
-            Self::write(&first, simd, row);
+            if are_short {
+                core::mem::swap(&mut scanned, &mut waiting_to_be_read);
+            }
+            let mut read = None;
+            if let Some((mut row, scan)) = scanned {
+                let first = Self::read(simd, row.view(), scan);
+                read = Some((row, first));
+            }
+            if are_short {
+                core::mem::swap(&mut read, &mut waiting_to_be_written);
+            }
+            if let Some((row, first)) = read {
+                first.write(simd, row);
+            } else if unread.is_none()
+                && waiting_to_be_read.is_none()
+                && waiting_to_be_written.is_none()
+            {
+                return;
+            }
         }
     }
 
     #[inline(always)]
     fn softmax<S: Simd, R: Row>(simd: S, mut row: R) -> Normalizer {
-        let first = Self::read(simd, row.view());
+        let scan = Self::scan(simd, row.logits());
+        let first = Self::read(simd, row.view(), scan);
+        let normalizer = first.normalizer(simd, row.view());
         first.write(simd, row);
-        first.normalizer()
+        normalizer
     }
 }
 
@@ -792,81 +883,124 @@ trait TwoPasses: Sized {
 /// least there is.
 struct Streamed(Denominator);
 
-impl TwoPasses for Streamed {
+impl Passes for Streamed {
+    type Scan = ();
+
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
-        Streamed(denominator(simd, row.logits()))
+    fn scan<S: Simd, L: Logits>(_: S, _: L) {}
+
+    #[inline(always)]
+    fn read<S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
+        let mut denominator = denominator(simd, row.logits());
+        if denominator.is_finite() {
+            let reference = Reference::of_known(denominator.maximum);
+            denominator.rest *= denominator.reference.rescaling_to(reference);
+            denominator.reference = reference;
+            denominator.weigh_own(simd);
+        }
+        Streamed(denominator)
     }
 
     #[inline(always)]
     fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
         let mut denominator = self.0;
-        denominator.correct_if_constant(simd, row.logits());
-        write_probabilities::<false, S, R>(simd, row, &denominator);
+        if !denominator.is_finite() {
+            write(simd, row, &Constant(simd.splat(f32::NAN)));
+        } else if denominator.is_round(simd, row.logits(), denominator.maximum) {
+            let finish = denominator.round_probability(simd);
+            write(
+                simd,
+                row,
+                &Weighing::new(simd, denominator.reference, finish),
+            );
+        } else {
+            let finish = denominator.probability(simd);
+            write(
+                simd,
+                row,
+                &Weighing::new(simd, denominator.reference, finish),
+            );
+        }
     }
 
     #[inline(always)]
-    fn normalizer(&self) -> Normalizer {
+    fn normalizer<S: Simd, R: Row>(&self, _: S, _: R) -> Normalizer {
         self.0.normalizer()
     }
 }
 
-/// The three loops of the textbook: the maximum; the weights and their sum; the division. The
-/// second keeps the excesses in the places of the results, if these are not the logits' own.
+/// The three loops of the textbook: the maximum; the weights, which are stored, and their sum; the
+/// division.
 struct Cached(Denominator);
 
-impl TwoPasses for Cached {
+impl Passes for Cached {
+    /// The maximum.
+    type Scan = f32;
+
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
-        let maximum = maximum(simd, row.logits());
+    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> f32 {
+        maximum(simd, logits)
+    }
+
+    #[inline(always)]
+    fn read<S: Simd, R: Row>(simd: S, row: R, maximum: f32) -> Self {
         let is_masked = maximum == f32::NEG_INFINITY;
-        let reference = Reference::of(if is_masked { 0.0 } else { maximum });
-        let lanes = reference.splat(simd);
-        let own = weight_of(simd, &lanes, maximum);
-        let is_empty = row.len() == 0;
-        let rest = if maximum == f32::INFINITY {
+        let mut denominator = Denominator {
+            maximum,
+            own: 0.0,
+            own_rounded: 0.0,
+            rest: 0.0,
+            reference: Reference::of_known(if is_masked { 0.0 } else { maximum }),
+            is_empty: row.len() == 0,
+        };
+        if maximum == f32::INFINITY {
             if has_nan(simd, row.logits()) {
-                f64::NAN
-            } else {
-                0.0
+                denominator.rest = f64::NAN;
             }
         } else {
-            let (others, maxima) = weigh(simd, row, &lanes, maximum);
-            others + (maxima as f64 - 1.0) * own
-        };
-        Cached(Denominator {
-            maximum,
-            own,
-            rest,
-            reference,
-            is_empty,
-        })
+            denominator.weigh_own(simd);
+            denominator.rest = weigh(simd, row, denominator.reference) - denominator.own;
+        }
+        Cached(denominator)
     }
 
     #[inline(always)]
     fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
-        write_probabilities::<true, S, R>(simd, row, &self.0);
+        let mut denominator = self.0;
+        let row = row.stored();
+        if !denominator.is_finite() {
+            write(simd, row, &Constant(simd.splat(f32::NAN)));
+        } else if denominator.is_round(simd, row.logits(), denominator.own_rounded) {
+            write(simd, row, &denominator.round_probability(simd));
+        } else {
+            write(simd, row, &denominator.probability(simd));
+        }
     }
 
+    /// Where the maximum is nearly all of the sum, the rest is summed anew without it: the sum is
+    /// not precise enough to find so small a difference in it.
     #[inline(always)]
-    fn normalizer(&self) -> Normalizer {
-        self.0.normalizer()
+    fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer {
+        let mut denominator = self.0;
+        if denominator.is_finite() && denominator.rest < 1e-3 * denominator.own {
+            let weights = row.stored();
+            denominator.rest = sum_of_others(simd, weights.logits(), denominator.own_rounded);
+        }
+        denominator.normalizer()
     }
 }
 
+/// The sum of stored weights other than `own`.
 #[inline(always)]
-fn write_probabilities<const KEPT: bool, S: Simd, R: Row>(
-    simd: S,
-    row: R,
-    denominator: &Denominator,
-) {
-    if denominator.maximum.is_finite() && !denominator.rest.is_nan() {
-        let total = denominator.own + denominator.rest;
-        let probability = Probability::new(simd, denominator.reference, total);
-        write_with::<KEPT, S, R>(simd, row, &probability);
-    } else {
-        write(simd, row, &Constant(simd.splat(f32::NAN)));
+fn sum_of_others<S: Simd, L: Logits>(simd: S, weights: L, own: f32) -> f64 {
+    let (own, zero) = (simd.splat(own), simd.splat(0.0));
+    let mut totals = [0.0; LANES];
+    for start in (0..weights.len()).step_by(S::Vector::WIDTH) {
+        let weights = weights.load(simd, start).at_least(zero);
+        let (others, _) = weights.replace_where_equal(weights, own, zero);
+        others.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));
     }
+    total(totals)
 }
 
 #[inline(always)]
@@ -891,15 +1025,6 @@ fn is_constant<S: Simd, L: Logits>(simd: S, logits: L, value: f32) -> bool {
     true
 }
 
-/// The weight of one logit.
-#[inline(always)]
-fn weight_of<S: Simd>(simd: S, lanes: &Lanes<S::Vector>, logit: f32) -> f64 {
-    let weight = lanes.weigh(simd.splat(logit));
-    let power = f64::from(first_lane(weight.power));
-    let excess = f64::from(first_lane(weight.excess));
-    power + power * excess
-}
-
 /// The maximum of a row; −∞ if it is empty.
 #[inline(always)]
 fn maximum<S: Simd, L: Logits>(simd: S, logits: L) -> f32 {
@@ -914,21 +1039,33 @@ fn maximum<S: Simd, L: Logits>(simd: S, logits: L) -> f32 {
             Err(last) => break last,
         }
     };
-    raise(simd, &mut maxima, last);
+    if last.len() > 0 {
+        raise(simd, &mut maxima, last);
+    }
     // Adding zero makes −0 into +0: which of the two is found first differs by backend.
     largest(store_group::<S>(&maxima)) + 0.0
 }
 
 #[inline(always)]
 fn raise<S: Simd, L: Logits>(simd: S, maxima: &mut Group<S>, block: L) {
-    for group in groups_of(block) {
-        for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
-            if register * S::Vector::WIDTH < group.len() {
-                let logits = group.load(simd, register * S::Vector::WIDTH);
-                (_, *maximum) = maximum.order(logits);
+    let groups = groups_of(block);
+    for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
+        let start = register * S::Vector::WIDTH;
+        let mut highest = [*maximum; BLOCK / LANES];
+        for (highest, group) in highest.iter_mut().zip(groups) {
+            if start < group.len() {
+                *highest = group.load(simd, start);
             }
         }
+        let [a, b, c, d] = highest;
+        (_, *maximum) = maximum.order(a.order(b).1.order(c.order(d).1).1);
     }
+}
+
+/// By its bits: LLVM 22 cannot compile a vectorised comparison with itself for wasm's simd128.
+#[inline(always)]
+fn is_nan(value: &f32) -> bool {
+    value.to_bits() & 0x7FFF_FFFF > 0x7F80_0000
 }
 
 #[inline(always)]
@@ -936,64 +1073,91 @@ fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
     (0..logits.len()).step_by(S::Vector::WIDTH).any(|start| {
         let mut values = [0.0; LANES];
         logits.load(simd, start).store(&mut values);
-        values.iter().any(|value| value.is_nan())
+        values.iter().any(is_nan)
     })
 }
 
-/// The sum of the weights of a row without those of the maximum, and how many these are; keeps the
-/// excesses.
+/// Stores the weights of a row and sums them.
 #[inline(always)]
-fn weigh<S: Simd, R: Row>(
+fn weigh<S: Simd, R: Row>(simd: S, mut row: R, reference: Reference) -> f64 {
+    let mut totals = [0.0; LANES];
+    while row.len() > 0 {
+        let (part, others) = match row.cut(SUMMED) {
+            Ok((part, others)) => (part, Some(others)),
+            Err(last) => (last, None),
+        };
+        totals = weigh_part(simd, part, reference, totals);
+        match others {
+            Some(others) => row = others,
+            None => break,
+        }
+    }
+    total(totals)
+}
+
+/// At most [`SUMMED`] logits.
+#[inline(always)]
+fn weigh_part<S: Simd, R: Row>(
     simd: S,
+    part: R,
+    reference: Reference,
+    totals: [f64; LANES],
+) -> [f64; LANES] {
+    let lanes = reference.splat(simd);
+    let offset = simd.splat(reference.offset);
+    let sum = Sum::above(simd, Reference::LARGEST, totals);
+    let (mut last, mut sum) = if reference.offset != 0.0 {
+        weigh_blocks::<true, 4, S, R>(part, &lanes, offset, sum)
+    } else if S::SEVERAL == 8 {
+        weigh_blocks::<false, 8, S, R>(part, &lanes, offset, sum)
+    } else {
+        weigh_blocks::<false, 4, S, R>(part, &lanes, offset, sum)
+    };
+    for (index, start) in (0..last.len()).step_by(S::Vector::WIDTH).enumerate() {
+        let weight = lanes.weigh(last.logits().load(simd, start) - offset);
+        sum.add(index % S::REGISTERS, weight);
+        last.store(start, weight.value());
+    }
+    sum.flush()
+}
+
+/// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
+/// here whatever becomes of it elsewhere.
+#[inline(always)]
+fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
     mut row: R,
     lanes: &Lanes<S::Vector>,
-    maximum: f32,
-) -> (f64, u64) {
-    let maximum = simd.splat(maximum);
-    let mut sum = Sum::new(simd);
-    let mut maxima = 0;
-    let mut groups = 0;
-    let last = loop {
-        match row.cut(LANES) {
-            Ok((group, others)) => {
-                maxima += u64::from(weigh_group(simd, group, lanes, maximum, &mut sum));
-                groups += 1;
-                if groups % (BLOCK / LANES) == 0 {
-                    sum.end_block();
+    offset: S::Vector,
+    mut sum: Sum<S>,
+) -> (R, Sum<S>) {
+    let lanes = lanes.several::<SEVERAL>();
+    loop {
+        match row.cut(BLOCK) {
+            Ok((mut block, others)) => {
+                for line in (0..BLOCK).step_by(16) {
+                    block.prefetch(sum.simd, line);
+                }
+                for first in (0..BLOCK / S::Vector::WIDTH).step_by(SEVERAL) {
+                    let mut logits = Several([offset; SEVERAL]);
+                    for (i, logits) in logits.0.iter_mut().enumerate() {
+                        let loaded = block
+                            .logits()
+                            .load(sum.simd, (first + i) * S::Vector::WIDTH);
+                        *logits = if SHIFTED { loaded - offset } else { loaded };
+                    }
+                    let weights = lanes.weigh(logits);
+                    let values = weights.value();
+                    for i in 0..SEVERAL {
+                        let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
+                        sum.add((first + i) % S::REGISTERS, Weight { power, excess });
+                        block.store((first + i) * S::Vector::WIDTH, values.0[i]);
+                    }
                 }
                 row = others;
             }
-            Err(last) => break last,
-        }
-    };
-    maxima += u64::from(weigh_group(simd, last, lanes, maximum, &mut sum));
-    sum.end_block();
-    (total(sum.totals), maxima)
-}
-
-#[inline(always)]
-fn weigh_group<S: Simd, R: Row>(
-    simd: S,
-    mut group: R,
-    lanes: &Lanes<S::Vector>,
-    maximum: S::Vector,
-    sum: &mut Sum<S>,
-) -> u32 {
-    let mut maxima = 0;
-    for register in 0..S::REGISTERS {
-        let start = register * S::Vector::WIDTH;
-        if start < group.len() {
-            let logits = group.logits().load(simd, start);
-            let Weight { power, excess } = lanes.weigh(logits);
-            let (power, equal) = power.replace_where_equal(logits, maximum, simd.splat(0.0));
-            sum.add(register, Weight { power, excess });
-            maxima += equal;
-            if R::KEEPS {
-                group.store(start, excess);
-            }
+            Err(last) => return (last, sum),
         }
     }
-    maxima
 }
 
 /// The log-softmax of a row.
@@ -1011,9 +1175,14 @@ pub(crate) fn log_softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usi
 /// The recurrence reads the row; the second pass subtracts.
 struct Logarithmic(Normalizer);
 
-impl TwoPasses for Logarithmic {
+impl Passes for Logarithmic {
+    type Scan = ();
+
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R) -> Self {
+    fn scan<S: Simd, L: Logits>(_: S, _: L) {}
+
+    #[inline(always)]
+    fn read<S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
         Logarithmic(normalizer(simd, row.logits()))
     }
 
@@ -1031,7 +1200,7 @@ impl TwoPasses for Logarithmic {
     }
 
     #[inline(always)]
-    fn normalizer(&self) -> Normalizer {
+    fn normalizer<S: Simd, R: Row>(&self, _: S, _: R) -> Normalizer {
         self.0
     }
 }

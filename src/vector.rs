@@ -10,7 +10,7 @@
 //! feature, and only the dispatch is: code that failed to be inlined there would turn each
 //! operation into a call, and pass vectors by an ABI that depends on the caller's features.
 //!
-//! Two arithmetic classes exist, and only [`Vector::mul_add`] tells them apart: fused (one
+//! Two arithmetic classes exist, and only [`Lanewise::mul_add`] tells them apart: fused (one
 //! rounding: AVX2 with FMA, AVX-512, NEON) and unfused (two: scalar, portable). All else is exact
 //! or correctly rounded, so that within a class every backend gives the same bits.
 
@@ -37,6 +37,15 @@ pub(crate) trait Simd: Copy {
     /// Registers of a group of [`LANES`].
     const REGISTERS: usize = LANES / Self::Vector::WIDTH;
 
+    /// Registers of [`Several`] that keep the units busiest, as measured: 4 or 8.
+    const SEVERAL: usize;
+
+    /// Asks for what lies `distance` beyond the start of `values`, which may be anything or nothing,
+    /// to be brought nearer.
+    fn prefetch(self, values: &[f32], distance: usize) {
+        let _ = (values, distance);
+    }
+
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Vector;
 
@@ -44,10 +53,23 @@ pub(crate) trait Simd: Copy {
     fn load(self, values: &[f32], fill: f32) -> Self::Vector;
 }
 
-/// One register of `f32` lanes. "Exact" and "correctly rounded" are as in IEEE 754.
-pub(crate) trait Vector:
+/// What is done to every lane alike. "Exact" and "correctly rounded" are as in IEEE 754.
+pub(crate) trait Lanewise:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
 {
+    /// `self · factor + addend`, with one rounding (fused class) or two (unfused).
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+
+    /// The larger of `self` and `bound`; a NaN in `self` stays.
+    fn at_least(self, bound: Self) -> Self;
+
+    /// The low nine bits of each lane's representation as sign and exponent of a float with an
+    /// empty mantissa: a shift left by 23.
+    fn low_bits_to_exponent(self) -> Self;
+}
+
+/// One register of `f32` lanes.
+pub(crate) trait Vector: Lanewise {
     /// Lanes of one register: a divisor of [`LANES`].
     const WIDTH: usize;
 
@@ -63,12 +85,6 @@ pub(crate) trait Vector:
     /// Adds each lane to the first `WIDTH` of `totals`, or to all if there are fewer.
     fn add_to(self, totals: &mut [f64]);
 
-    /// `self · factor + addend`, with one rounding (fused class) or two (unfused).
-    fn mul_add(self, factor: Self, addend: Self) -> Self;
-
-    /// The larger of `self` and `bound`; a NaN in `self` stays.
-    fn at_least(self, bound: Self) -> Self;
-
     /// (smaller, larger). A NaN in either operand is in at least one of the results.
     fn order(self, other: Self) -> (Self, Self);
 
@@ -77,8 +93,55 @@ pub(crate) trait Vector:
 
     /// The lanes for which `keys` equals `value` replaced by `replacement`, and how many they were.
     fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32);
+}
 
-    /// The low nine bits of each lane's representation as sign and exponent of a float with an
-    /// empty mantissa: a shift left by 23.
-    fn low_bits_to_exponent(self) -> Self;
+/// Registers side by side: an operation on all of them is several that do not wait for each other,
+/// which keeps the units of a processor busy through a long formula.
+#[derive(Clone, Copy)]
+pub(crate) struct Several<V, const COUNT: usize>(pub(crate) [V; COUNT]);
+
+macro_rules! for_each_register {
+    ($trait:ident, $method:ident) => {
+        impl<V: Lanewise, const COUNT: usize> $trait for Several<V, COUNT> {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(mut self, other: Self) -> Self {
+                for register in 0..COUNT {
+                    self.0[register] = self.0[register].$method(other.0[register]);
+                }
+                self
+            }
+        }
+    };
+}
+
+for_each_register!(Add, add);
+for_each_register!(Sub, sub);
+for_each_register!(Mul, mul);
+
+impl<V: Lanewise, const COUNT: usize> Lanewise for Several<V, COUNT> {
+    #[inline(always)]
+    fn mul_add(mut self, factor: Self, addend: Self) -> Self {
+        for register in 0..COUNT {
+            self.0[register] = self.0[register].mul_add(factor.0[register], addend.0[register]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn at_least(mut self, bound: Self) -> Self {
+        for register in 0..COUNT {
+            self.0[register] = self.0[register].at_least(bound.0[register]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(mut self) -> Self {
+        for register in 0..COUNT {
+            self.0[register] = self.0[register].low_bits_to_exponent();
+        }
+        self
+    }
 }

@@ -1,6 +1,6 @@
 //! Eight lanes of AVX2 with FMA: x86-64, fused.
 
-use super::{LANES, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -38,6 +38,14 @@ impl F32x8 {
 
 impl Simd for Avx2 {
     type Vector = F32x8;
+    const SEVERAL: usize = 8;
+
+    #[inline(always)]
+    fn prefetch(self, values: &[f32], distance: usize) {
+        let address = values.as_ptr().wrapping_add(distance);
+        // SAFETY: SSE is part of x86-64, and a prefetch of any address does nothing but that.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> F32x8 {
@@ -88,6 +96,27 @@ impl Mul for F32x8 {
     }
 }
 
+impl Lanewise for F32x8 {
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so FMA is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // Of two operands with a NaN, the second is returned.
+        F32x8(unsafe { _mm256_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0))) })
+    }
+}
+
 impl Vector for F32x8 {
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
@@ -126,19 +155,6 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so FMA is available (`Avx2::new`).
-        F32x8(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
-    }
-
-    #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
-        // Of two operands with a NaN, the second is returned.
-        F32x8(unsafe { _mm256_max_ps(bound.0, self.0) })
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
@@ -166,11 +182,5 @@ impl Vector for F32x8 {
                 _mm256_movemask_ps(equal).count_ones(),
             )
         }
-    }
-
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
-        F32x8(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0))) })
     }
 }

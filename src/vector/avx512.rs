@@ -3,7 +3,7 @@
 //! Nothing beyond AVX-512F is used or enabled: with `avx512dq` and `avx512vl` together, compilers
 //! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
 
-use super::{LANES, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -37,6 +37,14 @@ impl F32x16 {
 
 impl Simd for Avx512 {
     type Vector = F32x16;
+    const SEVERAL: usize = 8;
+
+    #[inline(always)]
+    fn prefetch(self, values: &[f32], distance: usize) {
+        let address = values.as_ptr().wrapping_add(distance);
+        // SAFETY: SSE is part of x86-64, and a prefetch of any address does nothing but that.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> F32x16 {
@@ -84,6 +92,27 @@ impl Mul for F32x16 {
     }
 }
 
+impl Lanewise for F32x16 {
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // Of two operands with a NaN, the second is returned.
+        F32x16(unsafe { _mm512_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
+    }
+}
+
 impl Vector for F32x16 {
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
@@ -124,19 +153,6 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
-        F32x16(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
-    }
-
-    #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
-        // Of two operands with a NaN, the second is returned.
-        F32x16(unsafe { _mm512_max_ps(bound.0, self.0) })
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
@@ -164,11 +180,5 @@ impl Vector for F32x16 {
                 equal.count_ones(),
             )
         }
-    }
-
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
-        F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
     }
 }

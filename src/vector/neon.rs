@@ -1,6 +1,6 @@
 //! Four lanes of NEON: aarch64, fused.
 
-use super::{LANES, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Vector};
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -28,6 +28,7 @@ impl F32x4 {
 
 impl Simd for Neon {
     type Vector = F32x4;
+    const SEVERAL: usize = 8;
 
     #[inline(always)]
     fn splat(self, value: f32) -> F32x4 {
@@ -77,6 +78,27 @@ impl Mul for F32x4 {
     }
 }
 
+impl Lanewise for F32x4 {
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vfmaq_f32(addend.0, self.0, factor.0) })
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // A NaN in either operand is returned; `bound` has none.
+        F32x4(unsafe { vmaxq_f32(self.0, bound.0) })
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(self.0))) })
+    }
+}
+
 impl Vector for F32x4 {
     const WIDTH: usize = Self::COUNT;
     type Group = [Self; LANES / Self::COUNT];
@@ -117,19 +139,6 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
-        F32x4(unsafe { vfmaq_f32(addend.0, self.0, factor.0) })
-    }
-
-    #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
-        // A NaN in either operand is returned; `bound` has none.
-        F32x4(unsafe { vmaxq_f32(self.0, bound.0) })
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         unsafe {
@@ -156,11 +165,5 @@ impl Vector for F32x4 {
                 vaddvq_u32(vshrq_n_u32::<31>(equal)),
             )
         }
-    }
-
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
-        F32x4(unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(self.0))) })
     }
 }

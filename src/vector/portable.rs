@@ -1,7 +1,7 @@
 //! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128, NEON or plain code when it is
 //! compiled: every target, unfused.
 
-use super::{LANES, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Vector};
 use wide::{bytemuck::cast, f32x8, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
@@ -22,6 +22,7 @@ const HAS_INSTRUCTIONS: bool = cfg!(any(
 
 impl Simd for Portable {
     type Vector = f32x8;
+    const SEVERAL: usize = 4;
 
     #[inline(always)]
     fn splat(self, value: f32) -> f32x8 {
@@ -40,6 +41,28 @@ impl Simd for Portable {
                 f32x8::new(padded)
             }
         }
+    }
+}
+
+impl Lanewise for f32x8 {
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // Not `f32x8::mul_add`: whether that one is fused depends on the build.
+        self * factor + addend
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        if NAN_GIVES_SECOND {
+            bound.fast_max(self)
+        } else {
+            self.fast_max(bound)
+        }
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> Self {
+        cast::<u32x8, f32x8>(cast::<f32x8, u32x8>(self) << 23_u32)
     }
 }
 
@@ -73,21 +96,6 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // Not `f32x8::mul_add`: whether that one is fused depends on the build.
-        self * factor + addend
-    }
-
-    #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
-        if NAN_GIVES_SECOND {
-            bound.fast_max(self)
-        } else {
-            self.fast_max(bound)
-        }
-    }
-
-    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         if HAS_INSTRUCTIONS {
             // The operands are swapped, so that of two instructions that each drop a NaN one
@@ -114,10 +122,5 @@ impl Vector for f32x8 {
             equal.bitselect(replacement, self),
             equal.to_bitmask().count_ones(),
         )
-    }
-
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> Self {
-        cast::<u32x8, f32x8>(cast::<f32x8, u32x8>(self) << 23_u32)
     }
 }

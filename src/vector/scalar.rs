@@ -1,6 +1,6 @@
 //! One lane of plain `f32`: every target, unfused.
 
-use super::{LANES, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Vector};
 
 /// Proof of nothing: plain arithmetic runs everywhere.
 #[derive(Clone, Copy)]
@@ -8,6 +8,7 @@ pub(crate) struct Scalar;
 
 impl Simd for Scalar {
     type Vector = f32;
+    const SEVERAL: usize = 8;
 
     #[inline(always)]
     fn splat(self, value: f32) -> f32 {
@@ -17,6 +18,23 @@ impl Simd for Scalar {
     #[inline(always)]
     fn load(self, values: &[f32], fill: f32) -> f32 {
         values.first().copied().unwrap_or(fill)
+    }
+}
+
+impl Lanewise for f32 {
+    #[inline(always)]
+    fn mul_add(self, factor: f32, addend: f32) -> f32 {
+        self * factor + addend
+    }
+
+    #[inline(always)]
+    fn at_least(self, bound: f32) -> f32 {
+        if self < bound { bound } else { self }
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self) -> f32 {
+        f32::from_bits(self.to_bits() << 23)
     }
 }
 
@@ -44,16 +62,6 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
-    fn mul_add(self, factor: f32, addend: f32) -> f32 {
-        self * factor + addend
-    }
-
-    #[inline(always)]
-    fn at_least(self, bound: f32) -> f32 {
-        if self < bound { bound } else { self }
-    }
-
-    #[inline(always)]
     fn order(self, other: f32) -> (f32, f32) {
         if self < other {
             (self, other)
@@ -74,10 +82,5 @@ impl Vector for f32 {
         } else {
             (self, 0)
         }
-    }
-
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> f32 {
-        f32::from_bits(self.to_bits() << 23)
     }
 }
