@@ -83,11 +83,11 @@ impl Reference {
     /// flushed to zero is a probability below 2^−126.
     #[inline(always)]
     pub(crate) fn of_known(max: f32) -> Self {
-        Self::with_headroom(max, 4)
+        Self::with_headroom(max, HEADROOM)
     }
 
     /// A power of two.
-    pub(crate) const LARGEST: f32 = 64.0;
+    pub(crate) const LARGEST: f32 = (1_u64 << (HEADROOM + 2)) as f32;
 
     #[inline(always)]
     fn with_headroom(max: f32, headroom: i32) -> Self {

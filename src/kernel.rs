@@ -57,7 +57,13 @@ const SUMMED: usize = 16 * BLOCK;
 
 /// How far ahead memory is prefetched, in logits. Processors do it by themselves within a page of
 /// memory, which is a row of 1024.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 2048;
+
+/// Logits in a line of a cache.
+const LINE: usize = 16;
+
+/// Logits of a matrix that is read from beyond the second-level cache.
+const LARGE: usize = 1 << 19;
 
 /// Logits to be read; the hook for all that is done to a logit as it is loaded.
 pub(crate) trait Logits: Copy {
@@ -112,8 +118,8 @@ pub(crate) trait Row: Sized {
     /// Writes a register of results from `start`; nothing past the end.
     fn store<V: Vector>(&mut self, start: usize, results: V);
 
-    /// Prefetches the logits and the places of the results so far beyond `start`.
-    fn prefetch<S: Simd>(&self, simd: S, start: usize);
+    /// Prefetches the logit and the place of the result so far beyond the first.
+    fn prefetch<S: Simd>(&self, simd: S, distance: usize);
 
     /// The same row, borrowed for one pass.
     fn view(&mut self) -> impl Row;
@@ -159,9 +165,9 @@ impl Row for Apart<'_> {
     }
 
     #[inline(always)]
-    fn prefetch<S: Simd>(&self, simd: S, start: usize) {
-        simd.prefetch(self.logits, start + AHEAD);
-        simd.prefetch(self.results, start + AHEAD);
+    fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
+        simd.prefetch(self.logits, distance);
+        simd.prefetch(self.results, distance);
     }
 
     #[inline(always)]
@@ -207,8 +213,8 @@ impl Row for InPlace<'_> {
     }
 
     #[inline(always)]
-    fn prefetch<S: Simd>(&self, simd: S, start: usize) {
-        simd.prefetch(self.0, start + AHEAD);
+    fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
+        simd.prefetch(self.0, distance);
     }
 
     #[inline(always)]
@@ -659,11 +665,16 @@ trait Finish<V: Vector> {
     fn finish(&self, loaded: V) -> V;
 }
 
-/// weight / denominator, with 1 / denominator in two floats.
+/// weight / denominator, with 1 / denominator in two floats. A result below 2^−126 is 0.
 struct Probability<V> {
     inverse: V,
     inverse_residue: V,
+    /// The weight of such a result, or a little less.
+    negligible: V,
 }
+
+/// The least normal number, less what a weight may be too small by.
+const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 
 impl<V: Vector> Probability<V> {
     #[inline(always)]
@@ -672,6 +683,7 @@ impl<V: Vector> Probability<V> {
         Probability {
             inverse: simd.splat(inverse as f32),
             inverse_residue: simd.splat((inverse - f64::from(inverse as f32)) as f32),
+            negligible: simd.splat((denominator * NEGLIGIBLE) as f32),
         }
     }
 }
@@ -679,7 +691,8 @@ impl<V: Vector> Probability<V> {
 impl<V: Vector> Finish<V> for Probability<V> {
     #[inline(always)]
     fn finish(&self, weights: V) -> V {
-        weights.mul_add(self.inverse, weights * self.inverse_residue)
+        let quotient = weights.mul_add(self.inverse, weights * self.inverse_residue);
+        weights.if_greater(self.negligible, quotient)
     }
 }
 
@@ -824,8 +837,9 @@ trait Passes: Sized {
 
     fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Self::Scan;
 
-    /// The denominator; it may store something in the places of the results.
-    fn read<S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan) -> Self;
+    /// The denominator; it may store something in the places of the results. `PREFETCH` if more
+    /// rows follow than the caches hold.
+    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan) -> Self;
 
     /// The last pass, which writes the results.
     fn write<S: Simd, R: Row>(&self, simd: S, row: R);
@@ -833,10 +847,19 @@ trait Passes: Sized {
     /// To be called between the passes.
     fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer;
 
+    #[inline(always)]
+    fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+        if matrix.len() > LARGE {
+            Self::each_row::<true, S, R>(simd, matrix, columns);
+        } else {
+            Self::each_row::<false, S, R>(simd, matrix, columns);
+        }
+    }
+
     /// Of short rows each pass runs over a row of its own, so that the processor can do all at
     /// once: between two passes over a row there are few steps, but each waits for the one before.
     #[inline(always)]
-    fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+    fn each_row<const PREFETCH: bool, S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
         let are_short = columns <= SHORT;
         let mut unread = Some(matrix);
         let (mut waiting_to_be_read, mut waiting_to_be_written) = (None, None);
@@ -852,7 +875,7 @@ trait Passes: Sized {
             }
             let mut read = None;
             if let Some((mut row, scan)) = scanned {
-                let first = Self::read(simd, row.view(), scan);
+                let first = Self::read::<PREFETCH, S, _>(simd, row.view(), scan);
                 read = Some((row, first));
             }
             if are_short {
@@ -872,7 +895,7 @@ trait Passes: Sized {
     #[inline(always)]
     fn softmax<S: Simd, R: Row>(simd: S, mut row: R) -> Normalizer {
         let scan = Self::scan(simd, row.logits());
-        let first = Self::read(simd, row.view(), scan);
+        let first = Self::read::<false, S, _>(simd, row.view(), scan);
         let normalizer = first.normalizer(simd, row.view());
         first.write(simd, row);
         normalizer
@@ -890,7 +913,7 @@ impl Passes for Streamed {
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
+    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
         let mut denominator = denominator(simd, row.logits());
         if denominator.is_finite() {
             let reference = Reference::of_known(denominator.maximum);
@@ -943,7 +966,7 @@ impl Passes for Cached {
     }
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, maximum: f32) -> Self {
+    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, maximum: f32) -> Self {
         let is_masked = maximum == f32::NEG_INFINITY;
         let mut denominator = Denominator {
             maximum,
@@ -959,7 +982,8 @@ impl Passes for Cached {
             }
         } else {
             denominator.weigh_own(simd);
-            denominator.rest = weigh(simd, row, denominator.reference) - denominator.own;
+            denominator.rest =
+                weigh::<PREFETCH, S, R>(simd, row, denominator.reference) - denominator.own;
         }
         Cached(denominator)
     }
@@ -1079,14 +1103,14 @@ fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
 
 /// Stores the weights of a row and sums them.
 #[inline(always)]
-fn weigh<S: Simd, R: Row>(simd: S, mut row: R, reference: Reference) -> f64 {
+fn weigh<const PREFETCH: bool, S: Simd, R: Row>(simd: S, mut row: R, reference: Reference) -> f64 {
     let mut totals = [0.0; LANES];
     while row.len() > 0 {
         let (part, others) = match row.cut(SUMMED) {
             Ok((part, others)) => (part, Some(others)),
             Err(last) => (last, None),
         };
-        totals = weigh_part(simd, part, reference, totals);
+        totals = weigh_part::<PREFETCH, S, R>(simd, part, reference, totals);
         match others {
             Some(others) => row = others,
             None => break,
@@ -1097,7 +1121,7 @@ fn weigh<S: Simd, R: Row>(simd: S, mut row: R, reference: Reference) -> f64 {
 
 /// At most [`SUMMED`] logits.
 #[inline(always)]
-fn weigh_part<S: Simd, R: Row>(
+fn weigh_part<const PREFETCH: bool, S: Simd, R: Row>(
     simd: S,
     part: R,
     reference: Reference,
@@ -1107,11 +1131,11 @@ fn weigh_part<S: Simd, R: Row>(
     let offset = simd.splat(reference.offset);
     let sum = Sum::above(simd, Reference::LARGEST, totals);
     let (mut last, mut sum) = if reference.offset != 0.0 {
-        weigh_blocks::<true, 4, S, R>(part, &lanes, offset, sum)
+        weigh_blocks::<true, PREFETCH, 4, S, R>(part, &lanes, offset, sum)
     } else if S::SEVERAL == 8 {
-        weigh_blocks::<false, 8, S, R>(part, &lanes, offset, sum)
+        weigh_blocks::<false, PREFETCH, 8, S, R>(part, &lanes, offset, sum)
     } else {
-        weigh_blocks::<false, 4, S, R>(part, &lanes, offset, sum)
+        weigh_blocks::<false, PREFETCH, 4, S, R>(part, &lanes, offset, sum)
     };
     for (index, start) in (0..last.len()).step_by(S::Vector::WIDTH).enumerate() {
         let weight = lanes.weigh(last.logits().load(simd, start) - offset);
@@ -1124,7 +1148,13 @@ fn weigh_part<S: Simd, R: Row>(
 /// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
 /// here whatever becomes of it elsewhere.
 #[inline(always)]
-fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+fn weigh_blocks<
+    const SHIFTED: bool,
+    const PREFETCH: bool,
+    const SEVERAL: usize,
+    S: Simd,
+    R: Row,
+>(
     mut row: R,
     lanes: &Lanes<S::Vector>,
     offset: S::Vector,
@@ -1134,8 +1164,10 @@ fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
     loop {
         match row.cut(BLOCK) {
             Ok((mut block, others)) => {
-                for line in (0..BLOCK).step_by(16) {
-                    block.prefetch(sum.simd, line);
+                if PREFETCH {
+                    for line in (0..BLOCK).step_by(LINE) {
+                        block.prefetch(sum.simd, AHEAD + line);
+                    }
                 }
                 for first in (0..BLOCK / S::Vector::WIDTH).step_by(SEVERAL) {
                     let mut logits = Several([offset; SEVERAL]);
@@ -1182,7 +1214,7 @@ impl Passes for Logarithmic {
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
+    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
         Logarithmic(normalizer(simd, row.logits()))
     }
 

@@ -93,6 +93,9 @@ pub(crate) trait Vector: Lanewise {
 
     /// The lanes for which `keys` equals `value` replaced by `replacement`, and how many they were.
     fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32);
+
+    /// The lanes of `value` for which `self` is greater than `bound`; zero for the others.
+    fn if_greater(self, bound: Self, value: Self) -> Self;
 }
 
 /// Registers side by side: an operation on all of them is several that do not wait for each other,

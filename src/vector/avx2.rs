@@ -183,4 +183,13 @@ impl Vector for F32x8 {
             )
         }
     }
+
+    #[inline(always)]
+    fn if_greater(self, bound: Self, value: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        unsafe {
+            let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0);
+            F32x8(_mm256_and_ps(greater, value.0))
+        }
+    }
 }

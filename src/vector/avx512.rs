@@ -181,4 +181,13 @@ impl Vector for F32x16 {
             )
         }
     }
+
+    #[inline(always)]
+    fn if_greater(self, bound: Self, value: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        unsafe {
+            let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0);
+            F32x16(_mm512_maskz_mov_ps(greater, value.0))
+        }
+    }
 }

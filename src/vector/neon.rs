@@ -166,4 +166,13 @@ impl Vector for F32x4 {
             )
         }
     }
+
+    #[inline(always)]
+    fn if_greater(self, bound: Self, value: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe {
+            let greater = vcgtq_f32(self.0, bound.0);
+            vreinterpretq_f32_u32(vandq_u32(greater, vreinterpretq_u32_f32(value.0)))
+        })
+    }
 }

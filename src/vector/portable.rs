@@ -123,4 +123,9 @@ impl Vector for f32x8 {
             equal.to_bitmask().count_ones(),
         )
     }
+
+    #[inline(always)]
+    fn if_greater(self, bound: Self, value: Self) -> Self {
+        self.simd_gt(bound) & value
+    }
 }

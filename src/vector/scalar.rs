@@ -83,4 +83,9 @@ impl Vector for f32 {
             (self, 0)
         }
     }
+
+    #[inline(always)]
+    fn if_greater(self, bound: f32, value: f32) -> f32 {
+        if self > bound { value } else { 0.0 }
+    }
 }
