@@ -309,7 +309,8 @@ impl Online {
         denominator.weigh_own(simd);
         let mut sum = Sum::new(simd);
         let mut equal_lanes = 0;
-        for (register, start) in (0..self.lanes).step_by(S::Vector::WIDTH).enumerate() {
+        for register in 0..self.lanes.div_ceil(S::Vector::WIDTH) {
+            let start = register * S::Vector::WIDTH;
             let maxima = (&self.maxima[..]).load(simd, start);
             let (others, equal) = maxima.replace_where_equal(
                 maxima,
@@ -476,7 +477,8 @@ impl<S: Simd> Running<S> {
         let groups = groups_of(block);
         let mut highest = block.load(self.simd, 0);
         for group in groups {
-            for start in (0..LANES).step_by(S::Vector::WIDTH) {
+            for register in 0..S::REGISTERS {
+                let start = register * S::Vector::WIDTH;
                 if start < group.len() {
                     (_, highest) = highest.order(group.load(self.simd, start));
                 }
@@ -511,7 +513,8 @@ impl<S: Simd> Running<S> {
     #[inline(always)]
     fn make_room_for<L: Logits>(&mut self, block: L) -> bool {
         let mut logits = [f32::NEG_INFINITY; BLOCK];
-        for start in (0..block.len()).step_by(S::Vector::WIDTH) {
+        for register in 0..block.len().div_ceil(S::Vector::WIDTH) {
+            let start = register * S::Vector::WIDTH;
             store(block.load(self.simd, start), &mut logits, start);
         }
         let mut state = self.pause();
@@ -780,7 +783,8 @@ fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) 
 
 #[inline(always)]
 fn write_group<S: Simd, R: Row>(simd: S, mut group: R, finish: &impl Finish<S::Vector>) {
-    for start in (0..LANES).step_by(S::Vector::WIDTH) {
+    for register in 0..S::REGISTERS {
+        let start = register * S::Vector::WIDTH;
         if start < group.len() {
             let loaded = group.logits().load(simd, start);
             group.store(start, finish.finish(loaded));
@@ -1019,7 +1023,8 @@ impl Passes for Cached {
 fn sum_of_others<S: Simd, L: Logits>(simd: S, weights: L, own: f32) -> f64 {
     let (own, zero) = (simd.splat(own), simd.splat(0.0));
     let mut totals = [0.0; LANES];
-    for start in (0..weights.len()).step_by(S::Vector::WIDTH) {
+    for register in 0..weights.len().div_ceil(S::Vector::WIDTH) {
+        let start = register * S::Vector::WIDTH;
         let weights = weights.load(simd, start).at_least(zero);
         let (others, _) = weights.replace_where_equal(weights, own, zero);
         others.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));
@@ -1032,15 +1037,13 @@ fn is_constant<S: Simd, L: Logits>(simd: S, logits: L, value: f32) -> bool {
     let mut unread = logits;
     while unread.len() > 0 {
         let (group, others) = unread.cut_group();
-        let equal: u32 = (0..group.len())
-            .step_by(S::Vector::WIDTH)
-            .map(|start| {
-                let logits = group.load(simd, start);
-                logits
-                    .replace_where_equal(logits, simd.splat(value), logits)
-                    .1
-            })
-            .sum();
+        let mut equal = 0;
+        for register in 0..group.len().div_ceil(S::Vector::WIDTH) {
+            let logits = group.load(simd, register * S::Vector::WIDTH);
+            equal += logits
+                .replace_where_equal(logits, simd.splat(value), logits)
+                .1;
+        }
         if equal as usize != group.len() {
             return false;
         }
@@ -1094,11 +1097,16 @@ fn is_nan(value: &f32) -> bool {
 
 #[inline(always)]
 fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
-    (0..logits.len()).step_by(S::Vector::WIDTH).any(|start| {
+    for register in 0..logits.len().div_ceil(S::Vector::WIDTH) {
         let mut values = [0.0; LANES];
-        logits.load(simd, start).store(&mut values);
-        values.iter().any(is_nan)
-    })
+        logits
+            .load(simd, register * S::Vector::WIDTH)
+            .store(&mut values);
+        if values.iter().any(is_nan) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Stores the weights of a row and sums them.
@@ -1137,7 +1145,8 @@ fn weigh_part<const PREFETCH: bool, S: Simd, R: Row>(
     } else {
         weigh_blocks::<false, PREFETCH, 4, S, R>(part, &lanes, offset, sum)
     };
-    for (index, start) in (0..last.len()).step_by(S::Vector::WIDTH).enumerate() {
+    for index in 0..last.len().div_ceil(S::Vector::WIDTH) {
+        let start = index * S::Vector::WIDTH;
         let weight = lanes.weigh(last.logits().load(simd, start) - offset);
         sum.add(index % S::REGISTERS, weight);
         last.store(start, weight.value());
@@ -1165,11 +1174,12 @@ fn weigh_blocks<
         match row.cut(BLOCK) {
             Ok((mut block, others)) => {
                 if PREFETCH {
-                    for line in (0..BLOCK).step_by(LINE) {
-                        block.prefetch(sum.simd, AHEAD + line);
+                    for line in 0..BLOCK / LINE {
+                        block.prefetch(sum.simd, AHEAD + line * LINE);
                     }
                 }
-                for first in (0..BLOCK / S::Vector::WIDTH).step_by(SEVERAL) {
+                for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
+                    let first = step * SEVERAL;
                     let mut logits = Several([offset; SEVERAL]);
                     for (i, logits) in logits.0.iter_mut().enumerate() {
                         let loaded = block
