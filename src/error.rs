@@ -36,6 +36,13 @@ pub enum Error {
         /// The dimensions.
         shape: [usize; 3],
     },
+    /// The row has no class of that index.
+    TargetOutOfRange {
+        /// Columns of the row.
+        columns: usize,
+        /// The index that was given.
+        target: usize,
+    },
     /// This machine or target cannot run the backend that was asked for.
     UnavailableBackend {
         /// What was asked for.
@@ -66,6 +73,10 @@ impl fmt::Display for Error {
                 f,
                 "expected a shape of at most {} values, but {outer} × {axis} × {inner} was given",
                 usize::MAX
+            ),
+            Error::TargetOutOfRange { columns, target } => write!(
+                f,
+                "expected a target below {columns}, the columns of the row, but {target} was given"
             ),
             Error::UnavailableBackend { backend, best } => write!(
                 f,

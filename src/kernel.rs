@@ -575,7 +575,7 @@ fn largest(lanes: [f32; LANES]) -> f32 {
 
 /// Σ lanes.
 #[inline(always)]
-fn total(lanes: [f64; LANES]) -> f64 {
+pub(crate) fn total(lanes: [f64; LANES]) -> f64 {
     reduce(lanes, |a, b| a + b)
 }
 
@@ -1247,28 +1247,39 @@ impl Passes for Logarithmic {
     }
 }
 
-/// e^x for x ≤ 0; greater x counts as 0.
+/// e^x of each argument, x ≤ 0; greater x counts as 0.
 #[inline(always)]
 pub(crate) fn exponential<S: Simd, R: Row>(simd: S, row: R) {
-    let exponential = Exponential {
-        lanes: Reference::unit().splat(simd),
-        unit: simd.splat(Reference::UNIT),
-        zero: simd.splat(0.0),
-    };
-    write(simd, row, &exponential);
+    write(simd, row, &Exponential::new(simd));
 }
 
-struct Exponential<V> {
+pub(crate) struct Exponential<V> {
     lanes: Lanes<V>,
     unit: V,
     zero: V,
 }
 
-impl<V: Vector> Finish<V> for Exponential<V> {
+impl<V: Vector> Exponential<V> {
     #[inline(always)]
-    fn finish(&self, arguments: V) -> V {
+    pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
+        Exponential {
+            lanes: Reference::unit().splat(simd),
+            unit: simd.splat(Reference::UNIT),
+            zero: simd.splat(0.0),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn of(&self, arguments: V) -> V {
         // 0 − max(0 − x, 0) is min(x, 0) and keeps a NaN.
         let arguments = self.zero - (self.zero - arguments).at_least(self.zero);
         self.lanes.weigh(arguments).value() * self.unit
+    }
+}
+
+impl<V: Vector> Finish<V> for Exponential<V> {
+    #[inline(always)]
+    fn finish(&self, arguments: V) -> V {
+        self.of(arguments)
     }
 }

@@ -7,17 +7,23 @@ extern crate std;
 mod backend;
 mod error;
 mod exp;
+mod gradient;
 mod kernel;
+mod loss;
 mod normalizer;
 pub mod reference;
 mod softmax;
 mod stream;
+mod top_k;
 mod vector;
 
 pub use backend::Backend;
 pub use error::Error;
+pub use gradient::{log_softmax_gradient, softmax_gradient};
+pub use loss::{cross_entropy, cross_entropy_gradient};
 pub use normalizer::{Normalizer, Outcome};
 pub use softmax::{
     Softmax, log_softmax, log_softmax_in_place, log_sum_exp, softmax, softmax_in_place,
 };
 pub use stream::Stream;
+pub use top_k::{Candidate, top_k};

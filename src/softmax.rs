@@ -85,7 +85,7 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
 ///
 /// | result | fused backends | `Scalar`, `Portable` |
 /// |---|---|---|
-/// | softmax ≥ 2^−126 | 2 | 3 |
+/// | softmax ≥ 2^−126 | 2.5 | 3 |
 /// | softmax < 2^−126 | within 2^−126 | within 2^−126 |
 /// | log-softmax | 2 | 3 |
 /// | log-sum-exp | 2 ULP of max(1, \|result\|) | the same |
@@ -348,6 +348,11 @@ impl<'a> Softmax<'a> {
         }
     }
 
+    /// Runs `kernel` on the backend of this softmax.
+    pub(crate) fn dispatch<K: Kernel>(&self, kernel: K) -> K::Output {
+        self.backend.dispatch(kernel)
+    }
+
     fn softmax_of<R: Row>(&self, row: R) -> Normalizer {
         self.backend.dispatch(SoftmaxOf(row))
     }
@@ -372,7 +377,7 @@ impl<'a> Softmax<'a> {
         Ok(())
     }
 
-    fn normalizer_of(&self, logits: &[f32]) -> Normalizer {
+    pub(crate) fn normalizer_of(&self, logits: &[f32]) -> Normalizer {
         self.backend.dispatch(NormalizerOf(logits))
     }
 }
@@ -414,14 +419,16 @@ impl Backend {
     }
 }
 
-fn apart<'a>(logits: &'a [f32], results: &'a mut [f32]) -> Result<Apart<'a>, Error> {
-    if logits.len() == results.len() {
-        Ok(Apart { logits, results })
+pub(crate) fn apart<'a>(logits: &'a [f32], results: &'a mut [f32]) -> Result<Apart<'a>, Error> {
+    check_length(logits.len(), results.len())?;
+    Ok(Apart { logits, results })
+}
+
+pub(crate) fn check_length(expected: usize, given: usize) -> Result<(), Error> {
+    if expected == given {
+        Ok(())
     } else {
-        Err(Error::LengthMismatch {
-            expected: logits.len(),
-            given: results.len(),
-        })
+        Err(Error::LengthMismatch { expected, given })
     }
 }
 

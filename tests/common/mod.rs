@@ -74,7 +74,7 @@ impl Bounds {
         if is_fused(backend) {
             Bounds {
                 exponential: 1.0,
-                softmax: 2.0,
+                softmax: 2.5,
                 log_softmax: 2.0,
                 log_sum_exp: 2.0,
             }

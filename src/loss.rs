@@ -1,0 +1,144 @@
+//! Cross-entropy of a row of logits and a class, and its gradient.
+
+use crate::backend::Kernel;
+use crate::error::Error;
+use crate::kernel::{self, InPlace, Row};
+use crate::softmax::{Softmax, apart};
+use crate::vector::Simd;
+
+/// −log p(target) on the best backend: [`Softmax::cross_entropy`].
+///
+/// ```
+/// let loss = online_softmax::cross_entropy(&[0.0, 0.0, 0.0, 0.0], 2)?;
+/// assert!((loss - 4.0_f32.ln()).abs() < 1e-6);
+/// # Ok::<(), online_softmax::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`Softmax::cross_entropy`].
+pub fn cross_entropy(logits: &[f32], target: usize) -> Result<f32, Error> {
+    Softmax::new().cross_entropy(logits, target)
+}
+
+/// The loss and its gradient on the best backend: [`Softmax::cross_entropy_gradient`].
+///
+/// ```
+/// let mut gradient = [0.0; 2];
+/// let loss = online_softmax::cross_entropy_gradient(&[3.0, 3.0], 0, &mut gradient)?;
+/// assert_eq!(gradient, [-0.5, 0.5]);
+/// assert_eq!(loss, core::f32::consts::LN_2);
+/// # Ok::<(), online_softmax::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`Softmax::cross_entropy_gradient`].
+pub fn cross_entropy_gradient(
+    logits: &[f32],
+    target: usize,
+    gradient: &mut [f32],
+) -> Result<f32, Error> {
+    Softmax::new().cross_entropy_gradient(logits, target, gradient)
+}
+
+impl Softmax<'_> {
+    /// −log p(target) = log d + (m − x_target), in natural units: one read. As precise as the
+    /// log-softmax, for a confident, right prediction too, where it is near zero.
+    ///
+    /// NaN if the row has no softmax, +∞ if the target alone has the logit −∞.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TargetOutOfRange`] if the row has no such class.
+    ///
+    /// ```
+    /// let loss = online_softmax::Softmax::new().cross_entropy(&[30.0, 0.0], 0)?;
+    /// assert_eq!(loss, 9.3576229688e-14);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn cross_entropy(&self, logits: &[f32], target: usize) -> Result<f32, Error> {
+        let logit = logit_of(logits, target)?;
+        // Subtracted from zero, so that the loss of certainty is not −0.
+        Ok(0.0 - self.normalizer_of(logits).log_probability(logit))
+    }
+
+    /// The gradient of the cross-entropy by the logits, p_i − [i = target], and the cross-entropy
+    /// itself. The probabilities are those of [`row`](Self::row); that of the target less 1 keeps
+    /// its relative precision where the two are near.
+    ///
+    /// All NaN if the row has no softmax.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TargetOutOfRange`] if the row has no such class, [`Error::LengthMismatch`] if the
+    /// slices differ in length; nothing is written then.
+    ///
+    /// ```
+    /// let mut gradient = [0.0; 2];
+    /// online_softmax::Softmax::new().cross_entropy_gradient(&[30.0, 0.0], 0, &mut gradient)?;
+    /// assert!((gradient[0] / -9.3576229688e-14 - 1.0).abs() < 1e-6);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn cross_entropy_gradient(
+        &self,
+        logits: &[f32],
+        target: usize,
+        gradient: &mut [f32],
+    ) -> Result<f32, Error> {
+        let loss = self.cross_entropy(logits, target)?;
+        self.dispatch(Probabilities(apart(logits, gradient)?));
+        subtract_target(gradient, target, loss);
+        Ok(loss)
+    }
+
+    /// [`cross_entropy_gradient`](Self::cross_entropy_gradient) in the place of the logits: the
+    /// same bits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TargetOutOfRange`] if the row has no such class; nothing is written then.
+    ///
+    /// ```
+    /// let mut row = [1.0, 1.0];
+    /// online_softmax::Softmax::new().cross_entropy_gradient_in_place(&mut row, 1)?;
+    /// assert_eq!(row, [0.5, -0.5]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn cross_entropy_gradient_in_place(
+        &self,
+        row: &mut [f32],
+        target: usize,
+    ) -> Result<f32, Error> {
+        let loss = self.cross_entropy(row, target)?;
+        self.dispatch(Probabilities(InPlace(row)));
+        subtract_target(row, target, loss);
+        Ok(loss)
+    }
+}
+
+fn logit_of(logits: &[f32], target: usize) -> Result<f32, Error> {
+    logits.get(target).copied().ok_or(Error::TargetOutOfRange {
+        columns: logits.len(),
+        target,
+    })
+}
+
+/// p − 1 = e^(−loss) − 1 in the place of the target.
+fn subtract_target(gradient: &mut [f32], target: usize, loss: f32) {
+    if let Some(place) = gradient.get_mut(target) {
+        *place = libm::expm1(-f64::from(loss)) as f32;
+    }
+}
+
+/// The softmax of a row, and nothing else.
+struct Probabilities<R>(R);
+
+impl<R: Row> Kernel for Probabilities<R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        kernel::softmax(simd, self.0);
+    }
+}
