@@ -76,31 +76,16 @@ impl Reference {
     /// A reference under which the weight of `max` is near 2^[`HEADROOM`].
     #[inline(always)]
     pub(crate) fn of(max: f32) -> Self {
-        Self::with_headroom(max, HEADROOM)
-    }
-
-    /// A reference under which the weight of `max` is 1 to [`Self::LARGEST`]: a weight that is
-    /// flushed to zero is a probability below 2^−126.
-    #[inline(always)]
-    pub(crate) fn of_known(max: f32) -> Self {
-        Self::with_headroom(max, HEADROOM)
-    }
-
-    /// A power of two.
-    pub(crate) const LARGEST: f32 = (1_u64 << (HEADROOM + 2)) as f32;
-
-    #[inline(always)]
-    fn with_headroom(max: f32, headroom: i32) -> Self {
         if UNSHIFTED.contains(&max) {
             let half_exponent = (max * (LOG2_E / 2.0)) as i32;
             Reference {
                 offset: 0.0,
-                bias: 126 + headroom - 2 * half_exponent,
+                bias: 126 + HEADROOM - 2 * half_exponent,
             }
         } else {
             Reference {
                 offset: max,
-                bias: 126 + headroom,
+                bias: 126 + HEADROOM,
             }
         }
     }

@@ -388,14 +388,22 @@ impl<S: Simd> Sum<S> {
         }
     }
 
-    /// A sum that begins with more than any weight, which is taken off the total.
+    /// A sum that begins, in each lane, with more than any weight of that lane, which is taken off
+    /// the total. Not with more than is needed: what the sum is too large for is left out of it,
+    /// and the sum of that is not corrected.
     #[inline(always)]
-    fn above(simd: S, any_weight: f32, totals: [f64; LANES]) -> Self {
-        Sum {
-            sums: simd.splat(any_weight).group(),
-            totals: totals.map(|total| total - f64::from(any_weight)),
+    fn above(simd: S, weights: &Group<S>, totals: [f64; LANES]) -> Self {
+        let mut sum = Sum {
+            sums: *weights,
+            totals,
             ..Self::new(simd)
+        };
+        for (register, weights) in weights.as_ref().iter().enumerate() {
+            let start = register * S::Vector::WIDTH;
+            let totals = sum.totals.get_mut(start..).unwrap_or(&mut []);
+            (simd.splat(0.0) - *weights).add_to(totals);
         }
+        sum
     }
 
     /// Adds to one register of the lanes. Kahan's correction, (sum − rounded) + weight, is exact
@@ -920,7 +928,7 @@ impl Passes for Streamed {
     fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
         let mut denominator = denominator(simd, row.logits());
         if denominator.is_finite() {
-            let reference = Reference::of_known(denominator.maximum);
+            let reference = Reference::of(denominator.maximum);
             denominator.rest *= denominator.reference.rescaling_to(reference);
             denominator.reference = reference;
             denominator.weigh_own(simd);
@@ -961,23 +969,25 @@ impl Passes for Streamed {
 struct Cached(Denominator);
 
 impl Passes for Cached {
-    /// The maximum.
-    type Scan = f32;
+    /// The maxima of the lanes.
+    type Scan = [f32; LANES];
 
     #[inline(always)]
-    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> f32 {
-        maximum(simd, logits)
+    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> [f32; LANES] {
+        maxima(simd, logits)
     }
 
     #[inline(always)]
-    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, maximum: f32) -> Self {
+    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, maxima: [f32; LANES]) -> Self {
+        // Adding zero makes −0 into +0: which of the two is found first differs by backend.
+        let maximum = largest(maxima) + 0.0;
         let is_masked = maximum == f32::NEG_INFINITY;
         let mut denominator = Denominator {
             maximum,
             own: 0.0,
             own_rounded: 0.0,
             rest: 0.0,
-            reference: Reference::of_known(if is_masked { 0.0 } else { maximum }),
+            reference: Reference::of(if is_masked { 0.0 } else { maximum }),
             is_empty: row.len() == 0,
         };
         if maximum == f32::INFINITY {
@@ -986,8 +996,8 @@ impl Passes for Cached {
             }
         } else {
             denominator.weigh_own(simd);
-            denominator.rest =
-                weigh::<PREFETCH, S, R>(simd, row, denominator.reference) - denominator.own;
+            let total = weigh::<PREFETCH, S, R>(simd, row, denominator.reference, maxima);
+            denominator.rest = total - denominator.own;
         }
         Cached(denominator)
     }
@@ -1052,9 +1062,9 @@ fn is_constant<S: Simd, L: Logits>(simd: S, logits: L, value: f32) -> bool {
     true
 }
 
-/// The maximum of a row; −∞ if it is empty.
+/// The maximum of each lane of a row; −∞ where there is none.
 #[inline(always)]
-fn maximum<S: Simd, L: Logits>(simd: S, logits: L) -> f32 {
+fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> [f32; LANES] {
     let mut maxima = simd.splat(f32::NEG_INFINITY).group();
     let mut unread = logits;
     let last = loop {
@@ -1069,8 +1079,7 @@ fn maximum<S: Simd, L: Logits>(simd: S, logits: L) -> f32 {
     if last.len() > 0 {
         raise(simd, &mut maxima, last);
     }
-    // Adding zero makes −0 into +0: which of the two is found first differs by backend.
-    largest(store_group::<S>(&maxima)) + 0.0
+    store_group::<S>(&maxima)
 }
 
 #[inline(always)]
@@ -1111,14 +1120,28 @@ fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
 
 /// Stores the weights of a row and sums them.
 #[inline(always)]
-fn weigh<const PREFETCH: bool, S: Simd, R: Row>(simd: S, mut row: R, reference: Reference) -> f64 {
+fn weigh<const PREFETCH: bool, S: Simd, R: Row>(
+    simd: S,
+    mut row: R,
+    reference: Reference,
+    maxima: [f32; LANES],
+) -> f64 {
+    let lanes = reference.splat(simd);
+    let offset = simd.splat(reference.offset);
+    // Twice a power of two is more than the weight.
+    let mut above = load_group(simd, &maxima);
+    for maxima in above.as_mut() {
+        let power = lanes.weigh(*maxima - offset).power;
+        *maxima = power + power;
+    }
     let mut totals = [0.0; LANES];
     while row.len() > 0 {
         let (part, others) = match row.cut(SUMMED) {
             Ok((part, others)) => (part, Some(others)),
             Err(last) => (last, None),
         };
-        totals = weigh_part::<PREFETCH, S, R>(simd, part, reference, totals);
+        let sum = Sum::above(simd, &above, totals);
+        totals = weigh_part::<PREFETCH, S, R>(part, reference, &lanes, sum);
         match others {
             Some(others) => row = others,
             None => break,
@@ -1130,20 +1153,19 @@ fn weigh<const PREFETCH: bool, S: Simd, R: Row>(simd: S, mut row: R, reference: 
 /// At most [`SUMMED`] logits.
 #[inline(always)]
 fn weigh_part<const PREFETCH: bool, S: Simd, R: Row>(
-    simd: S,
     part: R,
     reference: Reference,
-    totals: [f64; LANES],
+    lanes: &Lanes<S::Vector>,
+    sum: Sum<S>,
 ) -> [f64; LANES] {
-    let lanes = reference.splat(simd);
+    let simd = sum.simd;
     let offset = simd.splat(reference.offset);
-    let sum = Sum::above(simd, Reference::LARGEST, totals);
     let (mut last, mut sum) = if reference.offset != 0.0 {
-        weigh_blocks::<true, PREFETCH, 4, S, R>(part, &lanes, offset, sum)
+        weigh_blocks::<true, PREFETCH, 4, S, R>(part, lanes, offset, sum)
     } else if S::SEVERAL == 8 {
-        weigh_blocks::<false, PREFETCH, 8, S, R>(part, &lanes, offset, sum)
+        weigh_blocks::<false, PREFETCH, 8, S, R>(part, lanes, offset, sum)
     } else {
-        weigh_blocks::<false, PREFETCH, 4, S, R>(part, &lanes, offset, sum)
+        weigh_blocks::<false, PREFETCH, 4, S, R>(part, lanes, offset, sum)
     };
     for index in 0..last.len().div_ceil(S::Vector::WIDTH) {
         let start = index * S::Vector::WIDTH;

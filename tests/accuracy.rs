@@ -13,7 +13,11 @@ use common::{Bounds, EVERY_BACKEND, THOROUGH, processor_has, ulp};
 use online_softmax::{Backend, Normalizer, Softmax, reference};
 use std::sync::OnceLock;
 
-on_every_backend!(all_rows_are_within_bounds, pushed_logits_are_within_bounds);
+on_every_backend!(
+    all_rows_are_within_bounds,
+    pushed_logits_are_within_bounds,
+    many_small_weights_beside_a_large_one
+);
 
 const ORDERS: [Order; 5] = [
     Order::Ascending,
@@ -398,4 +402,51 @@ fn pushed_logits_are_within_bounds(backend: Backend) {
             }
         }
     }
+}
+
+/// Equal logits far below one: the sum of their weights must not lose what a single one of them is
+/// too small to add to the large one.
+fn many_small_weights_beside_a_large_one(backend: Backend) {
+    let softmax = Softmax::new().backend(backend).expect("it is available");
+    let bound = Bounds::of(backend).softmax;
+    let mut worst: f64 = 0.0;
+    let mut worst_log: f64 = 0.0;
+    let lengths: &[usize] = if THOROUGH {
+        &[1000, 3000, 1 << 16, 1 << 17, 1 << 18, 1 << 21]
+    } else {
+        &[3000, 1 << 16]
+    };
+    for len in lengths {
+        let mut probabilities = vec![0.0; *len];
+        for case in 0..if *len > 1 << 17 { 4 } else { 24 } {
+            let max = [-1.2594758, -89.38336, 142.0987, -13.709273, 5.5, 1e4][case % 6];
+            let below = max - [14.402223, 13.625, 17.33, 15.03, 16.6][case % 5];
+            let mut row = vec![below; *len];
+            row[case % len] = max;
+            let truth = Truth::of(&row);
+            let normalizer = softmax
+                .row(&row, &mut probabilities)
+                .expect("of one length");
+            for index in [case % len, len - 1] {
+                let error = ulp::error(probabilities[index], truth.probability(row[index]));
+                assert!(
+                    error <= bound,
+                    "{}: {len} of {below} below {max}: {error} ULP",
+                    backend.name()
+                );
+                worst = worst.max(error);
+            }
+            let error = ulp::error(normalizer.log_probability(max), truth.log_probability(max));
+            assert!(
+                error <= 2.0,
+                "{}: {len} of {below} below {max}: {error} ULP",
+                backend.name()
+            );
+            worst_log = worst_log.max(error);
+        }
+    }
+    println!(
+        "{}: {worst:.3} ULP, log-probability of the maximum {worst_log:.3}",
+        backend.name()
+    );
 }
