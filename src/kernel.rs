@@ -320,8 +320,9 @@ impl Online {
             sum.add(register, reference.weigh(others - offset));
             equal_lanes += equal;
         }
-        sum.totals = self.rest;
-        denominator.rest = total(sum.flush()) + (f64::from(equal_lanes) - 1.0) * denominator.own;
+        let mut totals = self.rest;
+        sum.flush(&mut totals);
+        denominator.rest = total(totals) + (f64::from(equal_lanes) - 1.0) * denominator.own;
         denominator
     }
 
@@ -373,37 +374,27 @@ struct Sum<S: Simd> {
     simd: S,
     sums: Group<S>,
     left_out: Group<S>,
-    totals: [f64; LANES],
+    /// What the sums began with.
+    start: Group<S>,
 }
 
 impl<S: Simd> Sum<S> {
     #[inline(always)]
     fn new(simd: S) -> Self {
-        let zero = simd.splat(0.0).group();
-        Sum {
-            simd,
-            sums: zero,
-            left_out: zero,
-            totals: [0.0; LANES],
-        }
+        Self::above(simd, &simd.splat(0.0).group())
     }
 
     /// A sum that begins, in each lane, with more than any weight of that lane, which is taken off
-    /// the total. Not with more than is needed: what the sum is too large for is left out of it,
+    /// in the end. Not with more than is needed: what the sum is too large for is left out of it,
     /// and the sum of that is not corrected.
     #[inline(always)]
-    fn above(simd: S, weights: &Group<S>, totals: [f64; LANES]) -> Self {
-        let mut sum = Sum {
+    fn above(simd: S, weights: &Group<S>) -> Self {
+        Sum {
+            simd,
             sums: *weights,
-            totals,
-            ..Self::new(simd)
-        };
-        for (register, weights) in weights.as_ref().iter().enumerate() {
-            let start = register * S::Vector::WIDTH;
-            let totals = sum.totals.get_mut(start..).unwrap_or(&mut []);
-            (simd.splat(0.0) - *weights).add_to(totals);
+            left_out: simd.splat(0.0).group(),
+            start: *weights,
         }
-        sum
     }
 
     /// Adds to one register of the lanes. Kahan's correction, (sum − rounded) + weight, is exact
@@ -422,17 +413,19 @@ impl<S: Simd> Sum<S> {
         }
     }
 
-    /// Moves all on to `f64`.
+    /// Adds all to `totals`.
     #[inline(always)]
-    fn flush(self) -> [f64; LANES] {
-        let mut totals = self.totals;
+    fn flush(mut self, totals: &mut [f64; LANES]) {
+        for (sums, start) in self.sums.as_mut().iter_mut().zip(self.start.as_ref()) {
+            // Exact: both are multiples of the spacing of the larger.
+            *sums = *sums - *start;
+        }
         for lanes in [&self.sums, &self.left_out] {
             for (register, lanes) in lanes.as_ref().iter().enumerate() {
                 let start = register * S::Vector::WIDTH;
                 lanes.add_to(totals.get_mut(start..).unwrap_or(&mut []));
             }
         }
-        totals
     }
 }
 
@@ -499,8 +492,7 @@ impl<S: Simd> Running<S> {
         for group in groups {
             self.group(group, &mut sum);
         }
-        sum.totals = self.rest;
-        self.rest = sum.flush();
+        sum.flush(&mut self.rest);
     }
 
     /// One step of the recurrence in every lane.
@@ -969,18 +961,16 @@ impl Passes for Streamed {
 struct Cached(Denominator);
 
 impl Passes for Cached {
-    /// The maxima of the lanes.
-    type Scan = [f32; LANES];
+    type Scan = Maxima;
 
     #[inline(always)]
-    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> [f32; LANES] {
+    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Maxima {
         maxima(simd, logits)
     }
 
     #[inline(always)]
-    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, maxima: [f32; LANES]) -> Self {
-        // Adding zero makes −0 into +0: which of the two is found first differs by backend.
-        let maximum = largest(maxima) + 0.0;
+    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, maxima: Maxima) -> Self {
+        let maximum = maxima.largest;
         let is_masked = maximum == f32::NEG_INFINITY;
         let mut denominator = Denominator {
             maximum,
@@ -996,7 +986,7 @@ impl Passes for Cached {
             }
         } else {
             denominator.weigh_own(simd);
-            let total = weigh::<PREFETCH, S, R>(simd, row, denominator.reference, maxima);
+            let total = weigh::<PREFETCH, S, R>(simd, row, denominator.reference, &maxima.lanes);
             denominator.rest = total - denominator.own;
         }
         Cached(denominator)
@@ -1062,9 +1052,14 @@ fn is_constant<S: Simd, L: Logits>(simd: S, logits: L, value: f32) -> bool {
     true
 }
 
-/// The maximum of each lane of a row; −∞ where there is none.
+/// The maximum of a row and those of its lanes; −∞ where there is none.
+struct Maxima {
+    largest: f32,
+    lanes: [f32; LANES],
+}
+
 #[inline(always)]
-fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> [f32; LANES] {
+fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> Maxima {
     let mut maxima = simd.splat(f32::NEG_INFINITY).group();
     let mut unread = logits;
     let last = loop {
@@ -1079,7 +1074,12 @@ fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> [f32; LANES] {
     if last.len() > 0 {
         raise(simd, &mut maxima, last);
     }
-    store_group::<S>(&maxima)
+    let lanes = store_group::<S>(&maxima);
+    Maxima {
+        // Adding zero makes −0 into +0: which of the two is found first differs by backend.
+        largest: largest(lanes) + 0.0,
+        lanes,
+    }
 }
 
 #[inline(always)]
@@ -1124,12 +1124,12 @@ fn weigh<const PREFETCH: bool, S: Simd, R: Row>(
     simd: S,
     mut row: R,
     reference: Reference,
-    maxima: [f32; LANES],
+    maxima: &[f32; LANES],
 ) -> f64 {
     let lanes = reference.splat(simd);
     let offset = simd.splat(reference.offset);
     // Twice a power of two is more than the weight.
-    let mut above = load_group(simd, &maxima);
+    let mut above = load_group(simd, maxima);
     for maxima in above.as_mut() {
         let power = lanes.weigh(*maxima - offset).power;
         *maxima = power + power;
@@ -1140,8 +1140,8 @@ fn weigh<const PREFETCH: bool, S: Simd, R: Row>(
             Ok((part, others)) => (part, Some(others)),
             Err(last) => (last, None),
         };
-        let sum = Sum::above(simd, &above, totals);
-        totals = weigh_part::<PREFETCH, S, R>(part, reference, &lanes, sum);
+        let sum = Sum::above(simd, &above);
+        weigh_part::<PREFETCH, S, R>(part, reference, &lanes, sum).flush(&mut totals);
         match others {
             Some(others) => row = others,
             None => break,
@@ -1157,7 +1157,7 @@ fn weigh_part<const PREFETCH: bool, S: Simd, R: Row>(
     reference: Reference,
     lanes: &Lanes<S::Vector>,
     sum: Sum<S>,
-) -> [f64; LANES] {
+) -> Sum<S> {
     let simd = sum.simd;
     let offset = simd.splat(reference.offset);
     let (mut last, mut sum) = if reference.offset != 0.0 {
@@ -1173,7 +1173,7 @@ fn weigh_part<const PREFETCH: bool, S: Simd, R: Row>(
         sum.add(index % S::REGISTERS, weight);
         last.store(start, weight.value());
     }
-    sum.flush()
+    sum
 }
 
 /// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
