@@ -17,8 +17,8 @@
 //! subtracted; there the subtraction is exact instead (Sterbenz's lemma), for every logit near
 //! enough to the maximum to matter.
 //!
-//! The two parts of a weight are left apart: sums of 2^n are nearly exact, and sums of 2^n · t
-//! carry an error that is smaller than that of a sum of weights by the size of t.
+//! The two parts of a weight are left apart: 2^n · t is exact in a fused operation or as a product,
+//! so that a sum of rounded weights can recover what their rounding left out.
 
 use crate::vector::{Lanewise, Several, Simd};
 

@@ -1025,6 +1025,7 @@ fn sum_of_others<S: Simd, L: Logits>(simd: S, weights: L, own: f32) -> f64 {
     let mut totals = [0.0; LANES];
     for register in 0..weights.len().div_ceil(S::Vector::WIDTH) {
         let start = register * S::Vector::WIDTH;
+        // Past the end −∞ is loaded.
         let weights = weights.load(simd, start).at_least(zero);
         let (others, _) = weights.replace_where_equal(weights, own, zero);
         others.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));

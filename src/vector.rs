@@ -42,6 +42,7 @@ pub(crate) trait Simd: Copy {
 
     /// Asks for what lies `distance` beyond the start of `values`, which may be anything or nothing,
     /// to be brought nearer.
+    #[inline(always)]
     fn prefetch(self, values: &[f32], distance: usize) {
         let _ = (values, distance);
     }
