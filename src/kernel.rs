@@ -55,15 +55,18 @@ pub(crate) const BLOCK: usize = 4 * LANES;
 /// Logits of which the weights are summed in `f32` before the sum joins one in `f64`.
 const SUMMED: usize = 16 * BLOCK;
 
-/// How far ahead memory is prefetched, in logits. Processors do it by themselves within a page of
-/// memory, which is a row of 1024.
+/// Logits of the least matrix that is read from beyond the second-level cache, and how far ahead,
+/// in logits, it is then prefetched. Processors do it by themselves within a page of memory, which
+/// is a row of 1024.
+const LARGE: usize = 1 << 19;
 const AHEAD: usize = 2048;
+
+/// The same for the third-level cache: main memory takes longer.
+const VERY_LARGE: usize = 1 << 23;
+const FAR_AHEAD: usize = 4096;
 
 /// Logits in a line of a cache.
 const LINE: usize = 16;
-
-/// Logits of a matrix that is read from beyond the second-level cache.
-const LARGE: usize = 1 << 19;
 
 /// Logits to be read; the hook for all that is done to a logit as it is loaded.
 pub(crate) trait Logits: Copy {
@@ -841,9 +844,9 @@ trait Passes: Sized {
 
     fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Self::Scan;
 
-    /// The denominator; it may store something in the places of the results. `PREFETCH` if more
-    /// rows follow than the caches hold.
-    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan) -> Self;
+    /// The denominator; it may store something in the places of the results. What lies so far
+    /// `ahead` is prefetched, unless that is 0.
+    fn read<S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan, ahead: usize) -> Self;
 
     /// The last pass, which writes the results.
     fn write<S: Simd, R: Row>(&self, simd: S, row: R);
@@ -853,17 +856,19 @@ trait Passes: Sized {
 
     #[inline(always)]
     fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
-        if matrix.len() > LARGE {
-            Self::each_row::<true, S, R>(simd, matrix, columns);
-        } else {
-            Self::each_row::<false, S, R>(simd, matrix, columns);
+        // Apart, so that no question of prefetching is asked within a cache.
+        if matrix.len() < LARGE {
+            return Self::each_row(simd, matrix, columns, 0);
         }
+        let is_very_large = matrix.len() >= VERY_LARGE;
+        let ahead = if is_very_large { FAR_AHEAD } else { AHEAD };
+        Self::each_row(simd, matrix, columns, ahead);
     }
 
     /// Of short rows each pass runs over a row of its own, so that the processor can do all at
     /// once: between two passes over a row there are few steps, but each waits for the one before.
     #[inline(always)]
-    fn each_row<const PREFETCH: bool, S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+    fn each_row<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, ahead: usize) {
         let are_short = columns <= SHORT;
         let mut unread = Some(matrix);
         let (mut waiting_to_be_read, mut waiting_to_be_written) = (None, None);
@@ -879,7 +884,7 @@ trait Passes: Sized {
             }
             let mut read = None;
             if let Some((mut row, scan)) = scanned {
-                let first = Self::read::<PREFETCH, S, _>(simd, row.view(), scan);
+                let first = Self::read(simd, row.view(), scan, ahead);
                 read = Some((row, first));
             }
             if are_short {
@@ -899,7 +904,7 @@ trait Passes: Sized {
     #[inline(always)]
     fn softmax<S: Simd, R: Row>(simd: S, mut row: R) -> Normalizer {
         let scan = Self::scan(simd, row.logits());
-        let first = Self::read::<false, S, _>(simd, row.view(), scan);
+        let first = Self::read(simd, row.view(), scan, 0);
         let normalizer = first.normalizer(simd, row.view());
         first.write(simd, row);
         normalizer
@@ -917,7 +922,7 @@ impl Passes for Streamed {
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
+    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Self {
         let mut denominator = denominator(simd, row.logits());
         if denominator.is_finite() {
             let reference = Reference::of(denominator.maximum);
@@ -969,7 +974,7 @@ impl Passes for Cached {
     }
 
     #[inline(always)]
-    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, maxima: Maxima) -> Self {
+    fn read<S: Simd, R: Row>(simd: S, row: R, maxima: Maxima, ahead: usize) -> Self {
         let maximum = maxima.largest;
         let is_masked = maximum == f32::NEG_INFINITY;
         let mut denominator = Denominator {
@@ -986,7 +991,7 @@ impl Passes for Cached {
             }
         } else {
             denominator.weigh_own(simd);
-            let total = weigh::<PREFETCH, S, R>(simd, row, denominator.reference, &maxima.lanes);
+            let total = weigh(simd, row, denominator.reference, &maxima.lanes, ahead);
             denominator.rest = total - denominator.own;
         }
         Cached(denominator)
@@ -1121,11 +1126,12 @@ fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
 
 /// Stores the weights of a row and sums them.
 #[inline(always)]
-fn weigh<const PREFETCH: bool, S: Simd, R: Row>(
+fn weigh<S: Simd, R: Row>(
     simd: S,
     mut row: R,
     reference: Reference,
     maxima: &[f32; LANES],
+    ahead: usize,
 ) -> f64 {
     let lanes = reference.splat(simd);
     let offset = simd.splat(reference.offset);
@@ -1142,7 +1148,7 @@ fn weigh<const PREFETCH: bool, S: Simd, R: Row>(
             Err(last) => (last, None),
         };
         let sum = Sum::above(simd, &above);
-        weigh_part::<PREFETCH, S, R>(part, reference, &lanes, sum).flush(&mut totals);
+        weigh_part(part, reference, &lanes, sum, ahead).flush(&mut totals);
         match others {
             Some(others) => row = others,
             None => break,
@@ -1153,20 +1159,21 @@ fn weigh<const PREFETCH: bool, S: Simd, R: Row>(
 
 /// At most [`SUMMED`] logits.
 #[inline(always)]
-fn weigh_part<const PREFETCH: bool, S: Simd, R: Row>(
+fn weigh_part<S: Simd, R: Row>(
     part: R,
     reference: Reference,
     lanes: &Lanes<S::Vector>,
     sum: Sum<S>,
+    ahead: usize,
 ) -> Sum<S> {
     let simd = sum.simd;
     let offset = simd.splat(reference.offset);
     let (mut last, mut sum) = if reference.offset != 0.0 {
-        weigh_blocks::<true, PREFETCH, 4, S, R>(part, lanes, offset, sum)
+        weigh_blocks::<true, 4, S, R>(part, lanes, offset, sum, ahead)
     } else if S::SEVERAL == 8 {
-        weigh_blocks::<false, PREFETCH, 8, S, R>(part, lanes, offset, sum)
+        weigh_blocks::<false, 8, S, R>(part, lanes, offset, sum, ahead)
     } else {
-        weigh_blocks::<false, PREFETCH, 4, S, R>(part, lanes, offset, sum)
+        weigh_blocks::<false, 4, S, R>(part, lanes, offset, sum, ahead)
     };
     for index in 0..last.len().div_ceil(S::Vector::WIDTH) {
         let start = index * S::Vector::WIDTH;
@@ -1180,25 +1187,20 @@ fn weigh_part<const PREFETCH: bool, S: Simd, R: Row>(
 /// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
 /// here whatever becomes of it elsewhere.
 #[inline(always)]
-fn weigh_blocks<
-    const SHIFTED: bool,
-    const PREFETCH: bool,
-    const SEVERAL: usize,
-    S: Simd,
-    R: Row,
->(
+fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
     mut row: R,
     lanes: &Lanes<S::Vector>,
     offset: S::Vector,
     mut sum: Sum<S>,
+    ahead: usize,
 ) -> (R, Sum<S>) {
     let lanes = lanes.several::<SEVERAL>();
     loop {
         match row.cut(BLOCK) {
             Ok((mut block, others)) => {
-                if PREFETCH {
+                if ahead > 0 {
                     for line in 0..BLOCK / LINE {
-                        block.prefetch(sum.simd, AHEAD + line * LINE);
+                        block.prefetch(sum.simd, ahead + line * LINE);
                     }
                 }
                 for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
@@ -1247,7 +1249,7 @@ impl Passes for Logarithmic {
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<const PREFETCH: bool, S: Simd, R: Row>(simd: S, row: R, (): ()) -> Self {
+    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Self {
         Logarithmic(normalizer(simd, row.logits()))
     }
 
