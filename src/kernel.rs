@@ -124,6 +124,9 @@ pub(crate) trait Row: Sized {
     /// Prefetches the logit and the place of the result so far beyond the first.
     fn prefetch<S: Simd>(&self, simd: S, distance: usize);
 
+    /// Results before the first that begins a line of a cache.
+    fn before_line(&self) -> usize;
+
     /// The same row, borrowed for one pass.
     fn view(&mut self) -> impl Row;
 
@@ -174,6 +177,11 @@ impl Row for Apart<'_> {
     }
 
     #[inline(always)]
+    fn before_line(&self) -> usize {
+        self.results.as_ptr().align_offset(LINE * size_of::<f32>())
+    }
+
+    #[inline(always)]
     fn view(&mut self) -> impl Row {
         Apart {
             logits: self.logits,
@@ -218,6 +226,11 @@ impl Row for InPlace<'_> {
     #[inline(always)]
     fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
         simd.prefetch(self.0, distance);
+    }
+
+    #[inline(always)]
+    fn before_line(&self) -> usize {
+        self.0.as_ptr().align_offset(LINE * size_of::<f32>())
     }
 
     #[inline(always)]
@@ -772,6 +785,16 @@ impl<V: Vector> Finish<V> for Constant<V> {
 /// The last pass.
 #[inline(always)]
 fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
+    if row.len() > SHORT {
+        let before_line = row.before_line();
+        match row.cut(before_line) {
+            Ok((unaligned, others)) => {
+                write_group(simd, unaligned, finish);
+                row = others;
+            }
+            Err(all) => row = all,
+        }
+    }
     loop {
         match row.cut(LANES) {
             Ok((group, others)) => {
