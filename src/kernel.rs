@@ -1189,22 +1189,15 @@ fn weigh_part<S: Simd, R: Row>(
     sum: Sum<S>,
     ahead: usize,
 ) -> Sum<S> {
-    let simd = sum.simd;
-    let offset = simd.splat(reference.offset);
-    let (mut last, mut sum) = if reference.offset != 0.0 {
+    let offset = sum.simd.splat(reference.offset);
+    let (last, sum) = if reference.offset != 0.0 {
         weigh_blocks::<true, 4, S, R>(part, lanes, offset, sum, ahead)
     } else if S::SEVERAL == 8 {
         weigh_blocks::<false, 8, S, R>(part, lanes, offset, sum, ahead)
     } else {
         weigh_blocks::<false, 4, S, R>(part, lanes, offset, sum, ahead)
     };
-    for index in 0..last.len().div_ceil(S::Vector::WIDTH) {
-        let start = index * S::Vector::WIDTH;
-        let weight = lanes.weigh(last.logits().load(simd, start) - offset);
-        sum.add(index % S::REGISTERS, weight);
-        last.store(start, weight.value());
-    }
-    sum
+    weigh_block::<true, 4, S, R>(last, &lanes.several(), offset, sum)
 }
 
 /// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
@@ -1220,34 +1213,54 @@ fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
     let lanes = lanes.several::<SEVERAL>();
     loop {
         match row.cut(BLOCK) {
-            Ok((mut block, others)) => {
+            Ok((block, others)) => {
                 if ahead > 0 {
                     for line in 0..BLOCK / LINE {
                         block.prefetch(sum.simd, ahead + line * LINE);
                     }
                 }
-                for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
-                    let first = step * SEVERAL;
-                    let mut logits = Several([offset; SEVERAL]);
-                    for (i, logits) in logits.0.iter_mut().enumerate() {
-                        let loaded = block
-                            .logits()
-                            .load(sum.simd, (first + i) * S::Vector::WIDTH);
-                        *logits = if SHIFTED { loaded - offset } else { loaded };
-                    }
-                    let weights = lanes.weigh(logits);
-                    let values = weights.value();
-                    for i in 0..SEVERAL {
-                        let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
-                        sum.add((first + i) % S::REGISTERS, Weight { power, excess });
-                        block.store((first + i) * S::Vector::WIDTH, values.0[i]);
-                    }
-                }
+                sum = weigh_block::<SHIFTED, SEVERAL, S, R>(block, &lanes, offset, sum);
                 row = others;
             }
             Err(last) => return (last, sum),
         }
     }
+}
+
+/// A block, or what is left of one. Past the end −∞ is weighed, which changes no sum.
+#[inline(always)]
+fn weigh_block<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+    mut block: R,
+    lanes: &Lanes<Several<S::Vector, SEVERAL>>,
+    offset: S::Vector,
+    mut sum: Sum<S>,
+) -> Sum<S> {
+    for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
+        let first = step * SEVERAL;
+        if first * S::Vector::WIDTH >= block.len() {
+            break;
+        }
+        let nothing = sum.simd.splat(f32::NEG_INFINITY);
+        let mut logits = Several([nothing; SEVERAL]);
+        for (i, logits) in logits.0.iter_mut().enumerate() {
+            let start = (first + i) * S::Vector::WIDTH;
+            if start < block.len() {
+                let loaded = block.logits().load(sum.simd, start);
+                *logits = if SHIFTED { loaded - offset } else { loaded };
+            }
+        }
+        let weights = lanes.weigh(logits);
+        let values = weights.value();
+        for i in 0..SEVERAL {
+            let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
+            sum.add((first + i) % S::REGISTERS, Weight { power, excess });
+            let start = (first + i) * S::Vector::WIDTH;
+            if start < block.len() {
+                block.store(start, values.0[i]);
+            }
+        }
+    }
+    sum
 }
 
 /// The log-softmax of a row.
