@@ -31,6 +31,13 @@ pub enum Error {
         /// Values that were given.
         given: usize,
     },
+    /// The number of values is not the product of the dimensions.
+    ShapeMismatch {
+        /// The dimensions.
+        shape: [usize; 3],
+        /// Values that were given.
+        given: usize,
+    },
     /// The product of the dimensions is beyond `usize`.
     TooLarge {
         /// The dimensions.
@@ -66,6 +73,14 @@ impl fmt::Display for Error {
             Error::PartialRow { columns, given } => write!(
                 f,
                 "expected whole rows of {columns} columns, but {given} values were given"
+            ),
+            Error::ShapeMismatch {
+                shape: [outer, axis, inner],
+                given,
+            } => write!(
+                f,
+                "expected {outer} × {axis} × {inner} = {} values, but {given} were given",
+                outer.saturating_mul(axis).saturating_mul(inner)
             ),
             Error::TooLarge {
                 shape: [outer, axis, inner],

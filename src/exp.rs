@@ -20,7 +20,7 @@
 //! The two parts of a weight are left apart: 2^n · t is exact in a fused operation or as a product,
 //! so that a sum of rounded weights can recover what their rounding left out.
 
-use crate::vector::{Lanewise, Several, Simd};
+use crate::vector::{Group, Lanewise, Several, Simd, Vector};
 
 /// log2 e, rounded to nearest.
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
@@ -126,6 +126,53 @@ impl Reference {
                 simd.splat(COEFFICIENTS[4]),
             ],
         }
+    }
+}
+
+/// A [`Reference`] for each lane of a group, for the maximum of that lane.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneReferences<S: Simd> {
+    simd: S,
+    offsets: Group<S>,
+    biases: Group<S>,
+    constants: Lanes<S::Vector>,
+}
+
+impl<S: Simd> LaneReferences<S> {
+    #[inline(always)]
+    pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
+        let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
+        let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
+        let constants = Reference::unit().splat(simd);
+        let (mut offsets, mut biases) = (*maxima, *maxima);
+        for (offset, bias) in offsets.as_mut().iter_mut().zip(biases.as_mut()) {
+            // −∞ is nothing that could be subtracted from −∞.
+            let maximum = offset.at_least(simd.splat(f32::MIN));
+            let above = maximum.if_greater(end, maximum);
+            let below = (zero - maximum).if_greater(zero - start, maximum);
+            *offset = above + below;
+            let half_exponent =
+                (maximum - *offset).mul_add(simd.splat(LOG2_E / 2.0), round) - round;
+            *bias = simd.splat((126 + HEADROOM) as f32) - (half_exponent + half_exponent);
+        }
+        LaneReferences {
+            simd,
+            offsets,
+            biases,
+            constants,
+        }
+    }
+
+    /// The weights of one register of logits, as [`Lanes::weigh`].
+    #[inline(always)]
+    pub(crate) fn weigh(&self, register: usize, logits: S::Vector) -> Weight<S::Vector> {
+        let bias = self.simd.register(&self.biases, register);
+        let lanes = Lanes {
+            lowest: bias * self.simd.splat(-core::f32::consts::LN_2),
+            round: bias + self.simd.splat(ROUND),
+            ..self.constants
+        };
+        lanes.weigh(logits - self.simd.register(&self.offsets, register))
     }
 }
 

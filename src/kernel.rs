@@ -47,13 +47,13 @@
 
 use crate::exp::{LAG, Lanes, Reference, Weight};
 use crate::normalizer::{Normalizer, Outcome};
-use crate::vector::{LANES, Lanewise, Several, Simd, Vector};
+use crate::vector::{Group, LANES, Lanewise, Several, Simd, Vector};
 
 /// Logits between two looks at whether the reference must be raised.
 pub(crate) const BLOCK: usize = 4 * LANES;
 
 /// Logits of which the weights are summed in `f32` before the sum joins one in `f64`.
-const SUMMED: usize = 16 * BLOCK;
+pub(crate) const SUMMED: usize = 16 * BLOCK;
 
 /// Logits of the least matrix that is read from beyond the second-level cache, and how far ahead,
 /// in logits, it is then prefetched. Processors do it by themselves within a page of memory, which
@@ -66,7 +66,7 @@ const VERY_LARGE: usize = 1 << 23;
 const FAR_AHEAD: usize = 4096;
 
 /// Logits in a line of a cache.
-const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// Logits to be read; the hook for all that is done to a logit as it is loaded.
 pub(crate) trait Logits: Copy {
@@ -128,7 +128,13 @@ pub(crate) trait Row: Sized {
     fn before_line(&self) -> usize;
 
     /// The same row, borrowed for one pass.
-    fn view(&mut self) -> impl Row;
+    #[inline(always)]
+    fn view(&mut self) -> impl Row {
+        self.part(0, self.len())
+    }
+
+    /// `len` logits and places from `start`; none if there are not so many.
+    fn part(&mut self, start: usize, len: usize) -> impl Row;
 
     /// What was stored, as a row of its own.
     fn stored(self) -> impl Row;
@@ -182,10 +188,14 @@ impl Row for Apart<'_> {
     }
 
     #[inline(always)]
-    fn view(&mut self) -> impl Row {
-        Apart {
-            logits: self.logits,
-            results: self.results,
+    fn part(&mut self, start: usize, len: usize) -> impl Row {
+        let range = start..start.saturating_add(len);
+        match (self.logits.get(range.clone()), self.results.get_mut(range)) {
+            (Some(logits), Some(results)) => Apart { logits, results },
+            _ => Apart {
+                logits: &[],
+                results: &mut [],
+            },
         }
     }
 
@@ -234,14 +244,31 @@ impl Row for InPlace<'_> {
     }
 
     #[inline(always)]
-    fn view(&mut self) -> impl Row {
-        InPlace(self.0)
+    fn part(&mut self, start: usize, len: usize) -> impl Row {
+        let range = start..start.saturating_add(len);
+        InPlace(self.0.get_mut(range).unwrap_or(&mut []))
     }
 
     #[inline(always)]
     fn stored(self) -> impl Row {
         self
     }
+}
+
+/// What a softmax is taken with beside its logits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// One more logit, of the denominator alone; below +∞. −∞ is none.
+    pub(crate) sink: f32,
+    /// What each result of a fully masked row is.
+    pub(crate) fully_masked: f32,
+}
+
+impl Terms {
+    pub(crate) const NONE: Self = Terms {
+        sink: f32::NEG_INFINITY,
+        fully_masked: f32::NAN,
+    };
 }
 
 /// The recurrence between two reads: what a stream keeps.
@@ -382,11 +409,10 @@ struct Running<S: Simd> {
     limit: f32,
 }
 
-type Group<S> = <<S as Simd>::Vector as Vector>::Group;
-
 /// A sum of weights as they were before they were rounded, by lanes: in `f32` with what rounding
 /// left out of it, then in `f64`.
-struct Sum<S: Simd> {
+#[derive(Clone, Copy)]
+pub(crate) struct Sum<S: Simd> {
     simd: S,
     sums: Group<S>,
     left_out: Group<S>,
@@ -396,7 +422,7 @@ struct Sum<S: Simd> {
 
 impl<S: Simd> Sum<S> {
     #[inline(always)]
-    fn new(simd: S) -> Self {
+    pub(crate) fn new(simd: S) -> Self {
         Self::above(simd, &simd.splat(0.0).group())
     }
 
@@ -404,7 +430,7 @@ impl<S: Simd> Sum<S> {
     /// in the end. Not with more than is needed: what the sum is too large for is left out of it,
     /// and the sum of that is not corrected.
     #[inline(always)]
-    fn above(simd: S, weights: &Group<S>) -> Self {
+    pub(crate) fn above(simd: S, weights: &Group<S>) -> Self {
         Sum {
             simd,
             sums: *weights,
@@ -417,7 +443,7 @@ impl<S: Simd> Sum<S> {
     /// where the sum is the larger of the two (Dekker's Fast2Sum); here the weight in it is the
     /// one before rounding.
     #[inline(always)]
-    fn add(&mut self, register: usize, weight: Weight<S::Vector>) {
+    pub(crate) fn add(&mut self, register: usize, weight: Weight<S::Vector>) {
         if let (Some(sum), Some(left_out)) = (
             self.sums.as_mut().get_mut(register),
             self.left_out.as_mut().get_mut(register),
@@ -431,7 +457,7 @@ impl<S: Simd> Sum<S> {
 
     /// Adds all to `totals`.
     #[inline(always)]
-    fn flush(mut self, totals: &mut [f64; LANES]) {
+    pub(crate) fn flush(mut self, totals: &mut [f64; LANES]) {
         for (sums, start) in self.sums.as_mut().iter_mut().zip(self.start.as_ref()) {
             // Exact: both are multiples of the spacing of the larger.
             *sums = *sums - *start;
@@ -541,7 +567,7 @@ impl<S: Simd> Running<S> {
 }
 
 #[inline(always)]
-fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
+pub(crate) fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
     let mut group = simd.splat(0.0).group();
     for (lane, register) in group.as_mut().iter_mut().enumerate() {
         *register = (&lanes[..]).load(simd, lane * S::Vector::WIDTH);
@@ -550,7 +576,7 @@ fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
 }
 
 #[inline(always)]
-fn store_group<S: Simd>(group: &Group<S>) -> [f32; LANES] {
+pub(crate) fn store_group<S: Simd>(group: &Group<S>) -> [f32; LANES] {
     let mut lanes = [0.0; LANES];
     for (lane, register) in group.as_ref().iter().enumerate() {
         store(*register, &mut lanes, lane * S::Vector::WIDTH);
@@ -680,20 +706,20 @@ impl Denominator {
 }
 
 /// What the last pass makes of what is loaded: a logit, or a weight that was stored.
-trait Finish<V: Vector> {
+pub(crate) trait Finish<V: Vector> {
     fn finish(&self, loaded: V) -> V;
 }
 
 /// weight / denominator, with 1 / denominator in two floats. A result below 2^−126 is 0.
-struct Probability<V> {
-    inverse: V,
-    inverse_residue: V,
+pub(crate) struct Probability<V> {
+    pub(crate) inverse: V,
+    pub(crate) inverse_residue: V,
     /// The weight of such a result, or a little less.
-    negligible: V,
+    pub(crate) negligible: V,
 }
 
 /// The least normal number, less what a weight may be too small by.
-const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
+pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 
 impl<V: Vector> Probability<V> {
     #[inline(always)]
@@ -717,10 +743,10 @@ impl<V: Vector> Finish<V> for Probability<V> {
 
 /// A [`Probability`], and that of the maximum known: a weight was rounded, and its quotient may
 /// miss a round number.
-struct RoundProbability<V> {
-    probability: Probability<V>,
-    own: V,
-    of_maximum: V,
+pub(crate) struct RoundProbability<V> {
+    pub(crate) probability: Probability<V>,
+    pub(crate) own: V,
+    pub(crate) of_maximum: V,
 }
 
 impl<V: Vector> Finish<V> for RoundProbability<V> {
@@ -760,9 +786,9 @@ impl<V: Vector, F: Finish<V>> Finish<V> for Weighing<V, F> {
 }
 
 /// (x − maximum) − log(denominator): both terms have one sign, so nothing cancels.
-struct LogProbability<V> {
-    maximum: V,
-    log_denominator: V,
+pub(crate) struct LogProbability<V> {
+    pub(crate) maximum: V,
+    pub(crate) log_denominator: V,
 }
 
 impl<V: Vector> Finish<V> for LogProbability<V> {

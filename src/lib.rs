@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod axis;
 mod backend;
 mod error;
 mod exp;

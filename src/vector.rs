@@ -47,6 +47,15 @@ pub(crate) trait Simd: Copy {
         let _ = (values, distance);
     }
 
+    /// One register of a group: zero if there are not so many.
+    #[inline(always)]
+    fn register(self, group: &Group<Self>, index: usize) -> Self::Vector {
+        match group.as_ref().get(index) {
+            Some(register) => *register,
+            None => self.splat(0.0),
+        }
+    }
+
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Vector;
 
@@ -98,6 +107,9 @@ pub(crate) trait Vector: Lanewise {
     /// The lanes of `value` for which `self` is greater than `bound`; zero for the others.
     fn if_greater(self, bound: Self, value: Self) -> Self;
 }
+
+/// The registers that make up [`LANES`] lanes.
+pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 
 /// Registers side by side: an operation on all of them is several that do not wait for each other,
 /// which keeps the units of a processor busy through a long formula.
