@@ -25,7 +25,7 @@
 //!     for each group of 32 in the block
 //!         (smaller, maxima) ← order(maxima, group)
 //!         sums ← sums + weight(smaller)                   f32, and what rounding leaves out
-//!     rest ← rest + sums;  sums ← 0                       f64
+//!     every 16 blocks:  rest ← rest + sums;  sums ← 0     f64
 //! ```
 //!
 //! A row that is to be written, and that a cache holds, is read for its maximum first
@@ -276,8 +276,12 @@ impl Terms {
 pub(crate) struct Online {
     /// The largest logit that each lane has seen.
     maxima: [f32; LANES],
-    /// The sum of the weights of all its others.
+    /// The sum of the weights of all its others, but for what is still summed in `f32`.
     rest: [f64; LANES],
+    /// That sum, what rounding left out of it, and of how many blocks it is.
+    sums: [f32; LANES],
+    left_out: [f32; LANES],
+    summed: usize,
     /// Lanes that have seen a logit.
     lanes: usize,
     reference: Reference,
@@ -291,6 +295,9 @@ impl Online {
         Online {
             maxima: [f32::NEG_INFINITY; LANES],
             rest: [0.0; LANES],
+            sums: [0.0; LANES],
+            left_out: [0.0; LANES],
+            summed: 0,
             lanes: 0,
             reference: Reference::of(0.0),
             limit: f32::NEG_INFINITY,
@@ -332,11 +339,12 @@ impl Online {
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
         let maximum = largest(self.maxima) + 0.0;
+        let rest = self.total_rest();
         let mut denominator = Denominator {
             maximum,
             own: 0.0,
             own_rounded: 0.0,
-            rest: total(self.rest),
+            rest: total(rest),
             reference: self.reference,
             is_empty: self.lanes == 0,
         };
@@ -363,16 +371,31 @@ impl Online {
             sum.add(register, reference.weigh(others - offset));
             equal_lanes += equal;
         }
-        let mut totals = self.rest;
+        let mut totals = rest;
         sum.flush(&mut totals);
         denominator.rest = total(totals) + (f64::from(equal_lanes) - 1.0) * denominator.own;
         denominator
+    }
+
+    /// The sum of the weights of all but the maximum of each lane.
+    #[inline(always)]
+    fn total_rest(&self) -> [f64; LANES] {
+        let mut rest = self.rest;
+        for ((rest, sum), left_out) in rest.iter_mut().zip(self.sums).zip(self.left_out) {
+            *rest += f64::from(sum);
+            *rest += f64::from(left_out);
+        }
+        rest
     }
 
     /// [`Running::make_room_for`], out of the way of the loop.
     #[cold]
     #[inline(never)]
     fn make_room_for(&mut self, block: &[f32; BLOCK]) -> bool {
+        self.rest = self.total_rest();
+        self.sums = [0.0; LANES];
+        self.left_out = [0.0; LANES];
+        self.summed = 0;
         let logits = || block.iter().chain(&self.maxima);
         let maximum = logits().fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
         if maximum == f32::INFINITY {
@@ -402,6 +425,9 @@ struct Running<S: Simd> {
     simd: S,
     maxima: Group<S>,
     rest: [f64; LANES],
+    sum: Sum<S>,
+    /// Blocks in `sum`.
+    summed: usize,
     lanes: usize,
     reference: Reference,
     offset: S::Vector,
@@ -478,6 +504,12 @@ impl<S: Simd> Running<S> {
             simd,
             maxima: load_group(simd, &state.maxima),
             rest: state.rest,
+            sum: Sum {
+                sums: load_group(simd, &state.sums),
+                left_out: load_group(simd, &state.left_out),
+                ..Sum::new(simd)
+            },
+            summed: state.summed,
             lanes: state.lanes,
             reference: state.reference,
             offset: simd.splat(state.reference.offset),
@@ -491,6 +523,9 @@ impl<S: Simd> Running<S> {
         Online {
             maxima: store_group::<S>(&self.maxima),
             rest: self.rest,
+            sums: store_group::<S>(&self.sum.sums),
+            left_out: store_group::<S>(&self.sum.left_out),
+            summed: self.summed,
             lanes: self.lanes,
             reference: self.reference,
             limit: self.limit,
@@ -530,22 +565,27 @@ impl<S: Simd> Running<S> {
         if highest.any_greater(self.simd.splat(self.limit)) && !self.make_room_for(block) {
             return;
         }
-        let mut sum = Sum::new(self.simd);
         for group in groups {
-            self.group(group, &mut sum);
+            self.group(group);
         }
-        sum.flush(&mut self.rest);
+        self.summed += 1;
+        if self.summed == SUMMED / BLOCK {
+            self.sum.flush(&mut self.rest);
+            self.sum = Sum::new(self.simd);
+            self.summed = 0;
+        }
     }
 
     /// One step of the recurrence in every lane.
     #[inline(always)]
-    fn group<L: Logits>(&mut self, group: L, sum: &mut Sum<S>) {
+    fn group<L: Logits>(&mut self, group: L) {
         for (register, maximum) in self.maxima.as_mut().iter_mut().enumerate() {
             if register * S::Vector::WIDTH < group.len() {
                 let logits = group.load(self.simd, register * S::Vector::WIDTH);
                 let (smaller, larger) = maximum.order(logits);
                 *maximum = larger;
-                sum.add(register, self.in_lanes.weigh(smaller - self.offset));
+                self.sum
+                    .add(register, self.in_lanes.weigh(smaller - self.offset));
             }
         }
     }
