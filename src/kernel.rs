@@ -565,8 +565,10 @@ impl<S: Simd> Running<S> {
         if highest.any_greater(self.simd.splat(self.limit)) && !self.make_room_for(block) {
             return;
         }
-        for group in groups {
-            self.group(group);
+        if S::SEVERAL == 8 {
+            self.steps::<8, L>(block);
+        } else {
+            self.steps::<4, L>(block);
         }
         self.summed += 1;
         if self.summed == SUMMED / BLOCK {
@@ -576,16 +578,30 @@ impl<S: Simd> Running<S> {
         }
     }
 
-    /// One step of the recurrence in every lane.
+    /// The steps of the recurrence in every lane. Past the end −∞ is weighed, which changes nothing.
     #[inline(always)]
-    fn group<L: Logits>(&mut self, group: L) {
-        for (register, maximum) in self.maxima.as_mut().iter_mut().enumerate() {
-            if register * S::Vector::WIDTH < group.len() {
-                let logits = group.load(self.simd, register * S::Vector::WIDTH);
-                let (smaller, larger) = maximum.order(logits);
-                *maximum = larger;
-                self.sum
-                    .add(register, self.in_lanes.weigh(smaller - self.offset));
+    fn steps<const SEVERAL: usize, L: Logits>(&mut self, block: L) {
+        let lanes = self.in_lanes.several::<SEVERAL>();
+        for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
+            let first = step * SEVERAL;
+            if first * S::Vector::WIDTH >= block.len() {
+                break;
+            }
+            let mut smaller = Several([self.simd.splat(f32::NEG_INFINITY); SEVERAL]);
+            for (i, smaller) in smaller.0.iter_mut().enumerate() {
+                let start = (first + i) * S::Vector::WIDTH;
+                let maximum = self.maxima.as_mut().get_mut((first + i) % S::REGISTERS);
+                if let (true, Some(maximum)) = (start < block.len(), maximum) {
+                    let (less, more) = maximum.order(block.load(self.simd, start));
+                    *maximum = more;
+                    *smaller = less - self.offset;
+                }
+            }
+            let weights = lanes.weigh(smaller);
+            for i in 0..SEVERAL {
+                let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
+                let register = (first + i) % S::REGISTERS;
+                self.sum.add(register, Weight { power, excess });
             }
         }
     }
