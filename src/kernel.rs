@@ -562,7 +562,8 @@ impl<S: Simd> Running<S> {
                 }
             }
         }
-        if highest.any_greater(self.simd.splat(self.limit)) && !self.make_room_for(block) {
+        let is_above = highest.where_greater(self.simd.splat(self.limit)) != 0;
+        if is_above && !self.make_room_for(block) {
             return;
         }
         if S::SEVERAL == 8 {

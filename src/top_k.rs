@@ -2,10 +2,10 @@
 
 use crate::backend::Kernel;
 use crate::error::Error;
-use crate::kernel::{BLOCK, Logits, Online};
+use crate::kernel::{BLOCK, Logits, Online, store_group};
 use crate::normalizer::Normalizer;
 use crate::softmax::Softmax;
-use crate::vector::{LANES, Simd, Vector};
+use crate::vector::{Group, LANES, Lanewise, Simd, Vector};
 
 /// One of the most probable classes of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -76,7 +76,7 @@ struct TopK<'a, 'b> {
 }
 
 /// Logits that are read for their sum, then from the cache for the candidates among them.
-const PART: usize = 16 * BLOCK;
+const PART: usize = 64 * BLOCK;
 
 impl<'b> Kernel for TopK<'_, 'b> {
     type Output = (Normalizer, &'b [Candidate]);
@@ -87,6 +87,7 @@ impl<'b> Kernel for TopK<'_, 'b> {
         let mut candidates = Candidates {
             best: self.best,
             found: 0,
+            bound: None,
         };
         let mut unread = self.logits;
         // The recurrence takes the first group of a row by itself.
@@ -109,46 +110,69 @@ impl<'b> Kernel for TopK<'_, 'b> {
 struct Candidates<'b> {
     best: &'b mut [Candidate],
     found: usize,
+    /// What a new candidate must exceed; `None` if it need not exceed anything.
+    bound: Option<f32>,
 }
 
 impl<'b> Candidates<'b> {
     #[inline(always)]
-    fn look_through<S: Simd>(&mut self, simd: S, logits: &[f32], start: usize) {
+    fn look_through<S: Simd>(&mut self, simd: S, part: &[f32], start: usize) {
+        if self.bound.is_none() {
+            self.bound = exceeded_by(simd, part, self.best.len());
+        }
         let mut start = start;
-        let mut unread = logits;
+        let mut unread = part;
         while !unread.is_empty() {
-            let (group, others) = unread.cut_group();
-            let mut has_candidate = true;
-            if let Some(lowest) = self.lowest() {
-                has_candidate = false;
-                for register in 0..S::REGISTERS {
-                    let logits = group.load(simd, register * S::Vector::WIDTH);
-                    has_candidate |= logits.any_greater(simd.splat(lowest));
+            let (block, others) = unread.cut(BLOCK).unwrap_or((unread, &[]));
+            if self.may_have_candidate(simd, block) {
+                for (index, group) in block.chunks(LANES).enumerate() {
+                    self.look_through_group(simd, group, start + index * LANES);
                 }
             }
-            if has_candidate {
-                for (lane, logit) in group.iter().enumerate() {
-                    self.consider(start + lane, *logit);
-                }
-            }
-            start += LANES;
+            start += BLOCK;
             unread = others;
         }
     }
 
-    /// The logit that a new candidate must exceed; `None` while there is room for any.
     #[inline(always)]
-    fn lowest(&self) -> Option<f32> {
-        if self.found < self.best.len() {
-            None
-        } else {
-            Some(self.best.last().map_or(f32::INFINITY, |last| last.logit))
+    fn may_have_candidate<S: Simd>(&self, simd: S, block: &[f32]) -> bool {
+        let Some(bound) = self.bound else {
+            return true;
+        };
+        let bound = simd.splat(bound);
+        let mut candidates = 0;
+        for register in 0..BLOCK / S::Vector::WIDTH {
+            let start = register * S::Vector::WIDTH;
+            if start < block.len() {
+                candidates |= block.load(simd, start).where_greater(bound);
+            }
+        }
+        candidates != 0
+    }
+
+    #[inline(always)]
+    fn look_through_group<S: Simd>(&mut self, simd: S, group: &[f32], start: usize) {
+        let mut candidates = u32::MAX;
+        if let Some(bound) = self.bound {
+            candidates = 0;
+            for register in 0..S::REGISTERS {
+                let first = register * S::Vector::WIDTH;
+                let logits = group.load(simd, first);
+                candidates |= logits.where_greater(simd.splat(bound)) << first;
+            }
+        }
+        while candidates != 0 {
+            let lane = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
+            if let Some(logit) = group.get(lane) {
+                self.consider(start + lane, *logit);
+            }
         }
     }
 
     #[inline(always)]
     fn consider(&mut self, index: usize, logit: f32) {
-        if logit.is_nan() || self.lowest().is_some_and(|lowest| logit <= lowest) {
+        if logit.is_nan() || self.bound.is_some_and(|bound| logit <= bound) {
             return;
         }
         self.insert(Candidate {
@@ -156,12 +180,16 @@ impl<'b> Candidates<'b> {
             logit,
             probability: 0.0,
         });
+        if self.found == self.best.len() {
+            self.bound = Some(self.best.last().map_or(f32::INFINITY, |last| last.logit));
+        }
     }
 
     /// Puts a candidate behind all that are as good, and drops the last if there is no room.
+    #[inline(never)]
     fn insert(&mut self, candidate: Candidate) {
         self.found = (self.found + 1).min(self.best.len());
-        let mut place = self.found - 1;
+        let mut place = self.found.saturating_sub(1);
         while let Some([before, here]) = place
             .checked_sub(1)
             .and_then(|before| self.best.get_mut(before..=place))
@@ -188,4 +216,52 @@ impl<'b> Candidates<'b> {
         }
         found
     }
+}
+
+/// A value that `count` of the logits exceed at least, and few more, if one is found: by halving
+/// between the maxima of the [`BLOCK`] columns that `part` makes as a matrix.
+#[inline(always)]
+fn exceeded_by<S: Simd>(simd: S, part: &[f32], count: usize) -> Option<f32> {
+    let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); BLOCK / LANES];
+    let mut unread = part;
+    while let Ok((block, others)) = unread.cut(BLOCK) {
+        for (index, maxima) in maxima.iter_mut().enumerate() {
+            for (register, maxima) in maxima.as_mut().iter_mut().enumerate() {
+                let start = index * LANES + register * S::Vector::WIDTH;
+                // Not `order`: of NaN no use could be made.
+                *maxima = block.load(simd, start).at_least(*maxima);
+            }
+        }
+        unread = others;
+    }
+    let lanes = maxima.map(|group| store_group::<S>(&group));
+    let ends = lanes.as_flattened().iter();
+    let (mut low, mut high) = ends.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), max| {
+        (low.min(*max), high.max(*max))
+    });
+    if exceeding(simd, &maxima, low) < count {
+        return None;
+    }
+    for _ in 0..10 {
+        let middle = low + (high - low) / 2.0;
+        if exceeding(simd, &maxima, middle) >= count {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(low)
+}
+
+/// How many lanes are greater than `bound`.
+#[inline(always)]
+fn exceeding<S: Simd>(simd: S, groups: &[Group<S>], bound: f32) -> usize {
+    let bound = simd.splat(bound);
+    let mut count = 0;
+    for group in groups {
+        for lanes in group.as_ref() {
+            count += lanes.where_greater(bound).count_ones();
+        }
+    }
+    count as usize
 }

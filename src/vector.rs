@@ -98,8 +98,9 @@ pub(crate) trait Vector: Lanewise {
     /// (smaller, larger). A NaN in either operand is in at least one of the results.
     fn order(self, other: Self) -> (Self, Self);
 
-    /// Whether some lane of `self` is greater than that of `bound`; never because of a NaN.
-    fn any_greater(self, bound: Self) -> bool;
+    /// A bit for each lane, the lowest for the first: whether that of `self` is greater than that of
+    /// `bound`. Never because of a NaN.
+    fn where_greater(self, bound: Self) -> u32;
 
     /// The lanes for which `keys` equals `value` replaced by `replacement`, and how many they were.
     fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32);

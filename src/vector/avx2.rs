@@ -167,9 +167,9 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    fn any_greater(self, bound: Self) -> bool {
+    fn where_greater(self, bound: Self) -> u32 {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
-        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0)) != 0 }
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0)).cast_unsigned() }
     }
 
     #[inline(always)]

@@ -165,9 +165,9 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    fn any_greater(self, bound: Self) -> bool {
+    fn where_greater(self, bound: Self) -> u32 {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
-        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0) != 0 }
+        u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0) })
     }
 
     #[inline(always)]

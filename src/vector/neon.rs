@@ -150,9 +150,13 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn any_greater(self, bound: Self) -> bool {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
-        unsafe { vmaxvq_u32(vcgtq_f32(self.0, bound.0)) != 0 }
+    fn where_greater(self, bound: Self) -> u32 {
+        const BIT_OF_LANE: [u32; 4] = [1, 2, 4, 8];
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`); the array has four values.
+        unsafe {
+            let greater = vcgtq_f32(self.0, bound.0);
+            vaddvq_u32(vandq_u32(greater, vld1q_u32(BIT_OF_LANE.as_ptr())))
+        }
     }
 
     #[inline(always)]

@@ -111,8 +111,8 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    fn any_greater(self, bound: Self) -> bool {
-        self.simd_gt(bound).any()
+    fn where_greater(self, bound: Self) -> u32 {
+        self.simd_gt(bound).to_bitmask()
     }
 
     #[inline(always)]

@@ -71,8 +71,8 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
-    fn any_greater(self, bound: f32) -> bool {
-        self > bound
+    fn where_greater(self, bound: f32) -> u32 {
+        u32::from(self > bound)
     }
 
     #[inline(always)]
