@@ -412,8 +412,8 @@ impl<S: Simd> Passes<S> for LogProbabilities<S> {
         let maxima = store_group::<S>(&sums.maxima_so_far);
         let [mut maximum, mut log_denominator, mut instead] = [[0.0; LANES]; 3];
         for lane in 0..LANES {
-            let normalizer = Normalizer::from_parts(maxima[lane], sums.totals[lane] / own[lane])
-                .merge(Normalizer::from_parts(terms.sink, 0.0));
+            let column = Normalizer::from_parts(maxima[lane], sums.totals[lane] / own[lane]);
+            let normalizer = terms.with_sink(column);
             instead[lane] = instead_of(maxima[lane], sums.totals[lane], terms);
             if normalizer.outcome() == Outcome::Finite {
                 maximum[lane] = normalizer.max();
@@ -447,11 +447,10 @@ impl<S: Simd> Passes<S> for LogProbabilities<S> {
 /// What is to be added to each result of a column: zero if it has a softmax.
 #[inline(always)]
 fn instead_of(maximum: f32, sum: f64, terms: Terms) -> f32 {
-    if sum.is_nan() || maximum.is_nan() || maximum == f32::INFINITY {
-        f32::NAN
-    } else if maximum.max(terms.sink) == f32::NEG_INFINITY {
-        terms.fully_masked
-    } else {
+    let has_softmax = maximum.max(terms.sink).is_finite() && !maximum.is_nan() && !sum.is_nan();
+    if has_softmax {
         0.0
+    } else {
+        terms.instead(maximum == f32::NEG_INFINITY && !sum.is_nan())
     }
 }

@@ -43,6 +43,29 @@ pub enum Error {
         /// The dimensions.
         shape: [usize; 3],
     },
+    /// A mask has not a value for each logit, nor for each of fewer, whole rows.
+    MaskMismatch {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Logits of a row; along an axis, of all that lie side by side.
+        columns: usize,
+        /// Values of the mask that was given.
+        given: usize,
+    },
+    /// The length of a mask is more than a row has.
+    LengthBeyondRow {
+        /// Columns of a row.
+        columns: usize,
+        /// The length that was given.
+        given: usize,
+    },
+    /// The operation has no meaning, or none yet, with that option.
+    UnsupportedOption {
+        /// The option that was given.
+        option: &'static str,
+        /// The operation.
+        operation: &'static str,
+    },
     /// The row has no class of that index.
     TargetOutOfRange {
         /// Columns of the row.
@@ -89,6 +112,26 @@ impl fmt::Display for Error {
                 "expected a shape of at most {} values, but {outer} × {axis} × {inner} was given",
                 usize::MAX
             ),
+            Error::MaskMismatch {
+                rows,
+                columns,
+                given,
+            } => write!(
+                f,
+                "expected a mask of whole rows of {columns} columns, {rows} of them at most, but \
+                 {given} values were given"
+            ),
+            Error::LengthBeyondRow { columns, given } => write!(
+                f,
+                "expected a length of at most {columns}, the columns of the row, but {given} was \
+                 given"
+            ),
+            Error::UnsupportedOption { option, operation } => {
+                write!(
+                    f,
+                    "expected no such option in {operation}, but {option} was given"
+                )
+            }
             Error::TargetOutOfRange { columns, target } => write!(
                 f,
                 "expected a target below {columns}, the columns of the row, but {target} was given"

@@ -242,3 +242,43 @@ impl<V: Lanewise> Lanes<V> {
         }
     }
 }
+
+/// The hyperbolic tangent, of the same exponential:
+///
+/// ```text
+/// tanh y = sign(y) · −E / (2 + E)         E = e^(−2·|y|) − 1 = (2^n − 1) + 2^n · t
+/// ```
+///
+/// Nothing cancels in E: for small |y| n is 0 and E is t, and otherwise 2^n is ½ at the most. At
+/// most 3 ULP from the true value on every backend (the test `hyperbolic_tangent`); ±∞ has ±1, NaN
+/// has NaN.
+pub(crate) struct Tanh<V> {
+    lanes: Lanes<V>,
+    unit: V,
+    zero: V,
+    one: V,
+}
+
+impl<V: Vector> Tanh<V> {
+    #[inline(always)]
+    pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
+        Tanh {
+            lanes: Reference::unit().splat(simd),
+            unit: simd.splat(Reference::UNIT),
+            zero: simd.splat(0.0),
+            one: simd.splat(1.0),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn of(&self, y: V) -> V {
+        let magnitude = y.at_least(self.zero - y);
+        let weight = self.lanes.weigh(self.zero - (magnitude + magnitude));
+        let power = weight.power * self.unit;
+        let e = power.mul_add(weight.excess, power - self.one);
+        let tanh = (self.zero - e).divide((self.one + self.one) + e);
+        let sign =
+            y.if_greater(self.zero, self.one) - (self.zero - y).if_greater(self.zero, self.one);
+        tanh * sign
+    }
+}

@@ -60,7 +60,8 @@ impl Softmax<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::LengthMismatch`] if the slices differ in length; nothing is written then.
+    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::UnsupportedOption`] with
+    /// any option: the gradient is by the logits as the options left them. Nothing is written then.
     ///
     /// ```
     /// let softmax = online_softmax::Softmax::new();
@@ -75,6 +76,7 @@ impl Softmax<'_> {
         upstream: &[f32],
         gradient: &mut [f32],
     ) -> Result<(), Error> {
+        self.options.check_none(GRADIENT)?;
         check_length(probabilities.len(), upstream.len())?;
         check_length(probabilities.len(), gradient.len())?;
         self.dispatch(Gradient::<false> {
@@ -96,7 +98,8 @@ impl Softmax<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::LengthMismatch`] if the slices differ in length; nothing is written then.
+    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::UnsupportedOption`] with
+    /// any option: the gradient is by the logits as the options left them. Nothing is written then.
     ///
     /// ```
     /// let softmax = online_softmax::Softmax::new();
@@ -111,6 +114,7 @@ impl Softmax<'_> {
         upstream: &[f32],
         gradient: &mut [f32],
     ) -> Result<(), Error> {
+        self.options.check_none(GRADIENT)?;
         check_length(log_probabilities.len(), upstream.len())?;
         check_length(log_probabilities.len(), gradient.len())?;
         self.dispatch(Gradient::<true> {
@@ -121,6 +125,8 @@ impl Softmax<'_> {
         Ok(())
     }
 }
+
+const GRADIENT: &str = "a gradient from results";
 
 /// Through a softmax, or through a log-softmax if `LOG`.
 struct Gradient<'a, const LOG: bool> {

@@ -269,6 +269,35 @@ impl Terms {
         sink: f32::NEG_INFINITY,
         fully_masked: f32::NAN,
     };
+
+    /// The state of a row, and of the sink.
+    #[inline(always)]
+    pub(crate) fn with_sink(self, normalizer: Normalizer) -> Normalizer {
+        if self.sink == f32::NEG_INFINITY {
+            normalizer
+        } else {
+            normalizer.merge(Normalizer::from_parts(self.sink, 0.0))
+        }
+    }
+
+    /// The result of a masked logit.
+    pub(crate) fn masked(self, of_row: &Normalizer, is_log: bool) -> f32 {
+        match of_row.outcome() {
+            Outcome::Finite if is_log => f32::NEG_INFINITY,
+            Outcome::Finite => 0.0,
+            outcome => self.instead(outcome == Outcome::FullyMasked),
+        }
+    }
+
+    /// What each result of a row without a softmax is.
+    #[inline(always)]
+    pub(crate) fn instead(self, is_fully_masked: bool) -> f32 {
+        if is_fully_masked {
+            self.fully_masked
+        } else {
+            f32::NAN
+        }
+    }
 }
 
 /// The recurrence between two reads: what a stream keeps.
@@ -345,8 +374,10 @@ impl Online {
             own: 0.0,
             own_rounded: 0.0,
             rest: total(rest),
+            sink: 0.0,
             reference: self.reference,
             is_empty: self.lanes == 0,
+            terms: Terms::NONE,
         };
         if maximum == f32::INFINITY {
             if self.maxima.iter().any(is_nan) {
@@ -687,7 +718,7 @@ fn groups_of<L: Logits>(block: L) -> [L; BLOCK / LANES] {
     [first, second, third, fourth]
 }
 
-/// A row's denominator, in weights under its reference: the maximum's own and the rest.
+/// A row's denominator, in weights under its reference: the maximum's own, the rest and the sink's.
 #[derive(Clone, Copy)]
 pub(crate) struct Denominator {
     maximum: f32,
@@ -695,28 +726,53 @@ pub(crate) struct Denominator {
     /// The maximum's own weight as it is stored.
     own_rounded: f32,
     rest: f64,
+    sink: f64,
     reference: Reference,
     is_empty: bool,
+    terms: Terms,
 }
 
 impl Denominator {
+    /// Weighs the maximum and the sink.
     #[inline(always)]
     fn weigh_own<S: Simd>(&mut self, simd: S) {
-        let logit = simd.splat(self.maximum) - simd.splat(self.reference.offset);
+        (self.own, self.own_rounded) = self.weigh(simd, self.maximum);
+        if self.terms.sink > f32::NEG_INFINITY {
+            (self.sink, _) = self.weigh(simd, self.terms.sink);
+        }
+    }
+
+    /// The weight of a logit, unrounded and rounded.
+    #[inline(always)]
+    fn weigh<S: Simd>(&self, simd: S, logit: f32) -> (f64, f32) {
+        let logit = simd.splat(logit) - simd.splat(self.reference.offset);
         let weight = self.reference.splat(simd).weigh(logit);
         let power = f64::from(first_lane(weight.power));
-        self.own = power + power * f64::from(first_lane(weight.excess));
-        self.own_rounded = first_lane(weight.value());
+        let exact = power + power * f64::from(first_lane(weight.excess));
+        (exact, first_lane(weight.value()))
     }
 
     #[inline(always)]
     fn total(&self) -> f64 {
-        self.own + self.rest
+        self.own + self.rest + self.sink
+    }
+
+    /// The largest logit, the sink among them.
+    #[inline(always)]
+    fn largest(&self) -> f32 {
+        self.maximum.max(self.terms.sink)
     }
 
     #[inline(always)]
     fn is_finite(&self) -> bool {
-        self.maximum.is_finite() && !self.rest.is_nan()
+        self.largest().is_finite() && !self.maximum.is_nan() && !self.rest.is_nan()
+    }
+
+    /// What each result is if that is not so.
+    #[inline(always)]
+    fn instead<S: Simd>(&self, simd: S) -> Constant<S::Vector> {
+        let is_fully_masked = self.largest() == f32::NEG_INFINITY && !self.rest.is_nan();
+        Constant(simd.splat(self.terms.instead(is_fully_masked)))
     }
 
     /// Whether the probability of the maximum can be so round a number that it must come out
@@ -731,7 +787,7 @@ impl Denominator {
             self.rest = rest_if_constant;
             return true;
         }
-        self.rest < self.own * 1e-6
+        self.rest + self.sink < self.own * 1e-6
     }
 
     #[inline(always)]
@@ -751,13 +807,15 @@ impl Denominator {
     /// Relative to the maximum's own weight.
     #[inline(always)]
     pub(crate) fn normalizer(&self) -> Normalizer {
-        if self.is_empty {
+        if self.terms.sink > self.maximum {
+            Normalizer::from_parts(self.terms.sink, (self.own + self.rest) / self.sink)
+        } else if self.is_empty {
             Normalizer::new()
         } else if self.maximum.is_infinite() {
             // The rest is NaN if a logit was; there is no other use for it.
             Normalizer::from_parts(self.maximum, self.rest * 0.0)
         } else {
-            Normalizer::from_parts(self.maximum, self.rest / self.own)
+            Normalizer::from_parts(self.maximum, (self.rest + self.sink) / self.own)
         }
     }
 }
@@ -925,21 +983,21 @@ const SHORT: usize = 1024;
 
 /// The softmax of a row.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
+pub(crate) fn softmax<S: Simd, R: Row>(simd: S, row: R, terms: Terms) -> Normalizer {
     if row.len() <= CACHED {
-        Cached::softmax(simd, row)
+        Cached::softmax(simd, row, terms)
     } else {
-        Streamed::softmax(simd, row)
+        Streamed::softmax(simd, row, terms)
     }
 }
 
 /// The softmax of each row of a matrix.
 #[inline(always)]
-pub(crate) fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+pub(crate) fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
     if columns <= CACHED {
-        Cached::softmax_rows(simd, matrix, columns);
+        Cached::softmax_rows(simd, matrix, columns, terms);
     } else {
-        Streamed::softmax_rows(simd, matrix, columns);
+        Streamed::softmax_rows(simd, matrix, columns, terms);
     }
 }
 
@@ -952,7 +1010,8 @@ trait Passes: Sized {
 
     /// The denominator; it may store something in the places of the results. What lies so far
     /// `ahead` is prefetched, unless that is 0.
-    fn read<S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan, ahead: usize) -> Self;
+    fn read<S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan, terms: Terms, ahead: usize)
+    -> Self;
 
     /// The last pass, which writes the results.
     fn write<S: Simd, R: Row>(&self, simd: S, row: R);
@@ -961,20 +1020,20 @@ trait Passes: Sized {
     fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer;
 
     #[inline(always)]
-    fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
+    fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
         // Apart, so that no question of prefetching is asked within a cache.
         if matrix.len() < LARGE {
-            return Self::each_row(simd, matrix, columns, 0);
+            return Self::each_row(simd, matrix, columns, terms, 0);
         }
         let is_very_large = matrix.len() >= VERY_LARGE;
         let ahead = if is_very_large { FAR_AHEAD } else { AHEAD };
-        Self::each_row(simd, matrix, columns, ahead);
+        Self::each_row(simd, matrix, columns, terms, ahead);
     }
 
     /// Of short rows each pass runs over a row of its own, so that the processor can do all at
     /// once: between two passes over a row there are few steps, but each waits for the one before.
     #[inline(always)]
-    fn each_row<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, ahead: usize) {
+    fn each_row<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms, ahead: usize) {
         let are_short = columns <= SHORT;
         let mut unread = Some(matrix);
         let (mut waiting_to_be_read, mut waiting_to_be_written) = (None, None);
@@ -990,7 +1049,7 @@ trait Passes: Sized {
             }
             let mut read = None;
             if let Some((mut row, scan)) = scanned {
-                let first = Self::read(simd, row.view(), scan, ahead);
+                let first = Self::read(simd, row.view(), scan, terms, ahead);
                 read = Some((row, first));
             }
             if are_short {
@@ -1008,9 +1067,9 @@ trait Passes: Sized {
     }
 
     #[inline(always)]
-    fn softmax<S: Simd, R: Row>(simd: S, mut row: R) -> Normalizer {
+    fn softmax<S: Simd, R: Row>(simd: S, mut row: R, terms: Terms) -> Normalizer {
         let scan = Self::scan(simd, row.logits());
-        let first = Self::read(simd, row.view(), scan, 0);
+        let first = Self::read(simd, row.view(), scan, terms, 0);
         let normalizer = first.normalizer(simd, row.view());
         first.write(simd, row);
         normalizer
@@ -1028,10 +1087,11 @@ impl Passes for Streamed {
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Self {
+    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), terms: Terms, _: usize) -> Self {
         let mut denominator = denominator(simd, row.logits());
+        denominator.terms = terms;
         if denominator.is_finite() {
-            let reference = Reference::of(denominator.maximum);
+            let reference = Reference::of(denominator.largest());
             denominator.rest *= denominator.reference.rescaling_to(reference);
             denominator.reference = reference;
             denominator.weigh_own(simd);
@@ -1043,7 +1103,7 @@ impl Passes for Streamed {
     fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
         let mut denominator = self.0;
         if !denominator.is_finite() {
-            write(simd, row, &Constant(simd.splat(f32::NAN)));
+            write(simd, row, &denominator.instead(simd));
         } else if denominator.is_round(simd, row.logits(), denominator.maximum) {
             let finish = denominator.round_probability(simd);
             write(
@@ -1080,18 +1140,22 @@ impl Passes for Cached {
     }
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, maxima: Maxima, ahead: usize) -> Self {
-        let maximum = maxima.largest;
-        let is_masked = maximum == f32::NEG_INFINITY;
+    fn read<S: Simd, R: Row>(simd: S, row: R, maxima: Maxima, terms: Terms, ahead: usize) -> Self {
         let mut denominator = Denominator {
-            maximum,
+            maximum: maxima.largest,
             own: 0.0,
             own_rounded: 0.0,
             rest: 0.0,
-            reference: Reference::of(if is_masked { 0.0 } else { maximum }),
+            sink: 0.0,
+            reference: Reference::of(0.0),
             is_empty: row.len() == 0,
+            terms,
         };
-        if maximum == f32::INFINITY {
+        let largest = denominator.largest();
+        if largest > f32::NEG_INFINITY {
+            denominator.reference = Reference::of(largest);
+        }
+        if denominator.maximum == f32::INFINITY {
             if has_nan(simd, row.logits()) {
                 denominator.rest = f64::NAN;
             }
@@ -1108,7 +1172,7 @@ impl Passes for Cached {
         let mut denominator = self.0;
         let row = row.stored();
         if !denominator.is_finite() {
-            write(simd, row, &Constant(simd.splat(f32::NAN)));
+            write(simd, row, &denominator.instead(simd));
         } else if denominator.is_round(simd, row.logits(), denominator.own_rounded) {
             write(simd, row, &denominator.round_probability(simd));
         } else {
@@ -1348,18 +1412,18 @@ fn weigh_block<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
 
 /// The log-softmax of a row.
 #[inline(always)]
-pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, row: R) -> Normalizer {
-    Logarithmic::softmax(simd, row)
+pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, row: R, terms: Terms) -> Normalizer {
+    Logarithmic::softmax(simd, row, terms)
 }
 
 /// The log-softmax of each row of a matrix.
 #[inline(always)]
-pub(crate) fn log_softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize) {
-    Logarithmic::softmax_rows(simd, matrix, columns);
+pub(crate) fn log_softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
+    Logarithmic::softmax_rows(simd, matrix, columns, terms);
 }
 
 /// The recurrence reads the row; the second pass subtracts.
-struct Logarithmic(Normalizer);
+struct Logarithmic(Normalizer, Terms);
 
 impl Passes for Logarithmic {
     type Scan = ();
@@ -1368,8 +1432,8 @@ impl Passes for Logarithmic {
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Self {
-        Logarithmic(normalizer(simd, row.logits()))
+    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), terms: Terms, _: usize) -> Self {
+        Logarithmic(terms.with_sink(normalizer(simd, row.logits())), terms)
     }
 
     #[inline(always)]
@@ -1381,7 +1445,9 @@ impl Passes for Logarithmic {
             };
             write(simd, row, &log_probability);
         } else {
-            write(simd, row, &Constant(simd.splat(f32::NAN)));
+            let is_fully_masked = self.0.outcome() == Outcome::FullyMasked;
+            let instead = self.1.instead(is_fully_masked);
+            write(simd, row, &Constant(simd.splat(instead)));
         }
     }
 

@@ -12,6 +12,7 @@ mod gradient;
 mod kernel;
 mod loss;
 mod normalizer;
+mod options;
 pub mod reference;
 mod softmax;
 mod stream;
@@ -23,6 +24,7 @@ pub use error::Error;
 pub use gradient::{log_softmax_gradient, softmax_gradient};
 pub use loss::{cross_entropy, cross_entropy_gradient};
 pub use normalizer::{Normalizer, Outcome};
+pub use options::{FullyMasked, Mask};
 pub use softmax::{
     Softmax, log_softmax, log_softmax_in_place, log_sum_exp, softmax, softmax_in_place,
 };

@@ -1,10 +1,10 @@
 //! Cross-entropy of a row of logits and a class, and its gradient.
 
-use crate::backend::Kernel;
 use crate::error::Error;
-use crate::kernel::{self, InPlace, Row};
+use crate::kernel::InPlace;
+use crate::normalizer::Outcome;
+use crate::options::Prepare;
 use crate::softmax::{Softmax, apart};
-use crate::vector::Simd;
 
 /// −log p(target) on the best backend: [`Softmax::cross_entropy`].
 ///
@@ -46,7 +46,8 @@ impl Softmax<'_> {
     /// −log p(target) = log d + (m − x_target), in natural units: one read. As precise as the
     /// log-softmax, for a confident, right prediction too, where it is near zero.
     ///
-    /// NaN if the row has no softmax, +∞ if the target alone has the logit −∞.
+    /// NaN if the row has no softmax, +∞ if the target has the logit −∞ or is masked, and others are
+    /// not.
     ///
     /// # Errors
     ///
@@ -58,13 +59,19 @@ impl Softmax<'_> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn cross_entropy(&self, logits: &[f32], target: usize) -> Result<f32, Error> {
-        let logit = logit_of(logits, target)?;
+        let logit = self.logit_of(logits, target)?;
+        self.options.check(1, logits.len(), 1)?;
+        let normalizer = self.normalizer_of(logits, 0);
+        let is_masked = normalizer.outcome() == Outcome::FullyMasked;
+        if is_masked && self.options.is_zero_if_fully_masked() {
+            return Ok(f32::INFINITY);
+        }
         // Subtracted from zero, so that the loss of certainty is not −0.
-        Ok(0.0 - self.normalizer_of(logits).log_probability(logit))
+        Ok(0.0 - normalizer.log_probability(logit))
     }
 
-    /// The gradient of the cross-entropy by the logits, p_i − [i = target], and the cross-entropy
-    /// itself. The probabilities are those of [`row`](Self::row); that of the target less 1 keeps
+    /// The gradient of the cross-entropy by the logits, (p_i − [i = target]) · scale, and the
+    /// cross-entropy itself. The probabilities are those of [`row`](Self::row); that of the target less 1 keeps
     /// its relative precision where the two are near.
     ///
     /// All NaN if the row has no softmax.
@@ -72,7 +79,8 @@ impl Softmax<'_> {
     /// # Errors
     ///
     /// [`Error::TargetOutOfRange`] if the row has no such class, [`Error::LengthMismatch`] if the
-    /// slices differ in length; nothing is written then.
+    /// slices differ in length, [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit, [`Error::UnsupportedOption`] with a soft cap; nothing is written then.
     ///
     /// ```
     /// let mut gradient = [0.0; 2];
@@ -86,9 +94,11 @@ impl Softmax<'_> {
         target: usize,
         gradient: &mut [f32],
     ) -> Result<f32, Error> {
+        self.options.check_no_soft_cap(GRADIENT)?;
+        let row = apart(logits, gradient)?;
         let loss = self.cross_entropy(logits, target)?;
-        self.dispatch(Probabilities(apart(logits, gradient)?));
-        subtract_target(gradient, target, loss);
+        self.row_of::<false, _>(row, 0);
+        self.subtract_target(gradient, target, loss);
         Ok(loss)
     }
 
@@ -110,35 +120,43 @@ impl Softmax<'_> {
         row: &mut [f32],
         target: usize,
     ) -> Result<f32, Error> {
+        self.options.check_no_soft_cap(GRADIENT)?;
         let loss = self.cross_entropy(row, target)?;
-        self.dispatch(Probabilities(InPlace(row)));
-        subtract_target(row, target, loss);
+        self.row_of::<false, _>(InPlace(row), 0);
+        self.subtract_target(row, target, loss);
         Ok(loss)
     }
-}
 
-fn logit_of(logits: &[f32], target: usize) -> Result<f32, Error> {
-    logits.get(target).copied().ok_or(Error::TargetOutOfRange {
-        columns: logits.len(),
-        target,
-    })
-}
+    /// The logit of the target as the softmax sees it.
+    fn logit_of(&self, logits: &[f32], target: usize) -> Result<f32, Error> {
+        let columns = logits.len();
+        let Some(logit) = logits.get(target) else {
+            return Err(Error::TargetOutOfRange { columns, target });
+        };
+        if target >= self.options.visible(0, columns) {
+            return Ok(f32::NEG_INFINITY);
+        }
+        let mut prepared = [*logit];
+        self.dispatch(Prepare {
+            row: InPlace(&mut prepared),
+            to_logits: self.options.of_logits(0, columns, target),
+        });
+        Ok(prepared[0])
+    }
 
-/// p − 1 = e^(−loss) − 1 in the place of the target.
-fn subtract_target(gradient: &mut [f32], target: usize, loss: f32) {
-    if let Some(place) = gradient.get_mut(target) {
-        *place = libm::expm1(-f64::from(loss)) as f32;
+    /// Makes probabilities the gradient: that of the target becomes p − 1 = e^(−loss) − 1, and the
+    /// scale of the logits is a factor of all.
+    fn subtract_target(&self, gradient: &mut [f32], target: usize, loss: f32) {
+        if let Some(place) = gradient.get_mut(target) {
+            *place = libm::expm1(-f64::from(loss)) as f32;
+        }
+        if self.options.scale().is_some() {
+            self.dispatch(Prepare {
+                row: InPlace(gradient),
+                to_logits: self.options.scale_alone(),
+            });
+        }
     }
 }
 
-/// The softmax of a row, and nothing else.
-struct Probabilities<R>(R);
-
-impl<R: Row> Kernel for Probabilities<R> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        kernel::softmax(simd, self.0);
-    }
-}
+const GRADIENT: &str = "the gradient of a cross-entropy";

@@ -221,6 +221,12 @@ impl Normalizer {
         }
     }
 
+    /// Of logits that are all −∞.
+    pub(crate) const FULLY_MASKED: Self = Normalizer {
+        max: f32::NEG_INFINITY,
+        rest: 0.0,
+    };
+
     const NAN: Self = Normalizer {
         max: f32::NAN,
         rest: f64::NAN,

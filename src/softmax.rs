@@ -3,10 +3,11 @@
 use crate::axis;
 use crate::backend::{Backend, Kernel};
 use crate::error::Error;
-use crate::kernel::{self, Apart, InPlace, Logits, Row, Terms};
+use crate::kernel::{self, Apart, BLOCK, InPlace, Logits, Row, Terms};
 use crate::normalizer::Normalizer;
-use crate::vector::Simd;
-use core::marker::PhantomData;
+use crate::options::{Fill, FillBelow, Options, Prepare};
+use crate::stream::Stream;
+use crate::vector::{LANES, Simd};
 
 /// The softmax of a row on the best backend: [`Softmax::row`].
 ///
@@ -32,7 +33,7 @@ pub fn softmax(logits: &[f32], probabilities: &mut [f32]) -> Result<Normalizer, 
 /// assert_eq!(row, [0.5, 0.0, 0.5]);
 /// ```
 pub fn softmax_in_place(row: &mut [f32]) -> Normalizer {
-    Softmax::new().softmax_of(InPlace(row))
+    Softmax::new().row_of::<false, _>(InPlace(row), 0)
 }
 
 /// The log-softmax of a row on the best backend: [`Softmax::log_row`].
@@ -59,7 +60,7 @@ pub fn log_softmax(logits: &[f32], log_probabilities: &mut [f32]) -> Result<Norm
 /// assert_eq!(row, [0.0]);
 /// ```
 pub fn log_softmax_in_place(row: &mut [f32]) -> Normalizer {
-    Softmax::new().log_softmax_of(InPlace(row))
+    Softmax::new().row_of::<true, _>(InPlace(row), 0)
 }
 
 /// log Σ e^x of a row on the best backend: [`Softmax::log_sum_exp`].
@@ -70,7 +71,7 @@ pub fn log_softmax_in_place(row: &mut [f32]) -> Normalizer {
 /// ```
 #[must_use]
 pub fn log_sum_exp(logits: &[f32]) -> f32 {
-    Softmax::new().normalizer_of(logits).log_sum_exp()
+    Softmax::new().normalizer_of(logits, 0).log_sum_exp()
 }
 
 /// A configured softmax: a small value to copy, whose methods are the operations.
@@ -107,8 +108,8 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
 /// The method is described at the top of the source of the kernel and of the exponential.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax<'a> {
-    backend: Backend,
-    borrowed: PhantomData<&'a ()>,
+    pub(crate) backend: Backend,
+    pub(crate) options: Options<'a>,
 }
 
 impl Default for Softmax<'_> {
@@ -124,7 +125,7 @@ impl<'a> Softmax<'a> {
     pub fn new() -> Self {
         Softmax {
             backend: Backend::best(),
-            borrowed: PhantomData,
+            options: Options::default(),
         }
     }
 
@@ -150,7 +151,8 @@ impl<'a> Softmax<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::LengthMismatch`] if the slices differ in length; nothing is written then.
+    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::MaskMismatch`] or
+    /// [`Error::LengthBeyondRow`] if a mask does not fit; nothing is written then.
     ///
     /// ```
     /// use online_softmax::{Outcome, Softmax};
@@ -162,14 +164,15 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn row(&self, logits: &[f32], probabilities: &mut [f32]) -> Result<Normalizer, Error> {
-        Ok(self.softmax_of(apart(logits, probabilities)?))
+        self.checked_row::<false, _>(apart(logits, probabilities)?)
     }
 
     /// The softmax of a row in its place: the same bits as [`row`](Self::row).
     ///
     /// # Errors
     ///
-    /// None without options.
+    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit.
     ///
     /// ```
     /// let mut row = [5.0];
@@ -178,7 +181,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn row_in_place(&self, row: &mut [f32]) -> Result<Normalizer, Error> {
-        Ok(self.softmax_of(InPlace(row)))
+        self.checked_row::<false, _>(InPlace(row))
     }
 
     /// The log-softmax of a row.
@@ -198,14 +201,15 @@ impl<'a> Softmax<'a> {
         logits: &[f32],
         log_probabilities: &mut [f32],
     ) -> Result<Normalizer, Error> {
-        Ok(self.log_softmax_of(apart(logits, log_probabilities)?))
+        self.checked_row::<true, _>(apart(logits, log_probabilities)?)
     }
 
     /// The log-softmax of a row in its place: the same bits as [`log_row`](Self::log_row).
     ///
     /// # Errors
     ///
-    /// None without options.
+    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit.
     ///
     /// ```
     /// let mut row = [0.0, f32::NEG_INFINITY];
@@ -214,14 +218,15 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn log_row_in_place(&self, row: &mut [f32]) -> Result<Normalizer, Error> {
-        Ok(self.log_softmax_of(InPlace(row)))
+        self.checked_row::<true, _>(InPlace(row))
     }
 
     /// The normalizer of a row: one read, nothing written.
     ///
     /// # Errors
     ///
-    /// None without options.
+    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit.
     ///
     /// ```
     /// let normalizer = online_softmax::Softmax::new().normalizer(&[1.0, 2.0, 2.0])?;
@@ -230,14 +235,16 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn normalizer(&self, logits: &[f32]) -> Result<Normalizer, Error> {
-        Ok(self.normalizer_of(logits))
+        self.options.check(1, logits.len(), 1)?;
+        Ok(self.normalizer_of(logits, 0))
     }
 
     /// log Σ e^x of a row: one read, nothing written.
     ///
     /// # Errors
     ///
-    /// None without options.
+    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit.
     ///
     /// ```
     /// let softmax = online_softmax::Softmax::new();
@@ -245,7 +252,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn log_sum_exp(&self, logits: &[f32]) -> Result<f32, Error> {
-        Ok(self.normalizer_of(logits).log_sum_exp())
+        Ok(self.normalizer(logits)?.log_sum_exp())
     }
 
     /// The softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -268,7 +275,7 @@ impl<'a> Softmax<'a> {
         probabilities: &mut [f32],
     ) -> Result<(), Error> {
         let matrix = apart(logits, probabilities)?;
-        self.softmax_of_rows(matrix, columns)
+        self.checked_rows::<false, _>(matrix, columns)
     }
 
     /// The softmax of each row of a matrix in its place.
@@ -285,7 +292,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn rows_in_place(&self, rows: &mut [f32], columns: usize) -> Result<(), Error> {
-        self.softmax_of_rows(InPlace(rows), columns)
+        self.checked_rows::<false, _>(InPlace(rows), columns)
     }
 
     /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -308,7 +315,7 @@ impl<'a> Softmax<'a> {
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
         let matrix = apart(logits, log_probabilities)?;
-        self.log_softmax_of_rows(matrix, columns)
+        self.checked_rows::<true, _>(matrix, columns)
     }
 
     /// log Σ e^x of each row of a matrix; `out` has a place for each row. A row of no columns has
@@ -333,20 +340,29 @@ impl<'a> Softmax<'a> {
         out: &mut [f32],
     ) -> Result<(), Error> {
         check_rows(logits.len(), columns)?;
-        match logits.len().checked_div(columns) {
-            Some(rows) if rows != out.len() => Err(Error::RowsMismatch {
-                expected: rows,
+        let rows = logits.len().checked_div(columns);
+        if rows.is_some_and(|rows| rows != out.len()) {
+            return Err(Error::RowsMismatch {
+                expected: rows.unwrap_or(0),
                 given: out.len(),
-            }),
-            _ => {
-                self.backend.dispatch(LogSumExpRows {
-                    logits,
-                    columns,
-                    out,
-                });
-                Ok(())
+            });
+        }
+        self.options.check(out.len(), columns, 1)?;
+        if self.options.takes_logits_alone() {
+            self.dispatch(LogSumExpRows {
+                logits,
+                columns,
+                out,
+            });
+        } else {
+            let mut unread = logits;
+            for (index, place) in out.iter_mut().enumerate() {
+                let (row, others) = unread.split_at_checked(columns).unwrap_or_default();
+                *place = self.normalizer_of(row, index).log_sum_exp();
+                unread = others;
             }
         }
+        Ok(())
     }
 
     /// The softmax along the middle axis of a tensor of `shape` [outer, axis, inner], row-major, no
@@ -375,7 +391,7 @@ impl<'a> Softmax<'a> {
         probabilities: &mut [f32],
     ) -> Result<(), Error> {
         check_shape(logits.len(), shape)?;
-        self.along_axis::<false, _>(apart(logits, probabilities)?, shape)
+        self.checked_axis::<false, _>(apart(logits, probabilities)?, shape)
     }
 
     /// [`axis`](Self::axis) in the place of the logits: the same bits.
@@ -393,7 +409,7 @@ impl<'a> Softmax<'a> {
     /// ```
     pub fn axis_in_place(&self, data: &mut [f32], shape: [usize; 3]) -> Result<(), Error> {
         check_shape(data.len(), shape)?;
-        self.along_axis::<false, _>(InPlace(data), shape)
+        self.checked_axis::<false, _>(InPlace(data), shape)
     }
 
     /// The log-softmax along the middle axis of a tensor: as [`axis`](Self::axis).
@@ -415,30 +431,7 @@ impl<'a> Softmax<'a> {
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
         check_shape(logits.len(), shape)?;
-        self.along_axis::<true, _>(apart(logits, log_probabilities)?, shape)
-    }
-
-    fn along_axis<const LOG: bool, R: Row>(
-        &self,
-        tensor: R,
-        shape: [usize; 3],
-    ) -> Result<(), Error> {
-        let [_, axis, inner] = shape;
-        if inner == 1 {
-            return if LOG {
-                self.log_softmax_of_rows(tensor, axis)
-            } else {
-                self.softmax_of_rows(tensor, axis)
-            };
-        }
-        if tensor.len() > 0 {
-            self.dispatch(AlongAxis::<LOG, R> {
-                tensor,
-                axis,
-                inner,
-            });
-        }
-        Ok(())
+        self.checked_axis::<true, _>(apart(logits, log_probabilities)?, shape)
     }
 
     /// Runs `kernel` on the backend of this softmax.
@@ -446,32 +439,201 @@ impl<'a> Softmax<'a> {
         self.backend.dispatch(kernel)
     }
 
-    fn softmax_of<R: Row>(&self, row: R) -> Normalizer {
-        self.backend.dispatch(SoftmaxOf(row))
+    fn checked_row<const LOG: bool, R: Row>(&self, row: R) -> Result<Normalizer, Error> {
+        self.options.check(1, row.len(), 1)?;
+        Ok(self.row_of::<LOG, R>(row, 0))
     }
 
-    fn softmax_of_rows<R: Row>(&self, matrix: R, columns: usize) -> Result<(), Error> {
+    fn checked_rows<const LOG: bool, R: Row>(
+        &self,
+        matrix: R,
+        columns: usize,
+    ) -> Result<(), Error> {
         check_rows(matrix.len(), columns)?;
-        if matrix.len() > 0 {
-            self.backend.dispatch(SoftmaxRows { matrix, columns });
+        if let Some(rows) = matrix.len().checked_div(columns) {
+            self.options.check(rows, columns, 1)?;
+            self.rows_of::<LOG, R>(matrix, columns);
         }
         Ok(())
     }
 
-    fn log_softmax_of<R: Row>(&self, row: R) -> Normalizer {
-        self.backend.dispatch(LogSoftmaxOf(row))
-    }
-
-    fn log_softmax_of_rows<R: Row>(&self, matrix: R, columns: usize) -> Result<(), Error> {
-        check_rows(matrix.len(), columns)?;
-        if matrix.len() > 0 {
-            self.backend.dispatch(LogSoftmaxRows { matrix, columns });
+    fn checked_axis<const LOG: bool, R: Row>(
+        &self,
+        tensor: R,
+        shape: [usize; 3],
+    ) -> Result<(), Error> {
+        let [outer, axis, inner] = shape;
+        if inner == 1 {
+            return self.checked_rows::<LOG, R>(tensor, axis);
+        }
+        self.options
+            .check_not_causal("a softmax along an inner axis")?;
+        self.options.check(outer, axis, inner)?;
+        if tensor.len() > 0 {
+            self.axis_of::<LOG, R>(tensor, axis, inner);
         }
         Ok(())
     }
 
-    pub(crate) fn normalizer_of(&self, logits: &[f32]) -> Normalizer {
-        self.backend.dispatch(NormalizerOf(logits))
+    /// The softmax, or log-softmax, of a row, which is that of this index.
+    pub(crate) fn row_of<const LOG: bool, R: Row>(&self, mut row: R, index: usize) -> Normalizer {
+        let terms = self.options.terms(LOG);
+        if self.options.leaves_logits() {
+            return self.dispatch(RowOf::<LOG, _> { row, terms });
+        }
+        let columns = row.len();
+        let visible = self.options.visible(index, columns);
+        self.dispatch(Prepare {
+            row: row.part(0, visible),
+            to_logits: self.options.of_logits(index, columns, 0),
+        });
+        let mut row = row.stored();
+        let is_logit = terms.sink < f32::INFINITY;
+        let mut normalizer = if is_logit {
+            let row = row.part(0, visible);
+            self.dispatch(RowOf::<LOG, _> { row, terms })
+        } else {
+            terms.with_sink(Normalizer::new())
+        };
+        if visible < columns {
+            normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
+        }
+        let written = if is_logit { visible } else { 0 };
+        self.dispatch(Fill {
+            row: row.part(written, columns - written),
+            value: terms.masked(&normalizer, LOG),
+        });
+        normalizer
+    }
+
+    fn rows_of<const LOG: bool, R: Row>(&self, matrix: R, columns: usize) {
+        let terms = self.options.terms(LOG);
+        if self.options.leaves_logits() {
+            return self.dispatch(RowsOf::<LOG, _> {
+                matrix,
+                columns,
+                terms,
+            });
+        }
+        let mut index = 0;
+        let mut unread = matrix;
+        while unread.len() > 0 {
+            let rows = self.options.rows_alike(index, columns);
+            let (mut rows, others) = match unread.cut(rows.saturating_mul(columns)) {
+                Ok((rows, others)) => (rows, Some(others)),
+                Err(last) => (last, None),
+            };
+            let count = rows.len().checked_div(columns).unwrap_or(1);
+            if self.options.has_lengths() {
+                self.row_of::<LOG, _>(rows, index);
+            } else {
+                self.dispatch(Prepare {
+                    row: rows.view(),
+                    to_logits: self.options.of_logits(index, columns, 0),
+                });
+                self.dispatch(RowsOf::<LOG, _> {
+                    matrix: rows.stored(),
+                    columns,
+                    terms,
+                });
+            }
+            index += count;
+            match others {
+                Some(others) => unread = others,
+                None => return,
+            }
+        }
+    }
+
+    fn axis_of<const LOG: bool, R: Row>(&self, tensor: R, axis: usize, inner: usize) {
+        let terms = self.options.terms(LOG);
+        if self.options.leaves_logits() {
+            return self.dispatch(AlongAxis::<LOG, _> {
+                tensor,
+                axis,
+                inner,
+                terms,
+            });
+        }
+        let visible = self.options.visible(0, axis);
+        let mut index = 0;
+        let mut unread = tensor;
+        while let Ok((mut slab, others)) = unread.cut(axis * inner) {
+            self.dispatch(Prepare {
+                row: slab.part(0, visible * inner),
+                to_logits: self.options.of_logits(index, axis * inner, 0),
+            });
+            let mut slab = slab.stored();
+            if terms.sink < f32::INFINITY && visible > 0 {
+                self.dispatch(AlongAxis::<LOG, _> {
+                    tensor: slab.part(0, visible * inner),
+                    axis: visible,
+                    inner,
+                    terms,
+                });
+                self.dispatch(FillBelow {
+                    slab,
+                    start: visible * inner,
+                    inner,
+                    value: if LOG { f32::NEG_INFINITY } else { 0.0 },
+                });
+            } else {
+                let column = terms.with_sink(Normalizer::FULLY_MASKED);
+                self.dispatch(Fill {
+                    row: slab,
+                    value: terms.masked(&column, LOG),
+                });
+            }
+            index += 1;
+            unread = others;
+        }
+    }
+
+    /// The normalizer of a row, which is that of this index.
+    pub(crate) fn normalizer_of(&self, logits: &[f32], index: usize) -> Normalizer {
+        if self.options.takes_logits_alone() {
+            return self.dispatch(NormalizerOf(logits));
+        }
+        let mut stream = Stream::on(self.backend);
+        let visible = self.for_each_prepared(logits, index, |prepared, _| stream.extend(prepared));
+        let normalizer = stream.finish();
+        let normalizer = if visible < logits.len() {
+            normalizer.merge(Normalizer::FULLY_MASKED)
+        } else {
+            normalizer
+        };
+        self.options.terms(false).with_sink(normalizer)
+    }
+
+    /// Calls `read` with the logits that the softmax is to be taken of and where they begin, some
+    /// at a time: a first group, then whole blocks. Returns how many are visible.
+    pub(crate) fn for_each_prepared(
+        &self,
+        logits: &[f32],
+        index: usize,
+        mut read: impl FnMut(&[f32], usize),
+    ) -> usize {
+        let columns = logits.len();
+        let visible = self.options.visible(index, columns);
+        let mut unread = logits.get(..visible).unwrap_or(logits);
+        let mut buffer = [0.0; LANES + 4 * BLOCK];
+        let mut size = buffer.len();
+        let mut start = 0;
+        while !unread.is_empty() {
+            let (logits, others) = unread.split_at_checked(size).unwrap_or((unread, &[]));
+            let Some(results) = buffer.get_mut(..logits.len()) else {
+                break;
+            };
+            self.dispatch(Prepare {
+                row: Apart { logits, results },
+                to_logits: self.options.of_logits(index, columns, start),
+            });
+            read(buffer.get(..logits.len()).unwrap_or(&[]), start);
+            start += logits.len();
+            unread = others;
+            size = 4 * BLOCK;
+        }
+        visible
     }
 }
 
@@ -557,6 +719,7 @@ struct AlongAxis<const LOG: bool, R> {
     tensor: R,
     axis: usize,
     inner: usize,
+    terms: Terms,
 }
 
 impl<const LOG: bool, R: Row> Kernel for AlongAxis<LOG, R> {
@@ -567,62 +730,49 @@ impl<const LOG: bool, R: Row> Kernel for AlongAxis<LOG, R> {
         let mut unread = self.tensor;
         while let Ok((slab, others)) = unread.cut(self.axis * self.inner) {
             if LOG {
-                axis::log_softmax(simd, slab, self.inner, Terms::NONE);
+                axis::log_softmax(simd, slab, self.inner, self.terms);
             } else {
-                axis::softmax(simd, slab, self.inner, Terms::NONE);
+                axis::softmax(simd, slab, self.inner, self.terms);
             }
             unread = others;
         }
     }
 }
 
-struct SoftmaxOf<R>(R);
+struct RowOf<const LOG: bool, R> {
+    row: R,
+    terms: Terms,
+}
 
-impl<R: Row> Kernel for SoftmaxOf<R> {
+impl<const LOG: bool, R: Row> Kernel for RowOf<LOG, R> {
     type Output = Normalizer;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Normalizer {
-        kernel::softmax(simd, self.0)
+        if LOG {
+            kernel::log_softmax(simd, self.row, self.terms)
+        } else {
+            kernel::softmax(simd, self.row, self.terms)
+        }
     }
 }
 
-struct SoftmaxRows<R> {
+struct RowsOf<const LOG: bool, R> {
     matrix: R,
     columns: usize,
+    terms: Terms,
 }
 
-impl<R: Row> Kernel for SoftmaxRows<R> {
+impl<const LOG: bool, R: Row> Kernel for RowsOf<LOG, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        kernel::softmax_rows(simd, self.matrix, self.columns);
-    }
-}
-
-struct LogSoftmaxOf<R>(R);
-
-impl<R: Row> Kernel for LogSoftmaxOf<R> {
-    type Output = Normalizer;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Normalizer {
-        kernel::log_softmax(simd, self.0)
-    }
-}
-
-struct LogSoftmaxRows<R> {
-    matrix: R,
-    columns: usize,
-}
-
-impl<R: Row> Kernel for LogSoftmaxRows<R> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        kernel::log_softmax_rows(simd, self.matrix, self.columns);
+        if LOG {
+            kernel::log_softmax_rows(simd, self.matrix, self.columns, self.terms);
+        } else {
+            kernel::softmax_rows(simd, self.matrix, self.columns, self.terms);
+        }
     }
 }
 

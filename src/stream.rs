@@ -35,8 +35,13 @@ impl Stream {
     /// An empty stream on the best backend.
     #[must_use]
     pub fn new() -> Self {
+        Stream::on(Backend::best())
+    }
+
+    /// On a backend that is available.
+    pub(crate) fn on(backend: Backend) -> Self {
         Stream {
-            backend: Backend::best(),
+            backend,
             online: Online::new(),
             pending: [0.0; BLOCK],
             pending_len: 0,

@@ -2,8 +2,8 @@
 
 use crate::backend::Kernel;
 use crate::error::Error;
-use crate::kernel::{BLOCK, Logits, Online, store_group};
-use crate::normalizer::Normalizer;
+use crate::kernel::{BLOCK, Logits, Online, Terms, store_group};
+use crate::normalizer::{Normalizer, Outcome};
 use crate::softmax::Softmax;
 use crate::vector::{Group, LANES, Lanewise, Simd, Vector};
 
@@ -38,11 +38,13 @@ impl Softmax<'_> {
     /// is not sorted.
     ///
     /// There are fewer candidates than `best` has places if the row is shorter. −∞ is a logit as
-    /// any other; NaN is never a candidate, but makes every probability NaN.
+    /// any other, and what a masked logit counts as; NaN is never a candidate, but makes every
+    /// probability NaN. The logits are those the softmax is taken of, after scale, cap and masks.
     ///
     /// # Errors
     ///
-    /// None without options.
+    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit.
     ///
     /// ```
     /// use online_softmax::{Candidate, Softmax};
@@ -58,6 +60,7 @@ impl Softmax<'_> {
         logits: &[f32],
         best: &'b mut [Candidate],
     ) -> Result<(Normalizer, &'b [Candidate]), Error> {
+        self.options.check(1, logits.len(), 1)?;
         Ok(self.top_k_of(logits, best))
     }
 
@@ -66,43 +69,76 @@ impl Softmax<'_> {
         logits: &[f32],
         best: &'b mut [Candidate],
     ) -> (Normalizer, &'b [Candidate]) {
-        self.dispatch(TopK { logits, best })
+        let mut online = Online::new();
+        let mut candidates = Candidates {
+            best,
+            found: 0,
+            bound: None,
+        };
+        let mut read = |part: &[f32], start| {
+            self.dispatch(Read {
+                online: &mut online,
+                candidates: &mut candidates,
+                part,
+                start,
+            });
+        };
+        let terms = self.options.terms(false);
+        let mut normalizer = Normalizer::new();
+        if self.options.leaves_logits() {
+            let mut unread = logits;
+            // The recurrence takes the first group of a row by itself.
+            let mut size = LANES + PART;
+            while !unread.is_empty() {
+                let (part, others) = unread.split_at_checked(size).unwrap_or((unread, &[]));
+                read(part, logits.len() - unread.len());
+                unread = others;
+                size = PART;
+            }
+        } else {
+            let visible = self.for_each_prepared(logits, 0, &mut read);
+            for index in visible..logits.len() {
+                normalizer = Normalizer::FULLY_MASKED;
+                if candidates.is_full() {
+                    break;
+                }
+                candidates.consider(index, f32::NEG_INFINITY);
+            }
+        }
+        normalizer = normalizer.merge(self.dispatch(Finish(online)));
+        normalizer = terms.with_sink(normalizer);
+        (normalizer, candidates.finish(&normalizer, terms))
     }
-}
-
-struct TopK<'a, 'b> {
-    logits: &'a [f32],
-    best: &'b mut [Candidate],
 }
 
 /// Logits that are read for their sum, then from the cache for the candidates among them.
 const PART: usize = 64 * BLOCK;
 
-impl<'b> Kernel for TopK<'_, 'b> {
-    type Output = (Normalizer, &'b [Candidate]);
+struct Read<'a, 'b> {
+    online: &'a mut Online,
+    candidates: &'a mut Candidates<'b>,
+    part: &'a [f32],
+    start: usize,
+}
+
+impl Kernel for Read<'_, '_> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Self::Output {
-        let mut online = Online::new();
-        let mut candidates = Candidates {
-            best: self.best,
-            found: 0,
-            bound: None,
-        };
-        let mut unread = self.logits;
-        // The recurrence takes the first group of a row by itself.
-        let mut size = LANES + PART;
-        let mut start = 0;
-        while !unread.is_empty() {
-            let (part, others) = unread.split_at_checked(size).unwrap_or((unread, &[]));
-            online.read(simd, part);
-            candidates.look_through(simd, part, start);
-            start += part.len();
-            unread = others;
-            size = PART;
-        }
-        let normalizer = online.finish(simd).normalizer();
-        (normalizer, candidates.finish(&normalizer))
+    fn run<S: Simd>(self, simd: S) {
+        self.online.read(simd, self.part);
+        self.candidates.look_through(simd, self.part, self.start);
+    }
+}
+
+struct Finish(Online);
+
+impl Kernel for Finish {
+    type Output = Normalizer;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Normalizer {
+        self.0.finish(simd).normalizer()
     }
 }
 
@@ -115,6 +151,10 @@ struct Candidates<'b> {
 }
 
 impl<'b> Candidates<'b> {
+    fn is_full(&self) -> bool {
+        self.found == self.best.len()
+    }
+
     #[inline(always)]
     fn look_through<S: Simd>(&mut self, simd: S, part: &[f32], start: usize) {
         if self.bound.is_none() {
@@ -180,7 +220,7 @@ impl<'b> Candidates<'b> {
             logit,
             probability: 0.0,
         });
-        if self.found == self.best.len() {
+        if self.is_full() {
             self.bound = Some(self.best.last().map_or(f32::INFINITY, |last| last.logit));
         }
     }
@@ -205,14 +245,18 @@ impl<'b> Candidates<'b> {
         }
     }
 
-    #[inline(always)]
-    fn finish(self, normalizer: &Normalizer) -> &'b [Candidate] {
+    fn finish(self, normalizer: &Normalizer, terms: Terms) -> &'b [Candidate] {
+        let is_masked = normalizer.outcome() == Outcome::FullyMasked;
         let (found, _) = self
             .best
             .split_at_mut_checked(self.found)
             .unwrap_or_default();
         for candidate in found.iter_mut() {
-            candidate.probability = normalizer.probability(candidate.logit);
+            candidate.probability = if is_masked {
+                terms.fully_masked
+            } else {
+                normalizer.probability(candidate.logit)
+            };
         }
         found
     }

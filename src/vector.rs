@@ -89,6 +89,9 @@ pub(crate) trait Vector: Lanewise {
     /// A group with `self` in each register.
     fn group(self) -> Self::Group;
 
+    /// The quotient, correctly rounded.
+    fn divide(self, divisor: Self) -> Self;
+
     /// Writes the lanes to the first `WIDTH` places of `values`, or to all if there are fewer.
     fn store(self, values: &mut [f32]);
 

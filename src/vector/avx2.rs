@@ -127,6 +127,12 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
+    fn divide(self, divisor: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        F32x8(unsafe { _mm256_div_ps(self.0, divisor.0) })
+    }
+
+    #[inline(always)]
     fn store(self, values: &mut [f32]) {
         if values.len() >= Self::COUNT {
             // SAFETY: the length was just checked; an `F32x8` exists, so AVX2 is available.

@@ -123,6 +123,12 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
+    fn divide(self, divisor: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        F32x16(unsafe { _mm512_div_ps(self.0, divisor.0) })
+    }
+
+    #[inline(always)]
     fn store(self, values: &mut [f32]) {
         if values.len() >= Self::COUNT {
             // SAFETY: the length was just checked; an `F32x16` exists, so AVX-512F is available.

@@ -109,6 +109,12 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
+    fn divide(self, divisor: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        F32x4(unsafe { vdivq_f32(self.0, divisor.0) })
+    }
+
+    #[inline(always)]
     fn store(self, values: &mut [f32]) {
         if values.len() >= Self::COUNT {
             // SAFETY: the length was just checked; an `F32x4` exists, so NEON is available.

@@ -76,6 +76,11 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
+    fn divide(self, divisor: Self) -> Self {
+        self / divisor
+    }
+
+    #[inline(always)]
     fn store(self, values: &mut [f32]) {
         let lanes = self.to_array();
         match values.first_chunk_mut() {

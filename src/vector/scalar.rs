@@ -48,6 +48,11 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
+    fn divide(self, divisor: Self) -> Self {
+        self / divisor
+    }
+
+    #[inline(always)]
     fn store(self, values: &mut [f32]) {
         if let Some(value) = values.first_mut() {
             *value = self;
