@@ -60,8 +60,8 @@ trait Passes<S: Simd>: Copy {
     /// What the last pass reads.
     fn last<R: Row>(slab: &mut R) -> impl Row;
 
-    /// The results of one register.
-    fn finish(&self, register: usize, loaded: S::Vector) -> S::Vector;
+    /// The results of one register, of stored weights or of logits.
+    fn finish(&self, register: usize, loaded: S::Vector, are_weights: bool) -> S::Vector;
 
     #[inline(always)]
     fn of_columns<R: Row>(simd: S, mut slab: R, inner: usize, terms: Terms) {
@@ -192,7 +192,9 @@ impl<S: Simd> Cells<S> {
                     let logits = cells.logits().load(self.simd, start);
                     let weight = references.weigh(register, logits);
                     sum.add(register, weight);
-                    cells.store(start, weight.value());
+                    if R::KEEPS_WEIGHTS {
+                        cells.store(start, weight.value());
+                    }
                 }
             }
         }
@@ -234,7 +236,7 @@ impl<S: Simd> Cells<S> {
                 let start = register * S::Vector::WIDTH;
                 if start < self.width {
                     let loaded = cells.logits().load(self.simd, start);
-                    cells.store(start, finish.finish(register, loaded));
+                    cells.store(start, finish.finish(register, loaded, R::KEEPS_WEIGHTS));
                 }
             }
         }
@@ -305,6 +307,7 @@ fn weigh_one<S: Simd>(
 #[derive(Clone, Copy)]
 struct Probabilities<S: Simd> {
     simd: S,
+    references: LaneReferences<S>,
     inverse: Group<S>,
     inverse_residue: Group<S>,
     negligible: Group<S>,
@@ -352,6 +355,7 @@ impl<S: Simd> Passes<S> for Probabilities<S> {
         }
         Probabilities {
             simd,
+            references,
             inverse: load_group(simd, &inverse),
             inverse_residue: load_group(simd, &residue),
             negligible: load_group(simd, &negligible),
@@ -367,7 +371,12 @@ impl<S: Simd> Passes<S> for Probabilities<S> {
     }
 
     #[inline(always)]
-    fn finish(&self, register: usize, weights: S::Vector) -> S::Vector {
+    fn finish(&self, register: usize, loaded: S::Vector, are_weights: bool) -> S::Vector {
+        let weights = if are_weights {
+            loaded
+        } else {
+            self.references.weigh(register, loaded).value()
+        };
         let of = |group| self.simd.register(group, register);
         let probability = RoundProbability {
             probability: Probability {
@@ -434,7 +443,7 @@ impl<S: Simd> Passes<S> for LogProbabilities<S> {
     }
 
     #[inline(always)]
-    fn finish(&self, register: usize, logits: S::Vector) -> S::Vector {
+    fn finish(&self, register: usize, logits: S::Vector, _: bool) -> S::Vector {
         let of = |group| self.simd.register(group, register);
         let log_probability = LogProbability {
             maximum: of(&self.maximum),

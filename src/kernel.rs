@@ -83,8 +83,25 @@ pub(crate) trait Logits: Copy {
 
     fn nothing() -> Self;
 
+    /// `len` from `start`, if there are so many.
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Option<Self> {
+        let (_, from_start) = self.cut(start).ok()?;
+        let (part, _) = from_start.cut(len).ok()?;
+        Some(part)
+    }
+
     /// A register of logits from `start`; −∞ past the end.
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector;
+
+    /// One logit; −∞ past the end.
+    fn at(self, index: usize) -> f32;
+
+    /// Prefetches the logit so far beyond the first.
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, simd: S, distance: usize) {
+        let _ = (simd, distance);
+    }
 }
 
 impl Logits for &[f32] {
@@ -107,10 +124,67 @@ impl Logits for &[f32] {
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
         simd.load(self.get(start..).unwrap_or(&[]), f32::NEG_INFINITY)
     }
+
+    #[inline(always)]
+    fn at(self, index: usize) -> f32 {
+        self.get(index).copied().unwrap_or(f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, simd: S, distance: usize) {
+        simd.prefetch(self, distance);
+    }
+}
+
+/// The weights of a row, as they were stored, or, if only its logits are there, weighed anew.
+#[derive(Clone, Copy)]
+struct Weights<L> {
+    loaded: L,
+    reference: Reference,
+    are_stored: bool,
+}
+
+impl<L: Logits> Logits for Weights<L> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.loaded.len()
+    }
+
+    #[inline(always)]
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        let of = |loaded| Weights { loaded, ..self };
+        match self.loaded.cut(count) {
+            Ok((first, others)) => Ok((of(first), of(others))),
+            Err(all) => Err(of(all)),
+        }
+    }
+
+    #[inline(always)]
+    fn nothing() -> Self {
+        Weights {
+            loaded: L::nothing(),
+            reference: Reference::unit(),
+            are_stored: true,
+        }
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
+        let unweighed = Weighing::new(simd, self.reference, self.are_stored, Unchanged);
+        unweighed.finish(self.loaded.load(simd, start))
+    }
+
+    #[inline(always)]
+    fn at(self, index: usize) -> f32 {
+        self.loaded.at(index)
+    }
 }
 
 /// Logits, and places of the same number for the results.
 pub(crate) trait Row: Sized {
+    /// Whether the places of the results can hold weights in between.
+    const KEEPS_WEIGHTS: bool = true;
+
     fn len(&self) -> usize;
 
     /// The first `count` and the others; `self` if there are fewer.
@@ -136,17 +210,17 @@ pub(crate) trait Row: Sized {
     /// `len` logits and places from `start`; none if there are not so many.
     fn part(&mut self, start: usize, len: usize) -> impl Row;
 
-    /// What was stored, as a row of its own.
+    /// What was stored, as a row of its own; the row itself if it keeps no weights.
     fn stored(self) -> impl Row;
 }
 
 /// Results beside their logits; the two have one length.
-pub(crate) struct Apart<'a> {
-    pub(crate) logits: &'a [f32],
+pub(crate) struct Apart<'a, L> {
+    pub(crate) logits: L,
     pub(crate) results: &'a mut [f32],
 }
 
-impl Row for Apart<'_> {
+impl<L: Logits> Row for Apart<'_, L> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.results.len()
@@ -154,10 +228,11 @@ impl Row for Apart<'_> {
 
     #[inline(always)]
     fn cut(self, count: usize) -> Result<(Self, Self), Self> {
-        if count > self.logits.len() || count > self.results.len() {
+        let (Ok((logits, other_logits)), true) =
+            (self.logits.cut(count), count <= self.results.len())
+        else {
             return Err(self);
-        }
-        let (logits, other_logits) = self.logits.split_at(count);
+        };
         let (results, other_results) = self.results.split_at_mut(count);
         let others = Apart {
             logits: other_logits,
@@ -178,7 +253,7 @@ impl Row for Apart<'_> {
 
     #[inline(always)]
     fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
-        simd.prefetch(self.logits, distance);
+        self.logits.prefetch(simd, distance);
         simd.prefetch(self.results, distance);
     }
 
@@ -190,10 +265,10 @@ impl Row for Apart<'_> {
     #[inline(always)]
     fn part(&mut self, start: usize, len: usize) -> impl Row {
         let range = start..start.saturating_add(len);
-        match (self.logits.get(range.clone()), self.results.get_mut(range)) {
+        match (self.logits.part(start, len), self.results.get_mut(range)) {
             (Some(logits), Some(results)) => Apart { logits, results },
             _ => Apart {
-                logits: &[],
+                logits: L::nothing(),
                 results: &mut [],
             },
         }
@@ -874,19 +949,36 @@ impl<V: Vector> Finish<V> for RoundProbability<V> {
     }
 }
 
-/// Weighs what is loaded first.
+/// What is a weight already.
+struct Unchanged;
+
+impl<V: Vector> Finish<V> for Unchanged {
+    #[inline(always)]
+    fn finish(&self, weights: V) -> V {
+        weights
+    }
+}
+
+/// Weighs what is loaded first, unless that is done.
 struct Weighing<V, F> {
     lanes: Lanes<V>,
     offset: V,
+    are_weights: bool,
     finish: F,
 }
 
 impl<V: Vector, F: Finish<V>> Weighing<V, F> {
     #[inline(always)]
-    fn new<S: Simd<Vector = V>>(simd: S, reference: Reference, finish: F) -> Self {
+    fn new<S: Simd<Vector = V>>(
+        simd: S,
+        reference: Reference,
+        are_weights: bool,
+        finish: F,
+    ) -> Self {
         Weighing {
             lanes: reference.splat(simd),
             offset: simd.splat(reference.offset),
+            are_weights,
             finish,
         }
     }
@@ -895,8 +987,12 @@ impl<V: Vector, F: Finish<V>> Weighing<V, F> {
 impl<V: Vector, F: Finish<V>> Finish<V> for Weighing<V, F> {
     #[inline(always)]
     fn finish(&self, logits: V) -> V {
-        self.finish
-            .finish(self.lanes.weigh(logits - self.offset).value())
+        let weights = if self.are_weights {
+            logits
+        } else {
+            self.lanes.weigh(logits - self.offset).value()
+        };
+        self.finish.finish(weights)
     }
 }
 
@@ -1106,18 +1202,12 @@ impl Passes for Streamed {
             write(simd, row, &denominator.instead(simd));
         } else if denominator.is_round(simd, row.logits(), denominator.maximum) {
             let finish = denominator.round_probability(simd);
-            write(
-                simd,
-                row,
-                &Weighing::new(simd, denominator.reference, finish),
-            );
+            let finish = Weighing::new(simd, denominator.reference, false, finish);
+            write(simd, row, &finish);
         } else {
             let finish = denominator.probability(simd);
-            write(
-                simd,
-                row,
-                &Weighing::new(simd, denominator.reference, finish),
-            );
+            let finish = Weighing::new(simd, denominator.reference, false, finish);
+            write(simd, row, &finish);
         }
     }
 
@@ -1170,13 +1260,23 @@ impl Passes for Cached {
     #[inline(always)]
     fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
         let mut denominator = self.0;
+        let (reference, are_weights) = (denominator.reference, R::KEEPS_WEIGHTS);
         let row = row.stored();
+        let weights = Weights {
+            loaded: row.logits(),
+            reference,
+            are_stored: are_weights,
+        };
         if !denominator.is_finite() {
             write(simd, row, &denominator.instead(simd));
-        } else if denominator.is_round(simd, row.logits(), denominator.own_rounded) {
-            write(simd, row, &denominator.round_probability(simd));
+        } else if denominator.is_round(simd, weights, denominator.own_rounded) {
+            let finish = denominator.round_probability(simd);
+            let finish = Weighing::new(simd, reference, are_weights, finish);
+            write(simd, row, &finish);
         } else {
-            write(simd, row, &denominator.probability(simd));
+            let finish = denominator.probability(simd);
+            let finish = Weighing::new(simd, reference, are_weights, finish);
+            write(simd, row, &finish);
         }
     }
 
@@ -1186,8 +1286,13 @@ impl Passes for Cached {
     fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer {
         let mut denominator = self.0;
         if denominator.is_finite() && denominator.rest < 1e-3 * denominator.own {
-            let weights = row.stored();
-            denominator.rest = sum_of_others(simd, weights.logits(), denominator.own_rounded);
+            let row = row.stored();
+            let weights = Weights {
+                loaded: row.logits(),
+                reference: denominator.reference,
+                are_stored: R::KEEPS_WEIGHTS,
+            };
+            denominator.rest = sum_of_others(simd, weights, denominator.own_rounded);
         }
         denominator.normalizer()
     }
@@ -1402,7 +1507,7 @@ fn weigh_block<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
             let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
             sum.add((first + i) % S::REGISTERS, Weight { power, excess });
             let start = (first + i) * S::Vector::WIDTH;
-            if start < block.len() {
+            if R::KEEPS_WEIGHTS && start < block.len() {
                 block.store(start, values.0[i]);
             }
         }

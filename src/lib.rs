@@ -9,6 +9,8 @@ mod backend;
 mod error;
 mod exp;
 mod gradient;
+#[cfg(feature = "half")]
+mod half;
 mod kernel;
 mod loss;
 mod normalizer;
@@ -19,6 +21,8 @@ mod stream;
 mod top_k;
 mod vector;
 
+#[cfg(feature = "half")]
+pub use crate::half::{Logit, Probability};
 pub use backend::Backend;
 pub use error::Error;
 pub use gradient::{log_softmax_gradient, softmax_gradient};

@@ -1,10 +1,10 @@
 //! Cross-entropy of a row of logits and a class, and its gradient.
 
 use crate::error::Error;
-use crate::kernel::InPlace;
+use crate::kernel::{InPlace, Logits};
 use crate::normalizer::Outcome;
 use crate::options::Prepare;
-use crate::softmax::{Softmax, apart};
+use crate::softmax::{Softmax, apart, reads};
 
 /// −log p(target) on the best backend: [`Softmax::cross_entropy`].
 ///
@@ -43,22 +43,30 @@ pub fn cross_entropy_gradient(
 }
 
 impl Softmax<'_> {
-    /// −log p(target) = log d + (m − x_target), in natural units: one read. As precise as the
-    /// log-softmax, for a confident, right prediction too, where it is near zero.
-    ///
-    /// NaN if the row has no softmax, +∞ if the target has the logit −∞ or is masked, and others are
-    /// not.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TargetOutOfRange`] if the row has no such class.
-    ///
-    /// ```
-    /// let loss = online_softmax::Softmax::new().cross_entropy(&[30.0, 0.0], 0)?;
-    /// assert_eq!(loss, 9.3576229688e-14);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn cross_entropy(&self, logits: &[f32], target: usize) -> Result<f32, Error> {
+    reads! {
+        /// −log p(target) = log d + (m − x_target), in natural units: one read. As precise as the
+        /// log-softmax, for a confident, right prediction too, where it is near zero.
+        ///
+        /// NaN if the row has no softmax, +∞ if the target has the logit −∞ or is masked, and others are
+        /// not.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::TargetOutOfRange`] if the row has no such class.
+        ///
+        /// ```
+        /// let loss = online_softmax::Softmax::new().cross_entropy(&[30.0, 0.0], 0)?;
+        /// assert_eq!(loss, 9.3576229688e-14);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn cross_entropy(logits, target: usize) -> f32 = checked_cross_entropy, cross_entropy
+    }
+
+    pub(crate) fn checked_cross_entropy<L: Logits>(
+        &self,
+        logits: L,
+        target: usize,
+    ) -> Result<f32, Error> {
         let logit = self.logit_of(logits, target)?;
         self.options.check(1, logits.len(), 1)?;
         let normalizer = self.normalizer_of(logits, 0);
@@ -96,7 +104,7 @@ impl Softmax<'_> {
     ) -> Result<f32, Error> {
         self.options.check_no_soft_cap(GRADIENT)?;
         let row = apart(logits, gradient)?;
-        let loss = self.cross_entropy(logits, target)?;
+        let loss = self.checked_cross_entropy(logits, target)?;
         self.row_of::<false, _>(row, 0);
         self.subtract_target(gradient, target, loss);
         Ok(loss)
@@ -121,22 +129,22 @@ impl Softmax<'_> {
         target: usize,
     ) -> Result<f32, Error> {
         self.options.check_no_soft_cap(GRADIENT)?;
-        let loss = self.cross_entropy(row, target)?;
+        let loss = self.checked_cross_entropy(&*row, target)?;
         self.row_of::<false, _>(InPlace(row), 0);
         self.subtract_target(row, target, loss);
         Ok(loss)
     }
 
     /// The logit of the target as the softmax sees it.
-    fn logit_of(&self, logits: &[f32], target: usize) -> Result<f32, Error> {
+    fn logit_of<L: Logits>(&self, logits: L, target: usize) -> Result<f32, Error> {
         let columns = logits.len();
-        let Some(logit) = logits.get(target) else {
+        if target >= columns {
             return Err(Error::TargetOutOfRange { columns, target });
-        };
+        }
         if target >= self.options.visible(0, columns) {
             return Ok(f32::NEG_INFINITY);
         }
-        let mut prepared = [*logit];
+        let mut prepared = [logits.at(target)];
         self.dispatch(Prepare {
             row: InPlace(&mut prepared),
             to_logits: self.options.of_logits(0, columns, target),

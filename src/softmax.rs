@@ -112,6 +112,64 @@ pub struct Softmax<'a> {
     pub(crate) options: Options<'a>,
 }
 
+/// Declares a method that writes `f32` results of `f32` logits; with the feature `half`, of any
+/// [`Logit`](crate::Logit) and any [`Probability`](crate::Probability) of it.
+macro_rules! writes {
+    ($(#[$attribute:meta])* fn $name:ident($logits:ident $(, $argument:ident: $type:ty)?; $results:ident)
+        -> $output:ty = $checked:ident::<$log:literal>) => {
+        $(#[$attribute])*
+        #[cfg(not(feature = "half"))]
+        pub fn $name(
+            &self,
+            $logits: &[f32],
+            $($argument: $type,)?
+            $results: &mut [f32],
+        ) -> Result<$output, Error> {
+            self.$checked::<$log, _>(apart($logits, $results)? $(, $argument)?)
+        }
+
+        $(#[$attribute])*
+        #[cfg(feature = "half")]
+        pub fn $name<L: crate::Logit, P: crate::Probability<L>>(
+            &self,
+            $logits: &[L],
+            $($argument: $type,)?
+            $results: &mut [P],
+        ) -> Result<$output, Error> {
+            P::$checked::<$log>(self, $logits, $($argument,)? $results)
+        }
+    };
+}
+
+/// Declares a method that reads `f32` logits, or with the feature `half` any
+/// [`Logit`](crate::Logit).
+macro_rules! reads {
+    ($(#[$attribute:meta])* fn $name:ident $(<$lifetime:lifetime>)? ($logits:ident $(, $argument:ident: $type:ty)?)
+        -> $output:ty = $checked:ident, $of_logit:ident $(, $read_out:ident)?) => {
+        $(#[$attribute])*
+        #[cfg(not(feature = "half"))]
+        pub fn $name $(<$lifetime>)? (
+            &self,
+            $logits: &[f32],
+            $($argument: $type,)?
+        ) -> Result<$output, Error> {
+            self.$checked($logits, $($argument)?)$(.map(|normalizer| normalizer.$read_out()))?
+        }
+
+        $(#[$attribute])*
+        #[cfg(feature = "half")]
+        pub fn $name <$($lifetime,)? L: crate::Logit> (
+            &self,
+            $logits: &[L],
+            $($argument: $type,)?
+        ) -> Result<$output, Error> {
+            L::$of_logit(self, $logits, $($argument)?)$(.map(|normalizer| normalizer.$read_out()))?
+        }
+    };
+}
+
+pub(crate) use reads;
+
 impl Default for Softmax<'_> {
     /// [`Softmax::new`].
     fn default() -> Self {
@@ -147,24 +205,24 @@ impl<'a> Softmax<'a> {
         Ok(Softmax { backend, ..self })
     }
 
-    /// The softmax of a row.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::MaskMismatch`] or
-    /// [`Error::LengthBeyondRow`] if a mask does not fit; nothing is written then.
-    ///
-    /// ```
-    /// use online_softmax::{Outcome, Softmax};
-    ///
-    /// let mut probabilities = [0.0; 2];
-    /// let normalizer = Softmax::new().row(&[0.0, 0.0], &mut probabilities)?;
-    /// assert_eq!(probabilities, [0.5, 0.5]);
-    /// assert_eq!(normalizer.outcome(), Outcome::Finite);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn row(&self, logits: &[f32], probabilities: &mut [f32]) -> Result<Normalizer, Error> {
-        self.checked_row::<false, _>(apart(logits, probabilities)?)
+    writes! {
+        /// The softmax of a row.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::MaskMismatch`] or
+        /// [`Error::LengthBeyondRow`] if a mask does not fit; nothing is written then.
+        ///
+        /// ```
+        /// use online_softmax::{Outcome, Softmax};
+        ///
+        /// let mut probabilities = [0.0; 2];
+        /// let normalizer = Softmax::new().row(&[0.0, 0.0], &mut probabilities)?;
+        /// assert_eq!(probabilities, [0.5, 0.5]);
+        /// assert_eq!(normalizer.outcome(), Outcome::Finite);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn row(logits; probabilities) -> Normalizer = checked_row::<false>
     }
 
     /// The softmax of a row in its place: the same bits as [`row`](Self::row).
@@ -184,24 +242,20 @@ impl<'a> Softmax<'a> {
         self.checked_row::<false, _>(InPlace(row))
     }
 
-    /// The log-softmax of a row.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::LengthMismatch`] if the slices differ in length; nothing is written then.
-    ///
-    /// ```
-    /// let mut log_probabilities = [0.0; 2];
-    /// online_softmax::Softmax::new().log_row(&[0.0, 0.0], &mut log_probabilities)?;
-    /// assert_eq!(log_probabilities, [-core::f32::consts::LN_2; 2]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn log_row(
-        &self,
-        logits: &[f32],
-        log_probabilities: &mut [f32],
-    ) -> Result<Normalizer, Error> {
-        self.checked_row::<true, _>(apart(logits, log_probabilities)?)
+    writes! {
+        /// The log-softmax of a row.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::LengthMismatch`] if the slices differ in length; nothing is written then.
+        ///
+        /// ```
+        /// let mut log_probabilities = [0.0; 2];
+        /// online_softmax::Softmax::new().log_row(&[0.0, 0.0], &mut log_probabilities)?;
+        /// assert_eq!(log_probabilities, [-core::f32::consts::LN_2; 2]);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn log_row(logits; log_probabilities) -> Normalizer = checked_row::<true>
     }
 
     /// The log-softmax of a row in its place: the same bits as [`log_row`](Self::log_row).
@@ -221,61 +275,54 @@ impl<'a> Softmax<'a> {
         self.checked_row::<true, _>(InPlace(row))
     }
 
-    /// The normalizer of a row: one read, nothing written.
-    ///
-    /// # Errors
-    ///
-    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
-    /// not fit.
-    ///
-    /// ```
-    /// let normalizer = online_softmax::Softmax::new().normalizer(&[1.0, 2.0, 2.0])?;
-    /// assert_eq!(normalizer.max(), 2.0);
-    /// assert!((normalizer.denominator() - 2.3678794).abs() < 1e-6);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn normalizer(&self, logits: &[f32]) -> Result<Normalizer, Error> {
-        self.options.check(1, logits.len(), 1)?;
-        Ok(self.normalizer_of(logits, 0))
+    reads! {
+        /// The normalizer of a row: one read, nothing written.
+        ///
+        /// # Errors
+        ///
+        /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+        /// not fit.
+        ///
+        /// ```
+        /// let normalizer = online_softmax::Softmax::new().normalizer(&[1.0, 2.0, 2.0])?;
+        /// assert_eq!(normalizer.max(), 2.0);
+        /// assert!((normalizer.denominator() - 2.3678794).abs() < 1e-6);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn normalizer(logits) -> Normalizer = checked_normalizer, normalizer
     }
 
-    /// log Σ e^x of a row: one read, nothing written.
-    ///
-    /// # Errors
-    ///
-    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
-    /// not fit.
-    ///
-    /// ```
-    /// let softmax = online_softmax::Softmax::new();
-    /// assert_eq!(softmax.log_sum_exp(&[-1e30, 2.0])?, 2.0);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn log_sum_exp(&self, logits: &[f32]) -> Result<f32, Error> {
-        Ok(self.normalizer(logits)?.log_sum_exp())
+    reads! {
+        /// log Σ e^x of a row: one read, nothing written.
+        ///
+        /// # Errors
+        ///
+        /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+        /// not fit.
+        ///
+        /// ```
+        /// let softmax = online_softmax::Softmax::new();
+        /// assert_eq!(softmax.log_sum_exp(&[-1e30, 2.0])?, 2.0);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn log_sum_exp(logits) -> f32 = checked_normalizer, normalizer, log_sum_exp
     }
 
-    /// The softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::PartialRow`] if that is
-    /// not a multiple of `columns`; nothing is written then.
-    ///
-    /// ```
-    /// let mut probabilities = [0.0; 4];
-    /// online_softmax::Softmax::new().rows(&[1.0, 1.0, 3.0, 3.0], 2, &mut probabilities)?;
-    /// assert_eq!(probabilities, [0.5; 4]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn rows(
-        &self,
-        logits: &[f32],
-        columns: usize,
-        probabilities: &mut [f32],
-    ) -> Result<(), Error> {
-        let matrix = apart(logits, probabilities)?;
-        self.checked_rows::<false, _>(matrix, columns)
+    writes! {
+        /// The softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::PartialRow`] if that is
+        /// not a multiple of `columns`; nothing is written then.
+        ///
+        /// ```
+        /// let mut probabilities = [0.0; 4];
+        /// online_softmax::Softmax::new().rows(&[1.0, 1.0, 3.0, 3.0], 2, &mut probabilities)?;
+        /// assert_eq!(probabilities, [0.5; 4]);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn rows(logits, columns: usize; probabilities) -> () = checked_rows::<false>
     }
 
     /// The softmax of each row of a matrix in its place.
@@ -295,27 +342,21 @@ impl<'a> Softmax<'a> {
         self.checked_rows::<false, _>(InPlace(rows), columns)
     }
 
-    /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::PartialRow`] if that is
-    /// not a multiple of `columns`; nothing is written then.
-    ///
-    /// ```
-    /// let mut log_probabilities = [1.0; 4];
-    /// online_softmax::Softmax::new().log_rows(&[1.0, 2.0, 3.0, 4.0], 1, &mut log_probabilities)?;
-    /// assert_eq!(log_probabilities, [0.0; 4]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn log_rows(
-        &self,
-        logits: &[f32],
-        columns: usize,
-        log_probabilities: &mut [f32],
-    ) -> Result<(), Error> {
-        let matrix = apart(logits, log_probabilities)?;
-        self.checked_rows::<true, _>(matrix, columns)
+    writes! {
+        /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::PartialRow`] if that is
+        /// not a multiple of `columns`; nothing is written then.
+        ///
+        /// ```
+        /// let mut log_probabilities = [1.0; 4];
+        /// online_softmax::Softmax::new().log_rows(&[1.0, 2.0, 3.0, 4.0], 1, &mut log_probabilities)?;
+        /// assert_eq!(log_probabilities, [0.0; 4]);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn log_rows(logits, columns: usize; log_probabilities) -> () = checked_rows::<true>
     }
 
     /// log Σ e^x of each row of a matrix; `out` has a place for each row. A row of no columns has
@@ -365,33 +406,27 @@ impl<'a> Softmax<'a> {
         Ok(())
     }
 
-    /// The softmax along the middle axis of a tensor of `shape` [outer, axis, inner], row-major, no
-    /// gaps: of each `axis` values that lie `inner` apart. With `inner` = 1 it is
-    /// [`rows`](Self::rows); otherwise the same contracts hold, but the last bits may differ from
-    /// those of `rows` over a transposed copy.
-    ///
-    /// Best from some 16 columns (`inner`) on: each takes one lane.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TooLarge`] if the dimensions have no product, [`Error::ShapeMismatch`] if it is not
-    /// the number of logits, [`Error::LengthMismatch`] if the slices differ in length; nothing is
-    /// written then.
-    ///
-    /// ```
-    /// let mut probabilities = [0.0; 4];
-    /// online_softmax::Softmax::new().axis(&[1.0, 5.0, 1.0, 5.0], [1, 2, 2], &mut probabilities)?;
-    /// assert_eq!(probabilities, [0.5; 4]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn axis(
-        &self,
-        logits: &[f32],
-        shape: [usize; 3],
-        probabilities: &mut [f32],
-    ) -> Result<(), Error> {
-        check_shape(logits.len(), shape)?;
-        self.checked_axis::<false, _>(apart(logits, probabilities)?, shape)
+    writes! {
+        /// The softmax along the middle axis of a tensor of `shape` [outer, axis, inner], row-major, no
+        /// gaps: of each `axis` values that lie `inner` apart. With `inner` = 1 it is
+        /// [`rows`](Self::rows); otherwise the same contracts hold, but the last bits may differ from
+        /// those of `rows` over a transposed copy.
+        ///
+        /// Best from some 16 columns (`inner`) on: each takes one lane.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::TooLarge`] if the dimensions have no product, [`Error::ShapeMismatch`] if it is not
+        /// the number of logits, [`Error::LengthMismatch`] if the slices differ in length; nothing is
+        /// written then.
+        ///
+        /// ```
+        /// let mut probabilities = [0.0; 4];
+        /// online_softmax::Softmax::new().axis(&[1.0, 5.0, 1.0, 5.0], [1, 2, 2], &mut probabilities)?;
+        /// assert_eq!(probabilities, [0.5; 4]);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn axis(logits, shape: [usize; 3]; probabilities) -> () = checked_axis::<false>
     }
 
     /// [`axis`](Self::axis) in the place of the logits: the same bits.
@@ -408,30 +443,23 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn axis_in_place(&self, data: &mut [f32], shape: [usize; 3]) -> Result<(), Error> {
-        check_shape(data.len(), shape)?;
         self.checked_axis::<false, _>(InPlace(data), shape)
     }
 
-    /// The log-softmax along the middle axis of a tensor: as [`axis`](Self::axis).
-    ///
-    /// # Errors
-    ///
-    /// As [`axis`](Self::axis).
-    ///
-    /// ```
-    /// let mut log_probabilities = [1.0; 2];
-    /// online_softmax::Softmax::new().log_axis(&[3.0, 7.0], [1, 1, 2], &mut log_probabilities)?;
-    /// assert_eq!(log_probabilities, [0.0; 2]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn log_axis(
-        &self,
-        logits: &[f32],
-        shape: [usize; 3],
-        log_probabilities: &mut [f32],
-    ) -> Result<(), Error> {
-        check_shape(logits.len(), shape)?;
-        self.checked_axis::<true, _>(apart(logits, log_probabilities)?, shape)
+    writes! {
+        /// The log-softmax along the middle axis of a tensor: as [`axis`](Self::axis).
+        ///
+        /// # Errors
+        ///
+        /// As [`axis`](Self::axis).
+        ///
+        /// ```
+        /// let mut log_probabilities = [1.0; 2];
+        /// online_softmax::Softmax::new().log_axis(&[3.0, 7.0], [1, 1, 2], &mut log_probabilities)?;
+        /// assert_eq!(log_probabilities, [0.0; 2]);
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn log_axis(logits, shape: [usize; 3]; log_probabilities) -> () = checked_axis::<true>
     }
 
     /// Runs `kernel` on the backend of this softmax.
@@ -439,16 +467,18 @@ impl<'a> Softmax<'a> {
         self.backend.dispatch(kernel)
     }
 
-    fn checked_row<const LOG: bool, R: Row>(&self, row: R) -> Result<Normalizer, Error> {
+    pub(crate) fn checked_row<const LOG: bool, R: Row>(&self, row: R) -> Result<Normalizer, Error> {
+        self.check_results::<R>()?;
         self.options.check(1, row.len(), 1)?;
         Ok(self.row_of::<LOG, R>(row, 0))
     }
 
-    fn checked_rows<const LOG: bool, R: Row>(
+    pub(crate) fn checked_rows<const LOG: bool, R: Row>(
         &self,
         matrix: R,
         columns: usize,
     ) -> Result<(), Error> {
+        self.check_results::<R>()?;
         check_rows(matrix.len(), columns)?;
         if let Some(rows) = matrix.len().checked_div(columns) {
             self.options.check(rows, columns, 1)?;
@@ -457,11 +487,13 @@ impl<'a> Softmax<'a> {
         Ok(())
     }
 
-    fn checked_axis<const LOG: bool, R: Row>(
+    pub(crate) fn checked_axis<const LOG: bool, R: Row>(
         &self,
         tensor: R,
         shape: [usize; 3],
     ) -> Result<(), Error> {
+        self.check_results::<R>()?;
+        check_shape(tensor.len(), shape)?;
         let [outer, axis, inner] = shape;
         if inner == 1 {
             return self.checked_rows::<LOG, R>(tensor, axis);
@@ -473,6 +505,20 @@ impl<'a> Softmax<'a> {
             self.axis_of::<LOG, R>(tensor, axis, inner);
         }
         Ok(())
+    }
+
+    pub(crate) fn checked_normalizer<L: Logits>(&self, logits: L) -> Result<Normalizer, Error> {
+        self.options.check(1, logits.len(), 1)?;
+        Ok(self.normalizer_of(logits, 0))
+    }
+
+    /// Results of half precision have no room for logits between two passes.
+    fn check_results<R: Row>(&self) -> Result<(), Error> {
+        if R::KEEPS_WEIGHTS || self.options.leaves_logits() {
+            Ok(())
+        } else {
+            self.options.check_none("results of half precision")
+        }
     }
 
     /// The softmax, or log-softmax, of a row, which is that of this index.
@@ -590,7 +636,7 @@ impl<'a> Softmax<'a> {
     }
 
     /// The normalizer of a row, which is that of this index.
-    pub(crate) fn normalizer_of(&self, logits: &[f32], index: usize) -> Normalizer {
+    pub(crate) fn normalizer_of<L: Logits>(&self, logits: L, index: usize) -> Normalizer {
         if self.options.takes_logits_alone() {
             return self.dispatch(NormalizerOf(logits));
         }
@@ -607,20 +653,20 @@ impl<'a> Softmax<'a> {
 
     /// Calls `read` with the logits that the softmax is to be taken of and where they begin, some
     /// at a time: a first group, then whole blocks. Returns how many are visible.
-    pub(crate) fn for_each_prepared(
+    pub(crate) fn for_each_prepared<L: Logits>(
         &self,
-        logits: &[f32],
+        logits: L,
         index: usize,
         mut read: impl FnMut(&[f32], usize),
     ) -> usize {
         let columns = logits.len();
         let visible = self.options.visible(index, columns);
-        let mut unread = logits.get(..visible).unwrap_or(logits);
+        let mut unread = logits.part(0, visible).unwrap_or(logits);
         let mut buffer = [0.0; LANES + 4 * BLOCK];
         let mut size = buffer.len();
         let mut start = 0;
-        while !unread.is_empty() {
-            let (logits, others) = unread.split_at_checked(size).unwrap_or((unread, &[]));
+        while unread.len() > 0 {
+            let (logits, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
             let Some(results) = buffer.get_mut(..logits.len()) else {
                 break;
             };
@@ -674,7 +720,10 @@ impl Backend {
     }
 }
 
-pub(crate) fn apart<'a>(logits: &'a [f32], results: &'a mut [f32]) -> Result<Apart<'a>, Error> {
+pub(crate) fn apart<'a>(
+    logits: &'a [f32],
+    results: &'a mut [f32],
+) -> Result<Apart<'a, &'a [f32]>, Error> {
     check_length(logits.len(), results.len())?;
     Ok(Apart { logits, results })
 }

@@ -4,7 +4,7 @@ use crate::backend::Kernel;
 use crate::error::Error;
 use crate::kernel::{BLOCK, Logits, Online, Terms, store_group};
 use crate::normalizer::{Normalizer, Outcome};
-use crate::softmax::Softmax;
+use crate::softmax::{Softmax, reads};
 use crate::vector::{Group, LANES, Lanewise, Simd, Vector};
 
 /// One of the most probable classes of a row.
@@ -33,40 +33,45 @@ pub fn top_k<'b>(logits: &[f32], best: &'b mut [Candidate]) -> (Normalizer, &'b 
 }
 
 impl Softmax<'_> {
-    /// The `best.len()` largest logits of a row with their probabilities, in descending order, of
-    /// equal ones that of lower index first; and the row's normalizer. One read of the row, which
-    /// is not sorted.
-    ///
-    /// There are fewer candidates than `best` has places if the row is shorter. −∞ is a logit as
-    /// any other, and what a masked logit counts as; NaN is never a candidate, but makes every
-    /// probability NaN. The logits are those the softmax is taken of, after scale, cap and masks.
-    ///
-    /// # Errors
-    ///
-    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
-    /// not fit.
-    ///
-    /// ```
-    /// use online_softmax::{Candidate, Softmax};
-    ///
-    /// let mut best = [Candidate::default(); 5];
-    /// let (_, best) = Softmax::new().top_k(&[0.0, f32::NEG_INFINITY], &mut best)?;
-    /// assert_eq!(best.len(), 2);
-    /// assert_eq!((best[0].probability, best[1].probability), (1.0, 0.0));
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    pub fn top_k<'b>(
+    reads! {
+        /// The `best.len()` largest logits of a row with their probabilities, in descending order, of
+        /// equal ones that of lower index first; and the row's normalizer. One read of the row, which
+        /// is not sorted.
+        ///
+        /// There are fewer candidates than `best` has places if the row is shorter. −∞ is a logit as
+        /// any other, and what a masked logit counts as; NaN is never a candidate, but makes every
+        /// probability NaN. The logits are those the softmax is taken of, after scale, cap and masks.
+        ///
+        /// # Errors
+        ///
+        /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+        /// not fit.
+        ///
+        /// ```
+        /// use online_softmax::{Candidate, Softmax};
+        ///
+        /// let mut best = [Candidate::default(); 5];
+        /// let (_, best) = Softmax::new().top_k(&[0.0, f32::NEG_INFINITY], &mut best)?;
+        /// assert_eq!(best.len(), 2);
+        /// assert_eq!((best[0].probability, best[1].probability), (1.0, 0.0));
+        /// # Ok::<(), online_softmax::Error>(())
+        /// ```
+        fn top_k<'b>(logits, best: &'b mut [Candidate]) -> (Normalizer, &'b [Candidate])
+            = checked_top_k, top_k
+    }
+
+    pub(crate) fn checked_top_k<'b, L: Logits>(
         &self,
-        logits: &[f32],
+        logits: L,
         best: &'b mut [Candidate],
     ) -> Result<(Normalizer, &'b [Candidate]), Error> {
         self.options.check(1, logits.len(), 1)?;
         Ok(self.top_k_of(logits, best))
     }
 
-    fn top_k_of<'b>(
+    fn top_k_of<'b, L: Logits>(
         &self,
-        logits: &[f32],
+        logits: L,
         best: &'b mut [Candidate],
     ) -> (Normalizer, &'b [Candidate]) {
         let mut online = Online::new();
@@ -75,28 +80,24 @@ impl Softmax<'_> {
             found: 0,
             bound: None,
         };
-        let mut read = |part: &[f32], start| {
-            self.dispatch(Read {
-                online: &mut online,
-                candidates: &mut candidates,
-                part,
-                start,
-            });
-        };
         let terms = self.options.terms(false);
         let mut normalizer = Normalizer::new();
         if self.options.leaves_logits() {
-            let mut unread = logits;
-            // The recurrence takes the first group of a row by itself.
-            let mut size = LANES + PART;
-            while !unread.is_empty() {
-                let (part, others) = unread.split_at_checked(size).unwrap_or((unread, &[]));
-                read(part, logits.len() - unread.len());
-                unread = others;
-                size = PART;
-            }
+            self.dispatch(Read {
+                online: &mut online,
+                candidates: &mut candidates,
+                logits,
+                start: 0,
+            });
         } else {
-            let visible = self.for_each_prepared(logits, 0, &mut read);
+            let visible = self.for_each_prepared(logits, 0, |logits, start| {
+                self.dispatch(Read {
+                    online: &mut online,
+                    candidates: &mut candidates,
+                    logits,
+                    start,
+                });
+            });
             for index in visible..logits.len() {
                 normalizer = Normalizer::FULLY_MASKED;
                 if candidates.is_full() {
@@ -114,20 +115,31 @@ impl Softmax<'_> {
 /// Logits that are read for their sum, then from the cache for the candidates among them.
 const PART: usize = 64 * BLOCK;
 
-struct Read<'a, 'b> {
+/// Takes in logits: all of a row, or some of it, whole blocks after a first group.
+struct Read<'a, 'b, L> {
     online: &'a mut Online,
     candidates: &'a mut Candidates<'b>,
-    part: &'a [f32],
+    logits: L,
     start: usize,
 }
 
-impl Kernel for Read<'_, '_> {
+impl<L: Logits> Kernel for Read<'_, '_, L> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.online.read(simd, self.part);
-        self.candidates.look_through(simd, self.part, self.start);
+        let mut unread = self.logits;
+        let mut start = self.start;
+        // The recurrence takes the first group of a row by itself.
+        let mut size = if start == 0 { LANES + PART } else { PART };
+        while unread.len() > 0 {
+            let (part, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
+            self.online.read(simd, part);
+            self.candidates.look_through(simd, part, start);
+            start += part.len();
+            unread = others;
+            size = PART;
+        }
     }
 }
 
@@ -156,17 +168,21 @@ impl<'b> Candidates<'b> {
     }
 
     #[inline(always)]
-    fn look_through<S: Simd>(&mut self, simd: S, part: &[f32], start: usize) {
+    fn look_through<S: Simd, L: Logits>(&mut self, simd: S, part: L, start: usize) {
         if self.bound.is_none() {
             self.bound = exceeded_by(simd, part, self.best.len());
         }
         let mut start = start;
         let mut unread = part;
-        while !unread.is_empty() {
-            let (block, others) = unread.cut(BLOCK).unwrap_or((unread, &[]));
+        while unread.len() > 0 {
+            let (block, others) = unread.cut(BLOCK).unwrap_or((unread, L::nothing()));
             if self.may_have_candidate(simd, block) {
-                for (index, group) in block.chunks(LANES).enumerate() {
-                    self.look_through_group(simd, group, start + index * LANES);
+                let mut of_block = block;
+                while of_block.len() > 0 {
+                    let (group, others) = of_block.cut_group();
+                    let first = start + block.len() - of_block.len();
+                    self.look_through_group(simd, group, first);
+                    of_block = others;
                 }
             }
             start += BLOCK;
@@ -175,7 +191,7 @@ impl<'b> Candidates<'b> {
     }
 
     #[inline(always)]
-    fn may_have_candidate<S: Simd>(&self, simd: S, block: &[f32]) -> bool {
+    fn may_have_candidate<S: Simd, L: Logits>(&self, simd: S, block: L) -> bool {
         let Some(bound) = self.bound else {
             return true;
         };
@@ -191,7 +207,7 @@ impl<'b> Candidates<'b> {
     }
 
     #[inline(always)]
-    fn look_through_group<S: Simd>(&mut self, simd: S, group: &[f32], start: usize) {
+    fn look_through_group<S: Simd, L: Logits>(&mut self, simd: S, group: L, start: usize) {
         let mut candidates = u32::MAX;
         if let Some(bound) = self.bound {
             candidates = 0;
@@ -204,8 +220,8 @@ impl<'b> Candidates<'b> {
         while candidates != 0 {
             let lane = candidates.trailing_zeros() as usize;
             candidates &= candidates - 1;
-            if let Some(logit) = group.get(lane) {
-                self.consider(start + lane, *logit);
+            if lane < group.len() {
+                self.consider(start + lane, group.at(lane));
             }
         }
     }
@@ -265,7 +281,7 @@ impl<'b> Candidates<'b> {
 /// A value that `count` of the logits exceed at least, and few more, if one is found: by halving
 /// between the maxima of the [`BLOCK`] columns that `part` makes as a matrix.
 #[inline(always)]
-fn exceeded_by<S: Simd>(simd: S, part: &[f32], count: usize) -> Option<f32> {
+fn exceeded_by<S: Simd, L: Logits>(simd: S, part: L, count: usize) -> Option<f32> {
     let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); BLOCK / LANES];
     let mut unread = part;
     while let Ok((block, others)) = unread.cut(BLOCK) {
