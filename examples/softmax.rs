@@ -3,9 +3,16 @@
 //! ```text
 //! cargo run --release --example softmax -- --top 3 tests/data/digits_logits_1797x10.npy
 //! ```
+//!
+//! It takes attention scores too: of padded sentences, with the true length of each, or causally.
+//!
+//! ```text
+//! cargo run --release --example softmax -- tests/data/attention_scores_3x64x64.npy \
+//!     --lengths tests/data/attention_lengths_3.npy --causal --output probabilities.npy
+//! ```
 
-use npyz::{NpyFile, NpyHeader, Order, WriterBuilder};
-use online_softmax::{Backend, Softmax};
+use npyz::{Deserialize, NpyFile, NpyHeader, Order, WriterBuilder};
+use online_softmax::{Backend, FullyMasked, Mask, Softmax};
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -16,7 +23,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\
-The softmax of logits along their last axis.
+The softmax of logits along their last axis, or another.
 
 Usage: softmax [OPTIONS] [FILE]
 
@@ -27,9 +34,18 @@ Options:
   --log            the log-softmax instead
   --log-sum-exp    the log-sum-exp instead: one value for each row
   --top N          a table of the N most probable classes of each row instead
+  --axis N         along this axis instead of the last; 0 is the first, -1 the last
+  --scale X        multiply every logit by X first: 1/temperature, 1/sqrt(d)
+  --lengths FILE   mask all but the first columns of each row: how many is said by FILE, a .npy
+                   array with an integer for each item of the leading axis
+  --causal         mask the columns beyond i in row i of each matrix of the last two axes
+  --fully-masked NAME
+                   zero or nan, the results of rows that are all masked or -inf; nan without it
   --output FILE    write FILE, as .npy or .csv by its ending, instead of CSV to standard output
   --backend NAME   scalar, portable, avx2, avx512 or neon instead of the best of this machine
   -h, --help       this text
+
+The masks, --log-sum-exp and --top are of the last axis only.
 
 Standard error tells the backend, the rows and columns, and the time of the computation alone.
 The exit status is 0, or 2 after an error.
@@ -45,6 +61,12 @@ struct Options {
     output: Option<PathBuf>,
     operation: Operation,
     backend: Backend,
+    /// The last if there is none; from the end if it is negative.
+    axis: Option<isize>,
+    scale: Option<f32>,
+    lengths: Option<PathBuf>,
+    causal: bool,
+    fully_masked: FullyMasked,
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +81,17 @@ enum Operation {
 struct Tensor {
     values: Vec<f32>,
     shape: Vec<usize>,
+}
+
+/// Which columns of each row take part.
+struct Masks {
+    /// One for each item of the leading axis.
+    lengths: Option<Vec<usize>>,
+    causal: bool,
+    /// Rows of an item of the leading axis.
+    item_rows: usize,
+    /// Rows of a matrix, which the last two axes make.
+    matrix_rows: usize,
 }
 
 fn main() -> ExitCode {
@@ -77,14 +110,16 @@ fn run() -> Result<()> {
     };
     let softmax = configure(&options)?;
     let logits = read(options.input.as_deref())?;
-    let (results, took) = compute(&softmax, options.operation, &logits)?;
-    write(&options, &logits, &results)?;
-    say(&format!(
-        "{}, {} rows × {} columns, {took:.1?}",
-        options.backend.name(),
-        logits.rows(),
-        logits.columns(),
-    ));
+    let along = along(&options, &logits)?;
+    let masks = masks(&options, &logits)?;
+    let (results, took) = compute(softmax, &masks, options.operation, &logits, along)?;
+    write(&options, &masks, &logits, &results)?;
+    let backend = options.backend.name();
+    let what = match options.axis {
+        None => format!("{} rows × {} columns", logits.rows(), logits.columns()),
+        Some(axis) => format!("axis {axis} of shape {:?}", logits.shape),
+    };
+    say(&format!("{backend}, {what}, {took:.1?}"));
     Ok(())
 }
 
@@ -104,7 +139,9 @@ fn parse_options() -> Result<Option<Options>> {
     use lexopt::prelude::*;
 
     let (mut input, mut output, mut operation) = (None, None, None);
+    let (mut axis, mut scale, mut lengths, mut causal) = (None, None, None, false);
     let mut backend = Backend::best();
+    let mut fully_masked = FullyMasked::default();
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -116,6 +153,11 @@ fn parse_options() -> Result<Option<Options>> {
             }
             Long("output") => output = Some(parse_output(arguments.value()?)?),
             Long("backend") => backend = parse_backend(&arguments.value()?)?,
+            Long("axis") => axis = Some(parse_axis(&arguments.value()?)?),
+            Long("scale") => scale = Some(parse_scale(&arguments.value()?)?),
+            Long("lengths") => lengths = Some(PathBuf::from(arguments.value()?)),
+            Long("causal") => causal = true,
+            Long("fully-masked") => fully_masked = parse_fully_masked(&arguments.value()?)?,
             Long("help") | Short('h') => return Ok(None),
             Value(name) if input.is_none() => input = Some(name),
             _ => return Err(argument.unexpected().into()),
@@ -129,6 +171,11 @@ fn parse_options() -> Result<Option<Options>> {
         output,
         operation: operation.map_or(Operation::Softmax, |(_, operation)| operation),
         backend,
+        axis,
+        scale,
+        lengths,
+        causal,
+        fully_masked,
     }))
 }
 
@@ -173,13 +220,98 @@ fn parse_backend(value: &OsString) -> Result<Backend> {
     })
 }
 
+fn parse_axis(value: &OsString) -> Result<isize> {
+    let axis = value.to_str().and_then(|text| text.parse().ok());
+    axis.ok_or_else(|| format!("--axis {value:?}: expected a whole number").into())
+}
+
+fn parse_scale(value: &OsString) -> Result<f32> {
+    let scale = value.to_str().and_then(|text| text.parse().ok());
+    scale.ok_or_else(|| format!("--scale {value:?}: expected a number").into())
+}
+
+fn parse_fully_masked(value: &OsString) -> Result<FullyMasked> {
+    match value.to_str() {
+        Some("zero") => Ok(FullyMasked::Zero),
+        Some("nan") => Ok(FullyMasked::Nan),
+        _ => Err(format!("--fully-masked {value:?}: expected zero or nan").into()),
+    }
+}
+
 fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }
 
-fn configure(options: &Options) -> Result<Softmax<'_>> {
-    at("--backend", Softmax::new().backend(options.backend))
+fn configure(options: &Options) -> Result<Softmax<'static>> {
+    let softmax = at("--backend", Softmax::new().backend(options.backend))?;
+    let softmax = softmax.fully_masked(options.fully_masked);
+    Ok(match options.scale {
+        Some(scale) => softmax.scale(scale),
+        None => softmax,
+    })
+}
+
+/// How many logits there are along the axis, and how far apart: [axis, inner].
+fn along(options: &Options, logits: &Tensor) -> Result<[usize; 2]> {
+    let Some(given) = options.axis else {
+        return Ok([logits.columns(), 1]);
+    };
+    let shape = &logits.shape;
+    let from_start = match given {
+        0.. => given,
+        _ => given + shape.len() as isize,
+    };
+    let axis = usize::try_from(from_start).ok();
+    let Some(axis) = axis.filter(|&axis| axis < shape.len()) else {
+        let count = shape.len();
+        let expected = format!("expected an axis of shape {shape:?}");
+        return Err(format!("--axis {given}: {expected}, which has {count}").into());
+    };
+    let last = shape.len() - 1;
+    if axis < last
+        && let Some(other) = of_last_axis_only(options)
+    {
+        let place = format!("--axis {given}");
+        return Err(format!("{place}: {other} is of the last axis only, here {last}").into());
+    }
+    let inner = shape[axis + 1..].iter();
+    // Before these there may be a 0, so that the product need not be within `usize`.
+    Ok([
+        shape[axis],
+        inner.fold(1, |inner, &n| inner.saturating_mul(n)),
+    ])
+}
+
+fn of_last_axis_only(options: &Options) -> Option<&'static str> {
+    match options.operation {
+        Operation::LogSumExp => Some("--log-sum-exp"),
+        Operation::Top(_) => Some("--top"),
+        _ if options.lengths.is_some() => Some("--lengths"),
+        _ if options.causal => Some("--causal"),
+        _ => None,
+    }
+}
+
+fn masks(options: &Options, logits: &Tensor) -> Result<Masks> {
+    let shape = &logits.shape;
+    let option = match options.lengths {
+        Some(_) => "--lengths",
+        None => "--causal",
+    };
+    if (options.lengths.is_some() || options.causal) && shape.len() < 2 {
+        let expected = "expected logits of two axes or more";
+        return Err(format!("{option}: {expected}, but found shape {shape:?}").into());
+    }
+    let items = shape.first().copied().unwrap_or(1);
+    let lengths = options.lengths.as_deref();
+    let lengths = lengths.map(|path| read_lengths(path, items, logits.columns()));
+    Ok(Masks {
+        lengths: lengths.transpose()?,
+        causal: options.causal,
+        item_rows: logits.rows().checked_div(items).unwrap_or(0),
+        matrix_rows: shape.iter().rev().nth(1).copied().unwrap_or(1),
+    })
 }
 
 // Reading
@@ -206,12 +338,17 @@ fn parse(bytes: &[u8], named_npy: bool) -> Result<Tensor> {
 }
 
 fn parse_npy(mut bytes: &[u8]) -> Result<Tensor> {
-    let header = NpyHeader::from_reader(&mut bytes).map_err(|error| {
-        let error = error.to_string();
-        let summary = error.lines().next().unwrap_or_default();
-        format!("expected a .npy header, but could not read one: {summary}")
-    })?;
-    let shape = shape_of(&header, bytes.len())?;
+    let header = parse_header(&mut bytes)?;
+    let value_bytes = match header.dtype().descr().as_str() {
+        "'<f4'" | "'>f4'" => 4,
+        "'<f8'" | "'>f8'" => 8,
+        other => return Err(format!("expected dtype f4 or f8, but found {other}").into()),
+    };
+    if header.shape().last() == Some(&0) {
+        let shape = header.shape();
+        return Err(format!("expected at least one column, but found shape {shape:?}").into());
+    }
+    let shape = shape_of(&header, value_bytes, bytes.len())?;
     let (order, strides) = (header.order(), header.strides().to_vec());
     let values = match NpyFile::with_header(header, bytes).try_data::<f32>() {
         Ok(values) => values.collect::<io::Result<Vec<f32>>>()?,
@@ -227,21 +364,22 @@ fn parse_npy(mut bytes: &[u8]) -> Result<Tensor> {
     Ok(Tensor { values, shape })
 }
 
+fn parse_header(bytes: &mut &[u8]) -> Result<NpyHeader> {
+    NpyHeader::from_reader(bytes).map_err(|error| {
+        let error = error.to_string();
+        let summary = error.lines().next().unwrap_or_default();
+        format!("expected a .npy header, but could not read one: {summary}").into()
+    })
+}
+
 /// The shape, once the data is known to have all its values: a header alone allocates nothing.
-fn shape_of(header: &NpyHeader, data_bytes: usize) -> Result<Vec<usize>> {
-    let value_bytes = match header.dtype().descr().as_str() {
-        "'<f4'" | "'>f4'" => 4_usize,
-        "'<f8'" | "'>f8'" => 8,
-        other => return Err(format!("expected dtype f4 or f8, but found {other}").into()),
-    };
+fn shape_of(header: &NpyHeader, value_bytes: usize, data_bytes: usize) -> Result<Vec<usize>> {
     let sizes = header.shape().iter().map(|&n| usize::try_from(n));
     let shape: Vec<usize> = sizes.collect::<Result<_, _>>()?;
     let expected_bytes = shape
         .iter()
         .try_fold(value_bytes, |bytes, &n| bytes.checked_mul(n));
-    if shape.last() == Some(&0) {
-        Err(format!("expected at least one column, but found shape {shape:?}").into())
-    } else if expected_bytes != Some(data_bytes) {
+    if expected_bytes != Some(data_bytes) {
         let each = format!("{value_bytes} bytes for each value of shape {shape:?}");
         Err(format!("expected {each}, but found {data_bytes} bytes in all").into())
     } else {
@@ -259,6 +397,53 @@ fn to_c_order(values: &[f32], shape: &[usize], strides: &[u64]) -> Vec<f32> {
         values[offset]
     };
     (0..values.len()).map(value_at).collect()
+}
+
+/// A length for each item of the leading axis, none beyond the columns.
+fn read_lengths(path: &Path, items: usize, columns: usize) -> Result<Vec<usize>> {
+    let read = fs::read(path).map_err(Into::into);
+    let parsed = read.and_then(|bytes| parse_lengths(&bytes, items, columns));
+    at(path.display(), parsed)
+}
+
+fn parse_lengths(mut bytes: &[u8], items: usize, columns: usize) -> Result<Vec<usize>> {
+    let header = parse_header(&mut bytes)?;
+    let integers = match header.dtype().descr().as_str() {
+        "'|i1'" => parse_integers::<i8>,
+        "'<i2'" | "'>i2'" => parse_integers::<i16>,
+        "'<i4'" | "'>i4'" => parse_integers::<i32>,
+        "'<i8'" | "'>i8'" => parse_integers::<i64>,
+        "'|u1'" => parse_integers::<u8>,
+        "'<u2'" | "'>u2'" => parse_integers::<u16>,
+        "'<u4'" | "'>u4'" => parse_integers::<u32>,
+        "'<u8'" | "'>u8'" => parse_integers::<u64>,
+        other => return Err(format!("expected a dtype of integers, but found {other}").into()),
+    };
+    let shape = header.shape();
+    if *shape != [items as u64] {
+        let expected = "a length for each item of the leading axis";
+        return Err(format!("expected shape [{items}], {expected}, but found {shape:?}").into());
+    }
+    let integers = integers(header, bytes)?.into_iter();
+    let check = |(item, length)| match usize::try_from(length) {
+        Ok(length) if length <= columns => Ok(length),
+        _ => {
+            let expected = format!("expected a length from 0 to {columns}");
+            Err(format!("item {item}: {expected}, but found {length}").into())
+        }
+    };
+    integers.enumerate().map(check).collect()
+}
+
+fn parse_integers<T: Deserialize + Into<i128>>(
+    header: NpyHeader,
+    bytes: &[u8],
+) -> Result<Vec<i128>> {
+    shape_of(&header, size_of::<T>(), bytes.len())?;
+    let integers = NpyFile::with_header(header, bytes).data::<T>()?;
+    Ok(integers
+        .map(|integer| integer.map(Into::into))
+        .collect::<io::Result<_>>()?)
 }
 
 fn parse_csv(bytes: &[u8]) -> Result<Tensor> {
@@ -317,10 +502,56 @@ impl Tensor {
     }
 }
 
+impl Operation {
+    /// Results of a row of so many columns.
+    fn results(self, columns: usize) -> usize {
+        match self {
+            Operation::LogSumExp => 1,
+            _ => columns,
+        }
+    }
+}
+
+impl Masks {
+    /// How many rows, from each multiple of it on, one mask of each kind is for.
+    fn rows_together(&self, rows: usize) -> usize {
+        let of_lengths = self.lengths.as_ref().map_or(rows, |_| self.item_rows);
+        let of_causal = if self.causal { self.matrix_rows } else { rows };
+        of_lengths.min(of_causal).max(1)
+    }
+
+    /// The same with the masks of the rows from this one on.
+    fn put_on<'a>(&self, mut softmax: Softmax<'a>, row: usize) -> Softmax<'a> {
+        if let Some(lengths) = &self.lengths {
+            softmax = softmax.mask(Mask::Length(lengths[row / self.item_rows]));
+        }
+        if self.causal {
+            // 0, unless each row of the only matrix is an item with a length of its own.
+            let first = row % self.matrix_rows;
+            softmax = softmax.mask(Mask::Causal { first });
+        }
+        softmax
+    }
+
+    /// How many columns of a row take part.
+    fn visible(&self, row: usize, columns: usize) -> usize {
+        let lengths = self.lengths.as_ref();
+        let length = lengths.map_or(columns, |lengths| lengths[row / self.item_rows]);
+        let causal = if self.causal {
+            row % self.matrix_rows + 1
+        } else {
+            columns
+        };
+        length.min(causal)
+    }
+}
+
 fn compute(
-    softmax: &Softmax<'_>,
+    softmax: Softmax<'_>,
+    masks: &Masks,
     operation: Operation,
     logits: &Tensor,
+    [axis, inner]: [usize; 2],
 ) -> Result<(Tensor, Duration)> {
     let mut shape = logits.shape.clone();
     if let Operation::LogSumExp = operation {
@@ -328,29 +559,50 @@ fn compute(
     }
     // Not zeros, whose pages might be made only while the clock runs.
     let mut values = vec![f32::NAN; shape.iter().product()];
-    let (input, columns) = (&logits.values, logits.columns());
+    let columns = logits.columns();
+    let rows = masks.rows_together(logits.rows());
     let start = Instant::now();
-    match operation {
-        Operation::Softmax | Operation::Top(_) => softmax.rows(input, columns, &mut values),
-        Operation::LogSoftmax => softmax.log_rows(input, columns, &mut values),
-        Operation::LogSumExp => softmax.log_sum_exp_rows(input, columns, &mut values),
-    }?;
+    let parts = logits.values.chunks(rows * columns);
+    let results = values.chunks_mut(rows * operation.results(columns));
+    for (index, (part, results)) in parts.zip(results).enumerate() {
+        let softmax = masks.put_on(softmax, index * rows);
+        let shape = [part.len() / (axis * inner), axis, inner];
+        match operation {
+            Operation::Softmax | Operation::Top(_) => softmax.axis(part, shape, results),
+            Operation::LogSoftmax => softmax.log_axis(part, shape, results),
+            Operation::LogSumExp => softmax.log_sum_exp_rows(part, columns, results),
+        }?;
+    }
     let took = start.elapsed();
     Ok((Tensor { values, shape }, took))
 }
 
+/// The logits that the softmax is taken of: scaled, and −∞ where they are masked.
+fn prepared(options: &Options, masks: &Masks, logits: &Tensor) -> Tensor {
+    let (mut values, columns) = (logits.values.clone(), logits.columns());
+    for (index, row) in values.chunks_mut(columns).enumerate() {
+        let (seen, masked) = row.split_at_mut(masks.visible(index, columns));
+        for logit in seen {
+            *logit *= options.scale.unwrap_or(1.0);
+        }
+        masked.fill(f32::NEG_INFINITY);
+    }
+    let shape = logits.shape.clone();
+    Tensor { values, shape }
+}
+
 // Writing
 
-fn write(options: &Options, logits: &Tensor, results: &Tensor) -> Result<()> {
-    let columns = match options.operation {
-        Operation::LogSumExp => 1,
-        _ => logits.columns(),
-    };
+fn write(options: &Options, masks: &Masks, logits: &Tensor, results: &Tensor) -> Result<()> {
+    let columns = options.operation.results(logits.columns());
     let write_csv = |out: &mut dyn Write| write_csv(out, results, columns);
     match (&options.output, options.operation) {
         (Some(path), _) if has_ending(path, "npy") => to_file(path, |out| write_npy(out, results)),
         (Some(path), _) => to_file(path, write_csv),
-        (None, Operation::Top(n)) => to_standard_output(|out| write_top(out, n, logits, results)),
+        (None, Operation::Top(n)) => {
+            let logits = prepared(options, masks, logits);
+            to_standard_output(|out| write_top(out, n, &logits, results))
+        }
         (None, _) => to_standard_output(write_csv),
     }
 }

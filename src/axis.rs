@@ -350,7 +350,9 @@ impl<S: Simd> Passes<S> for Probabilities<S> {
             inverse[lane] = exact as f32;
             residue[lane] = (exact - f64::from(inverse[lane])) as f32;
             negligible[lane] = (total * NEGLIGIBLE) as f32;
-            of_maximum[lane] = (own[lane] / total) as f32;
+            if own[lane] > 0.0 {
+                of_maximum[lane] = (own[lane] / total) as f32;
+            }
             instead[lane] = instead_of(maxima[lane], sums.totals[lane], terms);
         }
         Probabilities {

@@ -94,7 +94,8 @@ impl Softmax<'_> {
     /// ```
     ///
     /// The sum is of `f64`, so that the error of the difference is at most 2^−22 · |e^(l_i) Σ_j g_j|
-    /// beside the rounding of the result. A NaN in `upstream` makes the whole gradient NaN.
+    /// and 2^−50 · Σ_j |g_j| beside the rounding of the result. Gradients near the largest `f32` may
+    /// overflow in between. A NaN in `upstream` makes the whole gradient NaN.
     ///
     /// # Errors
     ///

@@ -241,6 +241,13 @@ impl<H: Half> Logits for &[H] {
     }
 }
 
+#[inline(always)]
+fn narrow_all<H: Half>(places: &mut [H], values: &[f32]) {
+    for (place, value) in places.iter_mut().zip(values) {
+        *place = H::narrow(*value);
+    }
+}
+
 /// Results of the type of the logits, which no weight could wait in.
 pub(crate) struct Narrow<'a, H> {
     pub(crate) logits: &'a [H],
@@ -279,14 +286,11 @@ impl<H: Half> Row for Narrow<'_, H> {
         let places = self.results.get_mut(start..).unwrap_or(&mut []);
         let mut wide = [0.0; LANES];
         results.store(&mut wide);
-        if let Some(places) = places.get_mut(..V::WIDTH) {
-            for (place, wide) in places.iter_mut().zip(wide) {
-                *place = H::narrow(wide);
-            }
-        } else {
-            for (place, wide) in places.iter_mut().zip(wide) {
-                *place = H::narrow(wide);
-            }
+        let count = V::WIDTH.min(places.len());
+        if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
+            narrow_all(places, wide);
+        } else if let (Some(places), Some(wide)) = (places.get_mut(..count), wide.get(..count)) {
+            narrow_all(places, wide);
         }
     }
 

@@ -852,14 +852,14 @@ impl Denominator {
 
     /// Whether the probability of the maximum can be so round a number that it must come out
     /// exactly: 1, or 1/N if all N values of the row, which `row` has as logits or weights, are
-    /// equal to the maximum's.
+    /// equal to the maximum's, `own`, or masked.
     #[inline(always)]
-    fn is_round<S: Simd, L: Logits>(&mut self, simd: S, row: L, own: f32) -> bool {
-        let rest_if_constant = (row.len() as f64 - 1.0) * self.own;
-        if (self.rest - rest_if_constant).abs() <= rest_if_constant * 1e-6
-            && is_constant(simd, row, own)
+    fn is_round<S: Simd, L: Logits>(&mut self, simd: S, row: L, own: f32, masked: f32) -> bool {
+        let others = (self.rest / self.own + 0.5) as u64 as f64;
+        if (self.rest - others * self.own).abs() <= self.rest * 1e-6
+            && count_if_constant(simd, row, own, masked) == Some(others as usize + 1)
         {
-            self.rest = rest_if_constant;
+            self.rest = others * self.own;
             return true;
         }
         self.rest + self.sink < self.own * 1e-6
@@ -1077,28 +1077,8 @@ pub(crate) const CACHED: usize = 1 << 21;
 /// their results, stay in the first-level cache.
 const SHORT: usize = 1024;
 
-/// The softmax of a row.
-#[inline(always)]
-pub(crate) fn softmax<S: Simd, R: Row>(simd: S, row: R, terms: Terms) -> Normalizer {
-    if row.len() <= CACHED {
-        Cached::softmax(simd, row, terms)
-    } else {
-        Streamed::softmax(simd, row, terms)
-    }
-}
-
-/// The softmax of each row of a matrix.
-#[inline(always)]
-pub(crate) fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
-    if columns <= CACHED {
-        Cached::softmax_rows(simd, matrix, columns, terms);
-    } else {
-        Streamed::softmax_rows(simd, matrix, columns, terms);
-    }
-}
-
 /// A softmax in passes over a row.
-trait Passes: Sized {
+pub(crate) trait Passes: Sized {
     /// What is known of a row before anything is written.
     type Scan;
 
@@ -1115,21 +1095,16 @@ trait Passes: Sized {
     /// To be called between the passes.
     fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer;
 
+    /// The softmax of each row of a matrix. Of short rows each pass runs over a row of its own, so
+    /// that the processor can do all at once: between two passes over a row there are few steps, but
+    /// each waits for the one before.
     #[inline(always)]
     fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
-        // Apart, so that no question of prefetching is asked within a cache.
-        if matrix.len() < LARGE {
-            return Self::each_row(simd, matrix, columns, terms, 0);
-        }
-        let is_very_large = matrix.len() >= VERY_LARGE;
-        let ahead = if is_very_large { FAR_AHEAD } else { AHEAD };
-        Self::each_row(simd, matrix, columns, terms, ahead);
-    }
-
-    /// Of short rows each pass runs over a row of its own, so that the processor can do all at
-    /// once: between two passes over a row there are few steps, but each waits for the one before.
-    #[inline(always)]
-    fn each_row<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms, ahead: usize) {
+        let ahead = match matrix.len() {
+            0..LARGE => 0,
+            LARGE..VERY_LARGE => AHEAD,
+            _ => FAR_AHEAD,
+        };
         let are_short = columns <= SHORT;
         let mut unread = Some(matrix);
         let (mut waiting_to_be_read, mut waiting_to_be_written) = (None, None);
@@ -1162,6 +1137,7 @@ trait Passes: Sized {
         }
     }
 
+    /// The softmax of a row.
     #[inline(always)]
     fn softmax<S: Simd, R: Row>(simd: S, mut row: R, terms: Terms) -> Normalizer {
         let scan = Self::scan(simd, row.logits());
@@ -1174,7 +1150,7 @@ trait Passes: Sized {
 
 /// The recurrence reads the row, then each logit is weighed anew: two reads and one write, the
 /// least there is.
-struct Streamed(Denominator);
+pub(crate) struct Streamed(Denominator);
 
 impl Passes for Streamed {
     type Scan = ();
@@ -1200,7 +1176,7 @@ impl Passes for Streamed {
         let mut denominator = self.0;
         if !denominator.is_finite() {
             write(simd, row, &denominator.instead(simd));
-        } else if denominator.is_round(simd, row.logits(), denominator.maximum) {
+        } else if denominator.is_round(simd, row.logits(), denominator.maximum, f32::NEG_INFINITY) {
             let finish = denominator.round_probability(simd);
             let finish = Weighing::new(simd, denominator.reference, false, finish);
             write(simd, row, &finish);
@@ -1219,7 +1195,7 @@ impl Passes for Streamed {
 
 /// The three loops of the textbook: the maximum; the weights, which are stored, and their sum; the
 /// division.
-struct Cached(Denominator);
+pub(crate) struct Cached(Denominator);
 
 impl Passes for Cached {
     type Scan = Maxima;
@@ -1269,7 +1245,7 @@ impl Passes for Cached {
         };
         if !denominator.is_finite() {
             write(simd, row, &denominator.instead(simd));
-        } else if denominator.is_round(simd, weights, denominator.own_rounded) {
+        } else if denominator.is_round(simd, weights, denominator.own_rounded, 0.0) {
             let finish = denominator.round_probability(simd);
             let finish = Weighing::new(simd, reference, are_weights, finish);
             write(simd, row, &finish);
@@ -1313,28 +1289,45 @@ fn sum_of_others<S: Simd, L: Logits>(simd: S, weights: L, own: f32) -> f64 {
     total(totals)
 }
 
+/// How many values are `value`, if all others are `masked`.
 #[inline(always)]
-fn is_constant<S: Simd, L: Logits>(simd: S, logits: L, value: f32) -> bool {
-    let mut unread = logits;
-    while unread.len() > 0 {
-        let (group, others) = unread.cut_group();
-        let mut equal = 0;
-        for register in 0..group.len().div_ceil(S::Vector::WIDTH) {
-            let logits = group.load(simd, register * S::Vector::WIDTH);
-            equal += logits
-                .replace_where_equal(logits, simd.splat(value), logits)
-                .1;
+fn count_if_constant<S: Simd, L: Logits>(
+    simd: S,
+    row: L,
+    value: f32,
+    masked: f32,
+) -> Option<usize> {
+    let (values, masks) = (simd.splat(value), simd.splat(masked));
+    let mut count = 0;
+    for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
+        let start = register * S::Vector::WIDTH;
+        let lanes = row.load(simd, start);
+        let (others, equal) = lanes.replace_where_equal(lanes, values, masks);
+        let (_, all) = others.replace_where_equal(others, masks, masks);
+        let width = S::Vector::WIDTH.min(row.len() - start);
+        if width == S::Vector::WIDTH {
+            if all as usize != width {
+                return None;
+            }
+            count += equal as usize;
+        } else {
+            // Past the end there may be anything.
+            let mut last = [0.0; LANES];
+            lanes.store(&mut last);
+            for lane in last.iter().take(width) {
+                if *lane == value {
+                    count += 1;
+                } else if *lane != masked {
+                    return None;
+                }
+            }
         }
-        if equal as usize != group.len() {
-            return false;
-        }
-        unread = others;
     }
-    true
+    Some(count)
 }
 
 /// The maximum of a row and those of its lanes; −∞ where there is none.
-struct Maxima {
+pub(crate) struct Maxima {
     largest: f32,
     lanes: [f32; LANES],
 }
@@ -1515,20 +1508,8 @@ fn weigh_block<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
     sum
 }
 
-/// The log-softmax of a row.
-#[inline(always)]
-pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, row: R, terms: Terms) -> Normalizer {
-    Logarithmic::softmax(simd, row, terms)
-}
-
-/// The log-softmax of each row of a matrix.
-#[inline(always)]
-pub(crate) fn log_softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
-    Logarithmic::softmax_rows(simd, matrix, columns, terms);
-}
-
-/// The recurrence reads the row; the second pass subtracts.
-struct Logarithmic(Normalizer, Terms);
+/// The log-softmax: the recurrence reads the row, the second pass subtracts.
+pub(crate) struct Logarithmic(Normalizer, Terms);
 
 impl Passes for Logarithmic {
     type Scan = ();

@@ -242,7 +242,8 @@ impl<'a> Options<'a> {
         for given in lens.into_iter().flatten() {
             let is_whole = given.checked_rem(logits).unwrap_or(given) == 0;
             let mask_rows = given.checked_div(logits).unwrap_or(0);
-            if !is_whole || mask_rows > rows || (mask_rows == 0 && rows > 0 && logits > 0) {
+            let fits = is_whole && (1..=rows).contains(&mask_rows);
+            if !fits && rows > 0 && logits > 0 {
                 return Err(Error::MaskMismatch {
                     rows,
                     columns: logits,
@@ -370,7 +371,9 @@ impl<R: Row> Kernel for Prepare<'_, R> {
                 logits = tanh.of(logits.divide(cap)) * cap;
             }
             if let Some(additive) = additive {
-                logits = logits + additive.load(simd, start);
+                let additive = additive.load(simd, start);
+                // Whatever the logit is.
+                (logits, _) = (logits + additive).replace_where_equal(additive, masked, masked);
             }
             if let Some(keep) = keep {
                 let keep = keep.get(start..).unwrap_or(&[]);

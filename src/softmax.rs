@@ -3,11 +3,14 @@
 use crate::axis;
 use crate::backend::{Backend, Kernel};
 use crate::error::Error;
-use crate::kernel::{self, Apart, BLOCK, InPlace, Logits, Row, Terms};
+use crate::kernel::{
+    self, Apart, BLOCK, CACHED, Cached, InPlace, Logarithmic, Logits, Passes, Row, Streamed, Terms,
+};
 use crate::normalizer::Normalizer;
 use crate::options::{Fill, FillBelow, Options, Prepare};
 use crate::stream::Stream;
 use crate::vector::{LANES, Simd};
+use core::marker::PhantomData;
 
 /// The softmax of a row on the best backend: [`Softmax::row`].
 ///
@@ -521,11 +524,58 @@ impl<'a> Softmax<'a> {
         }
     }
 
+    fn passes_over_row<const LOG: bool, R: Row>(&self, row: R, terms: Terms) -> Normalizer {
+        if LOG {
+            self.dispatch(RowOf {
+                passes: PhantomData::<Logarithmic>,
+                row,
+                terms,
+            })
+        } else if row.len() <= CACHED {
+            self.dispatch(RowOf {
+                passes: PhantomData::<Cached>,
+                row,
+                terms,
+            })
+        } else {
+            self.dispatch(RowOf {
+                passes: PhantomData::<Streamed>,
+                row,
+                terms,
+            })
+        }
+    }
+
+    fn passes_over_rows<const LOG: bool, R: Row>(&self, matrix: R, columns: usize, terms: Terms) {
+        if LOG {
+            self.dispatch(RowsOf {
+                passes: PhantomData::<Logarithmic>,
+                matrix,
+                columns,
+                terms,
+            });
+        } else if columns <= CACHED {
+            self.dispatch(RowsOf {
+                passes: PhantomData::<Cached>,
+                matrix,
+                columns,
+                terms,
+            });
+        } else {
+            self.dispatch(RowsOf {
+                passes: PhantomData::<Streamed>,
+                matrix,
+                columns,
+                terms,
+            });
+        }
+    }
+
     /// The softmax, or log-softmax, of a row, which is that of this index.
     pub(crate) fn row_of<const LOG: bool, R: Row>(&self, mut row: R, index: usize) -> Normalizer {
         let terms = self.options.terms(LOG);
         if self.options.leaves_logits() {
-            return self.dispatch(RowOf::<LOG, _> { row, terms });
+            return self.passes_over_row::<LOG, _>(row, terms);
         }
         let columns = row.len();
         let visible = self.options.visible(index, columns);
@@ -536,10 +586,10 @@ impl<'a> Softmax<'a> {
         let mut row = row.stored();
         let is_logit = terms.sink < f32::INFINITY;
         let mut normalizer = if is_logit {
-            let row = row.part(0, visible);
-            self.dispatch(RowOf::<LOG, _> { row, terms })
+            self.passes_over_row::<LOG, _>(row.part(0, visible), terms)
         } else {
-            terms.with_sink(Normalizer::new())
+            let seen = row.part(0, visible);
+            terms.with_sink(self.dispatch(NormalizerOf(seen.logits())))
         };
         if visible < columns {
             normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
@@ -555,11 +605,7 @@ impl<'a> Softmax<'a> {
     fn rows_of<const LOG: bool, R: Row>(&self, matrix: R, columns: usize) {
         let terms = self.options.terms(LOG);
         if self.options.leaves_logits() {
-            return self.dispatch(RowsOf::<LOG, _> {
-                matrix,
-                columns,
-                terms,
-            });
+            return self.passes_over_rows::<LOG, _>(matrix, columns, terms);
         }
         let mut index = 0;
         let mut unread = matrix;
@@ -577,11 +623,7 @@ impl<'a> Softmax<'a> {
                     row: rows.view(),
                     to_logits: self.options.of_logits(index, columns, 0),
                 });
-                self.dispatch(RowsOf::<LOG, _> {
-                    matrix: rows.stored(),
-                    columns,
-                    terms,
-                });
+                self.passes_over_rows::<LOG, _>(rows.stored(), columns, terms);
             }
             index += count;
             match others {
@@ -788,40 +830,34 @@ impl<const LOG: bool, R: Row> Kernel for AlongAxis<LOG, R> {
     }
 }
 
-struct RowOf<const LOG: bool, R> {
+struct RowOf<P, R> {
+    passes: PhantomData<P>,
     row: R,
     terms: Terms,
 }
 
-impl<const LOG: bool, R: Row> Kernel for RowOf<LOG, R> {
+impl<P: Passes, R: Row> Kernel for RowOf<P, R> {
     type Output = Normalizer;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Normalizer {
-        if LOG {
-            kernel::log_softmax(simd, self.row, self.terms)
-        } else {
-            kernel::softmax(simd, self.row, self.terms)
-        }
+        P::softmax(simd, self.row, self.terms)
     }
 }
 
-struct RowsOf<const LOG: bool, R> {
+struct RowsOf<P, R> {
+    passes: PhantomData<P>,
     matrix: R,
     columns: usize,
     terms: Terms,
 }
 
-impl<const LOG: bool, R: Row> Kernel for RowsOf<LOG, R> {
+impl<P: Passes, R: Row> Kernel for RowsOf<P, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        if LOG {
-            kernel::log_softmax_rows(simd, self.matrix, self.columns, self.terms);
-        } else {
-            kernel::softmax_rows(simd, self.matrix, self.columns, self.terms);
-        }
+        P::softmax_rows(simd, self.matrix, self.columns, self.terms);
     }
 }
 

@@ -5,7 +5,7 @@
 #![cfg(not(any(miri, target_family = "wasm")))] // They have no processes.
 
 use npyz::{NpyFile, Order, WriterBuilder};
-use online_softmax::{Backend, Softmax};
+use online_softmax::{Backend, Candidate, FullyMasked, Mask, Softmax};
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,14 @@ const DIGITS: &str = concat!(
 const VOCABULARY: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/data/vocab_logits_1x30522.npy"
+);
+const ATTENTION: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/attention_scores_3x64x64.npy"
+);
+const LENGTHS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/attention_lengths_3.npy"
 );
 
 // Running
@@ -284,9 +292,312 @@ fn help_is_on_standard_output() {
         assert_eq!((status, stderr.as_str()), (Some(0), ""));
         assert_contains(
             &stdout,
-            &["Usage:", "--log-sum-exp", "--top N", "--backend"],
+            &[
+                "Usage:",
+                "--log-sum-exp",
+                "--top N",
+                "--backend",
+                "--axis N",
+                "--scale X",
+                "--lengths FILE",
+                "--causal",
+                "--fully-masked",
+            ],
         );
     }
+}
+
+// Axis, scale and masks
+
+/// The values that the example writes as .npy, of the shape of its input.
+#[track_caller]
+fn values(arguments: &[&str]) -> Vec<f32> {
+    let folder = Folder::new();
+    let output = folder.path("out.npy");
+    succeeds(&[arguments, &["--output", &output]].concat(), b"");
+    read_npy(&output).1
+}
+
+/// The same bits, but for those of NaN.
+#[track_caller]
+fn assert_same(found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let is_same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+        assert!(is_same, "{index}: {found} for {expected}");
+    }
+}
+
+fn attention() -> (Vec<f32>, [usize; 3]) {
+    let (shape, scores) = read_npy(ATTENTION);
+    assert_eq!(shape, [3, 64, 64]);
+    (scores, [57, 5, 42])
+}
+
+#[test]
+fn any_axis() {
+    let (_, digits) = read_npy(DIGITS);
+    let mut expected = vec![0.0; digits.len()];
+    let softmax = Softmax::new();
+    softmax.axis(&digits, [1, 1797, 10], &mut expected).unwrap();
+    assert_same(&values(&[DIGITS, "--axis", "0"]), &expected);
+    for column in 0..10 {
+        let sum: f64 = expected[column..]
+            .iter()
+            .step_by(10)
+            .copied()
+            .map(f64::from)
+            .sum();
+        assert!((sum - 1.0).abs() < 1e-4, "{sum}");
+    }
+    let (stdout, line) = succeeds(&[DIGITS, "--axis", "-2"], b"");
+    assert_same(&parse_csv(&stdout).concat(), &expected);
+    assert_contains(&line, &["axis -2 of shape [1797, 10], "]);
+
+    let scores = attention().0;
+    for (axis, shape) in [
+        ("0", [1, 3, 64 * 64]),
+        ("-3", [1, 3, 64 * 64]),
+        ("1", [3, 64, 64]),
+        ("2", [3 * 64, 64, 1]),
+        ("-1", [3 * 64, 64, 1]),
+    ] {
+        let mut expected = vec![0.0; scores.len()];
+        softmax.axis(&scores, shape, &mut expected).unwrap();
+        assert_same(&values(&[ATTENTION, "--axis", axis]), &expected);
+        softmax.log_axis(&scores, shape, &mut expected).unwrap();
+        assert_same(&values(&[ATTENTION, "--axis", axis, "--log"]), &expected);
+    }
+    assert_eq!(
+        succeeds(&[DIGITS, "--axis", "1", "--top", "1"], b"").0,
+        succeeds(&[DIGITS, "--top", "1"], b"").0
+    );
+    assert_eq!(
+        succeeds(&[DIGITS, "--axis", "-1", "--log-sum-exp"], b"").0,
+        succeeds(&[DIGITS, "--log-sum-exp"], b"").0
+    );
+}
+
+#[test]
+fn an_axis_of_an_empty_array() {
+    let folder = Folder::new();
+    let (input, output) = (folder.path("in.npy"), folder.path("out.npy"));
+    let large = u64::MAX / 8;
+    for (shape, axis) in [
+        (&[2, 0, 3][..], "0"),
+        (&[2, 0, 3], "1"),
+        (&[0, large, large, 3], "0"),
+    ] {
+        write_empty_npy(&input, shape);
+        succeeds(&[&input, "--axis", axis, "--output", &output], b"");
+        assert_eq!(read_npy(&output).1, []);
+    }
+    write_npy(&input, "<f4", (&[], Order::C), &[1.0_f32]);
+    assert_contains(
+        &fails(&[&input, "--axis", "0"], b""),
+        &["--axis 0: ", "[], which has 0"],
+    );
+}
+
+/// By hand, as the writer multiplies the dimensions.
+fn write_empty_npy(path: &str, shape: &[u64]) {
+    let dimensions: String = shape.iter().map(|n| format!("{n}, ")).collect();
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dimensions})}}\n");
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    let bytes = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes()].concat();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn scaled() {
+    let (_, digits) = read_npy(DIGITS);
+    for scale in ["0.125", "-1e0", "0"] {
+        let softmax = Softmax::new().scale(scale.parse().unwrap());
+        let mut expected = vec![0.0; digits.len()];
+        softmax.rows(&digits, 10, &mut expected).unwrap();
+        assert_same(&values(&[DIGITS, "--scale", scale]), &expected);
+        softmax.log_rows(&digits, 10, &mut expected).unwrap();
+        assert_same(&values(&[DIGITS, "--scale", scale, "--log"]), &expected);
+        softmax.axis(&digits, [1, 1797, 10], &mut expected).unwrap();
+        assert_same(
+            &values(&[DIGITS, "--scale", scale, "--axis", "0"]),
+            &expected,
+        );
+        let mut expected = vec![0.0; 1797];
+        softmax
+            .log_sum_exp_rows(&digits, 10, &mut expected)
+            .unwrap();
+        assert_same(
+            &values(&[DIGITS, "--scale", scale, "--log-sum-exp"]),
+            &expected,
+        );
+    }
+}
+
+#[test]
+fn masked_to_the_lengths_of_the_sentences() {
+    let (scores, lengths) = attention();
+    let found = values(&[ATTENTION, "--lengths", LENGTHS]);
+    for (item, length) in lengths.into_iter().enumerate() {
+        let rows = item * 64 * 64..(item + 1) * 64 * 64;
+        let masked = Softmax::new().mask(Mask::Length(length));
+        let mut expected = vec![0.0; 64 * 64];
+        masked
+            .rows(&scores[rows.clone()], 64, &mut expected)
+            .unwrap();
+        assert_same(&found[rows.clone()], &expected);
+        for (row, scores) in found[rows.clone()].chunks(64).zip(scores[rows].chunks(64)) {
+            let (seen, masked) = row.split_at(length);
+            let sum: f64 = seen.iter().copied().map(f64::from).sum();
+            assert!(
+                (sum - 1.0).abs() <= 64.0 * 2.0 * f64::from(2.0_f32.powi(-24)),
+                "{sum}"
+            );
+            assert_close(seen, &softmax(&scores[..length]));
+            assert!(masked.iter().all(|probability| probability.to_bits() == 0));
+        }
+    }
+}
+
+#[test]
+fn masked_causally() {
+    let scores = attention().0;
+    let found = values(&[ATTENTION, "--causal"]);
+    let causal = Softmax::new().mask(Mask::Causal { first: 0 });
+    for (found, scores) in found.chunks(64 * 64).zip(scores.chunks(64 * 64)) {
+        let mut expected = vec![0.0; 64 * 64];
+        causal.rows(scores, 64, &mut expected).unwrap();
+        assert_same(found, &expected);
+        for (row, probabilities) in found.chunks(64).enumerate() {
+            let (seen, masked) = probabilities.split_at(row + 1);
+            assert_close(seen, &softmax(&scores[row * 64..][..=row]));
+            assert!(masked.iter().all(|probability| probability.to_bits() == 0));
+        }
+    }
+}
+
+#[test]
+fn masked_both_ways_and_scaled() {
+    let (scores, lengths) = attention();
+    let options = [
+        ATTENTION,
+        "--lengths",
+        LENGTHS,
+        "--causal",
+        "--scale",
+        "-0.5",
+    ];
+    let with = |more: &[&str]| values(&[&options, more].concat());
+    let [mut rows, mut log_rows] = [(); 2].map(|()| vec![0.0; scores.len()]);
+    let mut log_sum_exps = Vec::new();
+    let mut table = String::new();
+    for (item, length) in lengths.into_iter().enumerate() {
+        for row in item * 64..(item + 1) * 64 {
+            let softmax = Softmax::new()
+                .scale(-0.5)
+                .mask(Mask::Length(length))
+                .mask(Mask::Causal { first: row % 64 });
+            let places = row * 64..(row + 1) * 64;
+            let scores = &scores[places.clone()];
+            softmax.row(scores, &mut rows[places.clone()]).unwrap();
+            softmax.log_row(scores, &mut log_rows[places]).unwrap();
+            log_sum_exps.push(softmax.log_sum_exp(scores).unwrap());
+            let mut best = [Candidate::default(); 7];
+            let (_, best) = softmax.top_k(scores, &mut best).unwrap();
+            for (candidate, rank) in best.iter().zip(1..) {
+                let (index, probability) = (candidate.index, candidate.probability);
+                table += &format!("{row:8} {rank:6} {index:7} {probability:12.6}\n");
+            }
+        }
+    }
+    assert_same(&with(&[]), &rows);
+    assert_same(&with(&["--log"]), &log_rows);
+    assert_same(&with(&["--log-sum-exp"]), &log_sum_exps);
+    let found = succeeds(&[&options[..], &["--top", "7"]].concat(), b"").0;
+    for (found, expected) in found.lines().skip(1).zip(table.lines()) {
+        assert_eq!(found[..24], expected[..24]);
+        let [found, expected] = [found, expected].map(|line| line[24..].trim().parse::<f64>());
+        // The last digit may be rounded the other way.
+        assert!((found.unwrap() - expected.unwrap()).abs() <= 1.1e-6);
+    }
+    assert_eq!(found.lines().count(), 1 + 3 * 64 * 7);
+}
+
+#[test]
+fn items_of_more_than_a_matrix_have_the_same_length() {
+    let folder = Folder::new();
+    let (input, lengths) = (folder.path("in.npy"), folder.path("lengths.npy"));
+    let logits: Vec<f32> = (0..120).map(|i| (i * i % 23) as f32 / 4.0).collect();
+    write_npy(&input, "<f4", (&[2, 3, 4, 5], Order::C), &logits);
+    write_npy(&lengths, "<i8", (&[2], Order::C), &[4_i64, 2]);
+    let found = values(&[&input, "--causal", "--lengths", &lengths]);
+    for (row, (found, logits)) in found.chunks(5).zip(logits.chunks(5)).enumerate() {
+        let seen = [4, 2][row / 12].min(row % 4 + 1);
+        assert_close(&found[..seen], &softmax(&logits[..seen]));
+        assert_eq!(found[seen..], [0.0; 5][seen..]);
+    }
+}
+
+#[test]
+fn lengths_of_csv_rows_and_of_every_type() {
+    let folder = Folder::new();
+    let path = folder.path("lengths.npy");
+    let text = b"0,0,0\n0,0,0\n0,0,0\n";
+    let third = 1.0_f32 / 3.0;
+    let expected = format!("0.5,0.5,0\nNaN,NaN,NaN\n{third},{third},{third}\n");
+    let check = || {
+        let options = ["--lengths", &path];
+        assert_eq!(succeeds(&options, text).0, expected);
+        let zero = succeeds(&[&options[..], &["--fully-masked", "zero"]].concat(), text).0;
+        assert_eq!(zero, expected.replace("NaN", "0"));
+        let nan = succeeds(&[&options[..], &["--fully-masked", "nan"]].concat(), text).0;
+        assert_eq!(nan, expected);
+        let causal = succeeds(&[&options[..], &["--causal"]].concat(), text).0;
+        assert_eq!(causal, expected.replace("0.5,0.5,0", "1,0,0"));
+    };
+    let shape = (&[3][..], Order::C);
+    write_npy(&path, "|i1", shape, &[2_i8, 0, 3]);
+    check();
+    write_npy(&path, "<i2", shape, &[2_i16, 0, 3]);
+    check();
+    write_npy(&path, ">i4", shape, &[2_i32, 0, 3]);
+    check();
+    write_npy(&path, ">i8", shape, &[2_i64, 0, 3]);
+    check();
+    write_npy(&path, "|u1", shape, &[2_u8, 0, 3]);
+    check();
+    write_npy(&path, ">u2", shape, &[2_u16, 0, 3]);
+    check();
+    write_npy(&path, "<u4", shape, &[2_u32, 0, 3]);
+    check();
+    write_npy(&path, "<u8", shape, &[2_u64, 0, 3]);
+    check();
+}
+
+#[test]
+fn fully_masked_rows_as_asked() {
+    let text = b"-inf,-inf\n0,0\n";
+    for (name, results) in [("zero", FullyMasked::Zero), ("nan", FullyMasked::Nan)] {
+        let softmax = Softmax::new().fully_masked(results);
+        let logits = [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0];
+        let mut expected = [1.0; 4];
+        softmax.log_rows(&logits, 2, &mut expected).unwrap();
+        let (stdout, _) = succeeds(&["--fully-masked", name, "--log"], text);
+        assert_same(&parse_csv(&stdout).concat(), &expected);
+    }
+}
+
+#[test]
+fn masked_classes_rank_last() {
+    let (stdout, _) = succeeds(&["--causal", "--top", "2"], b"1,2,3\n1,9,nan\n");
+    let lines: Vec<&str> = stdout.lines().skip(1).collect();
+    let expected = [
+        "       0      1       0     1.000000",
+        "       0      2       1     0.000000",
+        "       1      1       1     0.999665",
+        "       1      2       0     0.000335",
+    ];
+    assert_eq!(lines, expected);
 }
 
 // .npy
@@ -433,6 +744,32 @@ fn arguments_are_refused() {
             &["--backend", "sse9"],
             &["--backend", "sse9", "scalar", "avx512"],
         ),
+        (&["--axis", "last"], &["--axis", "\"last\"", "whole number"]),
+        (&["--scale", "half"], &["--scale", "\"half\"", "number"]),
+        (
+            &["--fully-masked", "one"],
+            &["--fully-masked", "\"one\"", "zero or nan"],
+        ),
+        (&["--lengths"], &["--lengths"]),
+        (&["--causal=yes"], &["--causal"]),
+        (&["--axis", "2"], &["--axis 2: ", "[1, 2]", "has 2"]),
+        (&["--axis", "-3"], &["--axis -3: ", "[1, 2]", "has 2"]),
+        (
+            &["--axis", "0", "--top", "1"],
+            &["--axis 0: --top ", "last", "here 1"],
+        ),
+        (
+            &["--axis", "-2", "--log-sum-exp"],
+            &["--axis -2: --log-sum-exp ", "last", "here 1"],
+        ),
+        (
+            &["--axis", "0", "--log", "--causal"],
+            &["--axis 0: --causal ", "last", "here 1"],
+        ),
+        (
+            &["--axis", "0", "--lengths", LENGTHS],
+            &["--axis 0: --lengths ", "last", "here 1"],
+        ),
         (&["--sideways"], &["--sideways"]),
         (&["--log=yes"], &["--log"]),
         (&["one.csv", "two.csv"], &["two.csv"]),
@@ -516,6 +853,49 @@ fn npy_errors_name_the_file() {
     check(&[]);
     fs::create_dir(&path).unwrap();
     check(&[]);
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_refused() {
+    let folder = Folder::new();
+    let (path, output) = (folder.path("lengths.npy"), folder.path("out.npy"));
+    let check = |parts: &[&str]| {
+        let line = fails(&[ATTENTION, "--lengths", &path, "--output", &output], b"");
+        assert!(line.starts_with(&path), "{line}");
+        assert_contains(&line, parts);
+        assert!(!folder.names().contains(&PathBuf::from("out.npy")));
+        // Nor is a part of it written to standard output.
+        assert_eq!(fails(&[ATTENTION, "--lengths", &path], b""), line);
+    };
+    check(&[]); // It is not there.
+    write_npy(&path, "<i8", (&[2], Order::C), &[1_i64, 2]);
+    check(&["shape [3]", "found [2]"]);
+    write_npy(&path, "<i8", (&[3, 1], Order::C), &[1_i64, 2, 3]);
+    check(&["shape [3]", "found [3, 1]"]);
+    write_npy(&path, "<i8", (&[3], Order::C), &[64_i64, 0, -1]);
+    check(&["item 2: ", "from 0 to 64", "found -1"]);
+    write_npy(&path, "<i4", (&[3], Order::C), &[64, 65, -1]);
+    check(&["item 1: ", "from 0 to 64", "found 65"]);
+    write_npy(&path, "<u8", (&[3], Order::C), &[u64::MAX; 3]);
+    check(&["item 0: ", "from 0 to 64", "found 18446744073709551615"]);
+    write_npy(&path, "<f4", (&[3], Order::C), &[1.0_f32; 3]);
+    check(&["integers", "'<f4'"]);
+    fs::write(&path, "1,2,3\n").unwrap();
+    check(&[".npy header"]);
+    let lengths = fs::read(LENGTHS).unwrap();
+    fs::write(&path, &lengths[..lengths.len() - 1]).unwrap();
+    check(&["8 bytes", "[3]", "found 23"]);
+}
+
+#[test]
+fn masks_of_a_single_row_are_refused() {
+    let folder = Folder::new();
+    let path = folder.path("row.npy");
+    write_npy(&path, "<f4", (&[3], Order::C), &[0.0_f32; 3]);
+    for option in [&["--causal"][..], &["--lengths", LENGTHS]] {
+        let line = fails(&[&[&path[..]], option].concat(), b"");
+        assert_contains(&line, &[option[0], ": ", "two axes", "[3]"]);
+    }
 }
 
 #[test]

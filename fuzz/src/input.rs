@@ -48,6 +48,47 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// A number: in an eighth of all cases the upper half of any bits of `f32`, otherwise a small
+    /// integer times 2^−8 to 2^7.
+    pub fn number(&mut self) -> f32 {
+        match self.byte() {
+            0xE0.. => upper_half([self.byte(), self.byte()]),
+            byte => f32::from(self.byte().cast_signed()) * power_of_two(byte, -8, 16),
+        }
+    }
+
+    /// Four numbers, as a row that is this long: each stands for so many values, and they repeat.
+    pub fn pattern(&mut self, length: usize) -> Vec<f32> {
+        let numbers = [(); 4].map(|()| self.number());
+        let run = 1 + self.count();
+        (0..length).map(|i| numbers[i / run % 4]).collect()
+    }
+
+    /// A shape [outer, axis, inner] of at most `most` values: the first below 16, the last small,
+    /// any or a multiple of 256.
+    pub fn shape(&mut self, most: usize) -> [usize; 3] {
+        let kind = self.byte();
+        let (axis, inner) = (self.count(), self.count());
+        let inner = match kind & 3 {
+            0 => 1 + inner % 4,
+            1 => 256 * (1 + inner % 4),
+            _ => inner,
+        }
+        .min(most);
+        let outer = usize::from(kind >> 4).min(most / inner.max(1));
+        [outer, axis.min(most / (outer * inner).max(1)), inner]
+    }
+
+    /// So many values: those of [`row`](Self::row) repeated, or zeros if it has none.
+    #[must_use]
+    pub fn values(self, length: usize) -> Vec<f32> {
+        let mut row = self.row();
+        if row.is_empty() {
+            row.push(0.0);
+        }
+        row.into_iter().cycle().take(length).collect()
+    }
+
     /// All bytes that are left as a row: one byte says of which kind and how long, and some kinds
     /// have parameters before the values.
     ///
