@@ -6,7 +6,7 @@ use crate::normalizer::Normalizer;
 use crate::softmax::{Softmax, check_length};
 use crate::top_k::Candidate;
 use crate::vector::{LANES, Simd, Vector};
-use half::{bf16, f16};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 mod sealed {
     pub trait Sealed {}
@@ -141,6 +141,16 @@ pub(crate) trait Half: Copy {
     /// Exact.
     fn widen(self) -> f32;
 
+    /// The first of `halves` in a register; −∞ past the end.
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
+        let mut widened = [f32::NEG_INFINITY; LANES];
+        for (wide, half) in widened.iter_mut().zip(halves).take(S::Vector::WIDTH) {
+            *wide = half.widen();
+        }
+        simd.load(&widened, f32::NEG_INFINITY)
+    }
+
     /// To nearest, ties to even.
     fn narrow(value: f32) -> Self;
 }
@@ -152,6 +162,11 @@ impl Half for bf16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
+        simd.load_upper_halves(halves.reinterpret_cast(), f32::NEG_INFINITY)
     }
 
     #[inline(always)]
@@ -220,18 +235,7 @@ impl<H: Half> Logits for &[H] {
 
     #[inline(always)]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
-        let halves = self.get(start..).unwrap_or(&[]);
-        let mut widened = [f32::NEG_INFINITY; LANES];
-        if let Some(halves) = halves.get(..S::Vector::WIDTH) {
-            for (wide, half) in widened.iter_mut().zip(halves) {
-                *wide = half.widen();
-            }
-        } else {
-            for (wide, half) in widened.iter_mut().zip(halves) {
-                *wide = half.widen();
-            }
-        }
-        simd.load(&widened, f32::NEG_INFINITY)
+        H::load(simd, self.get(start..).unwrap_or(&[]))
     }
 
     #[inline(always)]

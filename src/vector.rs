@@ -61,6 +61,18 @@ pub(crate) trait Simd: Copy {
 
     /// The first [`Vector::WIDTH`] of `values`; where there are fewer, `fill` takes their place.
     fn load(self, values: &[f32], fill: f32) -> Self::Vector;
+
+    /// The same of values that are given by the upper halves of their representations; the lower
+    /// are zero.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_upper_halves(self, halves: &[u16], fill: f32) -> Self::Vector {
+        let mut values = [fill; LANES];
+        for (value, half) in values.iter_mut().zip(halves).take(Self::Vector::WIDTH) {
+            *value = f32::from_bits(u32::from(*half) << 16);
+        }
+        self.load(&values, fill)
+    }
 }
 
 /// What is done to every lane alike. "Exact" and "correctly rounded" are as in IEEE 754.

@@ -67,6 +67,33 @@ impl Simd for Avx2 {
             _mm256_blendv_ps(_mm256_set1_ps(fill), loaded, _mm256_castsi256_ps(mask))
         })
     }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x8 {
+        match halves.first_chunk() {
+            Some(full) => self.widen_upper_halves(full),
+            None => {
+                let mut padded = [(fill.to_bits() >> 16) as u16; F32x8::COUNT];
+                for (place, half) in padded.iter_mut().zip(halves) {
+                    *place = *half;
+                }
+                self.widen_upper_halves(&padded)
+            }
+        }
+    }
+}
+
+impl Avx2 {
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn widen_upper_halves(self, halves: &[u16; F32x8::COUNT]) -> F32x8 {
+        // SAFETY: the array has as many values as are read; `self` proves that AVX2 is available.
+        F32x8(unsafe {
+            let halves = _mm_loadu_si128(halves.as_ptr().cast());
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+        })
+    }
 }
 
 impl Add for F32x8 {

@@ -63,6 +63,34 @@ impl Simd for Avx512 {
         // `self` proves that AVX-512F is available.
         F32x16(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, values.as_ptr()) })
     }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x16 {
+        match halves.first_chunk() {
+            Some(full) => self.widen_upper_halves(full),
+            None => {
+                let mut padded = [(fill.to_bits() >> 16) as u16; F32x16::COUNT];
+                for (place, half) in padded.iter_mut().zip(halves) {
+                    *place = *half;
+                }
+                self.widen_upper_halves(&padded)
+            }
+        }
+    }
+}
+
+impl Avx512 {
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn widen_upper_halves(self, halves: &[u16; F32x16::COUNT]) -> F32x16 {
+        // SAFETY: the array has as many values as are read; `self` proves that AVX-512F is
+        // available.
+        F32x16(unsafe {
+            let halves = _mm256_loadu_si256(halves.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        })
+    }
 }
 
 impl Add for F32x16 {
