@@ -855,11 +855,10 @@ impl Denominator {
     /// equal to the maximum's, `own`, or masked.
     #[inline(always)]
     fn is_round<S: Simd, L: Logits>(&mut self, simd: S, row: L, own: f32, masked: f32) -> bool {
-        let others = (self.rest / self.own + 0.5) as u64 as f64;
-        if (self.rest - others * self.own).abs() <= self.rest * 1e-6
-            && count_if_constant(simd, row, own, masked) == Some(others as usize + 1)
+        if let Some(others) =
+            count_if_constant(simd, row, own, masked).and_then(|count| count.checked_sub(1))
         {
-            self.rest = others * self.own;
+            self.rest = others as f64 * self.own;
             return true;
         }
         self.rest + self.sink < self.own * 1e-6

@@ -191,6 +191,11 @@ impl<'a> Options<'a> {
         self.sink.is_none_or(|sink| sink < f32::INFINITY)
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.takes_logits_alone() && self.fully_masked == FullyMasked::Nan
+    }
+
     /// Whether the softmax is of the logits as they are, and of nothing else.
     pub(crate) fn takes_logits_alone(&self) -> bool {
         self.leaves_logits() && self.sink.is_none()

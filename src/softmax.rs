@@ -546,24 +546,32 @@ impl<'a> Softmax<'a> {
         }
     }
 
-    fn passes_over_rows<const LOG: bool, R: Row>(&self, matrix: R, columns: usize, terms: Terms) {
+    fn passes_over_rows<const PLAIN: bool, const LOG: bool, R: Row>(
+        &self,
+        matrix: R,
+        columns: usize,
+        terms: Terms,
+    ) {
         if LOG {
-            self.dispatch(RowsOf {
-                passes: PhantomData::<Logarithmic>,
+            let passes = PhantomData::<Logarithmic>;
+            self.dispatch(RowsOf::<PLAIN, _, _> {
+                passes,
                 matrix,
                 columns,
                 terms,
             });
         } else if columns <= CACHED {
-            self.dispatch(RowsOf {
-                passes: PhantomData::<Cached>,
+            let passes = PhantomData::<Cached>;
+            self.dispatch(RowsOf::<PLAIN, _, _> {
+                passes,
                 matrix,
                 columns,
                 terms,
             });
         } else {
-            self.dispatch(RowsOf {
-                passes: PhantomData::<Streamed>,
+            let passes = PhantomData::<Streamed>;
+            self.dispatch(RowsOf::<PLAIN, _, _> {
+                passes,
                 matrix,
                 columns,
                 terms,
@@ -605,7 +613,11 @@ impl<'a> Softmax<'a> {
     fn rows_of<const LOG: bool, R: Row>(&self, matrix: R, columns: usize) {
         let terms = self.options.terms(LOG);
         if self.options.leaves_logits() {
-            return self.passes_over_rows::<LOG, _>(matrix, columns, terms);
+            return if self.options.is_plain() {
+                self.passes_over_rows::<true, LOG, _>(matrix, columns, terms)
+            } else {
+                self.passes_over_rows::<false, LOG, _>(matrix, columns, terms)
+            };
         }
         let mut index = 0;
         let mut unread = matrix;
@@ -623,7 +635,7 @@ impl<'a> Softmax<'a> {
                     row: rows.view(),
                     to_logits: self.options.of_logits(index, columns, 0),
                 });
-                self.passes_over_rows::<LOG, _>(rows.stored(), columns, terms);
+                self.passes_over_rows::<false, LOG, _>(rows.stored(), columns, terms);
             }
             index += count;
             match others {
@@ -845,19 +857,21 @@ impl<P: Passes, R: Row> Kernel for RowOf<P, R> {
     }
 }
 
-struct RowsOf<P, R> {
+/// With no terms but [`Terms::NONE`] if `PLAIN`, so that none costs anything.
+struct RowsOf<const PLAIN: bool, P, R> {
     passes: PhantomData<P>,
     matrix: R,
     columns: usize,
     terms: Terms,
 }
 
-impl<P: Passes, R: Row> Kernel for RowsOf<P, R> {
+impl<const PLAIN: bool, P: Passes, R: Row> Kernel for RowsOf<PLAIN, P, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        P::softmax_rows(simd, self.matrix, self.columns, self.terms);
+        let terms = if PLAIN { Terms::NONE } else { self.terms };
+        P::softmax_rows(simd, self.matrix, self.columns, terms);
     }
 }
 
