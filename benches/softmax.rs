@@ -11,7 +11,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use online_softmax::{Backend, Softmax, reference};
+use online_softmax::{Backend, Candidate, Mask, Softmax, reference};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ fn main() {
     log_sum_exp(&mut criterion);
     matrix(&mut criterion);
     exp(&mut criterion);
+    operations(&mut criterion);
     criterion.final_summary();
 }
 
@@ -145,6 +146,73 @@ fn exp(criterion: &mut Criterion) {
         }
     });
     bench.run("memcpy", memcpy);
+}
+
+/// Everything but the plain softmax of rows, on a matrix of 32 × 32768, one backend beside another.
+fn operations(criterion: &mut Criterion) {
+    const ROWS: usize = 32;
+    const COLUMNS: usize = 32_768;
+    let keep: Vec<bool> = (0..COLUMNS).map(|column| column % 3 > 0).collect();
+    let bias = logits(COLUMNS);
+    let mut group = criterion.benchmark_group("operations");
+    group.sample_size(20);
+    for backend in Backend::available() {
+        let softmax = on(backend);
+        let mut bench = Bench::new(&mut group, backend.name().into(), ROWS * COLUMNS);
+        bench.run("axis 0 of 1024 × 1024", |logits, probabilities| {
+            softmax
+                .axis(logits, [1, 1024, 1024], probabilities)
+                .expect("the shape fits");
+        });
+        for (name, with_option) in [
+            ("plain", softmax),
+            ("scale", softmax.scale(0.125)),
+            ("soft_cap", softmax.soft_cap(30.0)),
+            ("keep", softmax.mask(Mask::Keep(&keep))),
+            ("additive", softmax.mask(Mask::Additive(&bias))),
+            ("length, a half", softmax.mask(Mask::Length(COLUMNS / 2))),
+            ("causal", softmax.mask(Mask::Causal { first: COLUMNS / 2 })),
+            ("sink", softmax.sink(1.0)),
+        ] {
+            bench.run(name, |logits, probabilities| {
+                with_option
+                    .rows(logits, COLUMNS, probabilities)
+                    .expect("the lengths fit");
+            });
+        }
+        bench.run("top_k of 50", |logits, _| {
+            let mut best = [Candidate::default(); 50];
+            for row in logits.chunks_exact(COLUMNS) {
+                black_box(softmax.top_k(row, &mut best)).expect("no mask");
+            }
+        });
+        bench.run("cross_entropy", |logits, _| {
+            for row in logits.chunks_exact(COLUMNS) {
+                black_box(softmax.cross_entropy(row, 7)).expect("there is such a class");
+            }
+        });
+        bench.run("cross_entropy_gradient", |logits, gradient| {
+            each_row(logits, COLUMNS, gradient, |row, gradient| {
+                softmax
+                    .cross_entropy_gradient(row, 7, gradient)
+                    .expect("there is such a class");
+            });
+        });
+        bench.run("softmax_gradient", |probabilities, gradient| {
+            each_row(probabilities, COLUMNS, gradient, |row, gradient| {
+                softmax
+                    .softmax_gradient(row, &bias, gradient)
+                    .expect("the lengths fit");
+            });
+        });
+        bench.run("log_softmax_gradient", |log_probabilities, gradient| {
+            each_row(log_probabilities, COLUMNS, gradient, |row, gradient| {
+                softmax
+                    .log_softmax_gradient(row, &bias, gradient)
+                    .expect("the lengths fit");
+            });
+        });
+    }
 }
 
 /// One input and the place for its results, for everything that is compared on it.

@@ -106,7 +106,9 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
 /// | −∞ among finite | exactly 0 there | −∞ there | as without them | `Finite` |
 /// | finite, to ±3.4e38 | as all others | as all others | as all others | `Finite` |
 /// | one element | exactly 1 | exactly 0 | the element | `Finite` |
-/// | N equal, a power of two | exactly 1/N | | | `Finite` |
+/// | N equal, a power of two, others −∞ | exactly 1/N | | | `Finite` |
+///
+/// A row that has no softmax is NaN throughout, also where it is masked.
 ///
 /// The method is described at the top of the source of the kernel and of the exponential.
 #[derive(Clone, Copy, Debug)]
@@ -250,7 +252,8 @@ impl<'a> Softmax<'a> {
         ///
         /// # Errors
         ///
-        /// [`Error::LengthMismatch`] if the slices differ in length; nothing is written then.
+        /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::MaskMismatch`] or
+        /// [`Error::LengthBeyondRow`] if a mask does not fit; nothing is written then.
         ///
         /// ```
         /// let mut log_probabilities = [0.0; 2];
@@ -317,7 +320,8 @@ impl<'a> Softmax<'a> {
         /// # Errors
         ///
         /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::PartialRow`] if that is
-        /// not a multiple of `columns`; nothing is written then.
+        /// not a multiple of `columns`, [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask
+        /// does not fit; nothing is written then.
         ///
         /// ```
         /// let mut probabilities = [0.0; 4];
@@ -332,7 +336,8 @@ impl<'a> Softmax<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::PartialRow`] if the number of values is not a multiple of `columns`; nothing is
+    /// [`Error::PartialRow`] if the number of values is not a multiple of `columns`,
+    /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit; nothing is
     /// written then.
     ///
     /// ```
@@ -351,7 +356,8 @@ impl<'a> Softmax<'a> {
         /// # Errors
         ///
         /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::PartialRow`] if that is
-        /// not a multiple of `columns`; nothing is written then.
+        /// not a multiple of `columns`, [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask
+        /// does not fit; nothing is written then.
         ///
         /// ```
         /// let mut log_probabilities = [1.0; 4];
@@ -368,7 +374,8 @@ impl<'a> Softmax<'a> {
     /// # Errors
     ///
     /// [`Error::PartialRow`] if the number of logits is not a multiple of `columns`,
-    /// [`Error::RowsMismatch`] if `out` has not a place for each row and no more; nothing is
+    /// [`Error::RowsMismatch`] if `out` has not a place for each row and no more,
+    /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit; nothing is
     /// written then.
     ///
     /// ```
@@ -420,8 +427,10 @@ impl<'a> Softmax<'a> {
         /// # Errors
         ///
         /// [`Error::TooLarge`] if the dimensions have no product, [`Error::ShapeMismatch`] if it is not
-        /// the number of logits, [`Error::LengthMismatch`] if the slices differ in length; nothing is
-        /// written then.
+        /// the number of logits, [`Error::LengthMismatch`] if the slices differ in length,
+        /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit,
+        /// [`Error::UnsupportedOption`] with a causal mask unless `inner` is 1; nothing is written
+        /// then.
         ///
         /// ```
         /// let mut probabilities = [0.0; 4];
@@ -437,7 +446,7 @@ impl<'a> Softmax<'a> {
     /// # Errors
     ///
     /// [`Error::TooLarge`] if the dimensions have no product, [`Error::ShapeMismatch`] if it is not
-    /// the number of values; nothing is written then.
+    /// the number of values, and those of [`axis`](Self::axis) of masks; nothing is written then.
     ///
     /// ```
     /// let mut data = [3.0, 7.0];
