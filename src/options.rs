@@ -170,15 +170,17 @@ impl<'a> Softmax<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Whether each logit is to be taken as it is.
+    /// Whether each logit is to be taken as it is, and all of them.
     pub(crate) fn leaves_logits(&self) -> bool {
-        self.scale.is_none()
-            && self.soft_cap.is_none()
-            && self.additive.is_none()
-            && self.keep.is_none()
-            && self.length.is_none()
-            && self.causal.is_none()
-            && self.sink_is_logit()
+        !self.changes_logits() && !self.has_lengths()
+    }
+
+    /// Whether something is done to each logit by itself.
+    pub(crate) fn changes_logits(&self) -> bool {
+        self.scale.is_some()
+            || self.soft_cap.is_some()
+            || self.additive.is_some()
+            || self.keep.is_some()
     }
 
     /// Whether rows have lengths of their own.

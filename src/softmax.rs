@@ -596,27 +596,42 @@ impl<'a> Softmax<'a> {
         }
         let columns = row.len();
         let visible = self.options.visible(index, columns);
-        self.dispatch(Prepare {
-            row: row.part(0, visible),
-            to_logits: self.options.of_logits(index, columns, 0),
-        });
-        let mut row = row.stored();
-        let is_logit = terms.sink < f32::INFINITY;
-        let mut normalizer = if is_logit {
-            self.passes_over_row::<LOG, _>(row.part(0, visible), terms)
+        let mut normalizer = Normalizer::new();
+        let changes_logits = self.options.changes_logits();
+        if changes_logits {
+            self.dispatch(Prepare {
+                row: row.part(0, visible),
+                to_logits: self.options.of_logits(index, columns, 0),
+            });
         } else {
-            let seen = row.part(0, visible);
-            terms.with_sink(self.dispatch(NormalizerOf(seen.logits())))
-        };
+            normalizer = self.visible_row_of::<LOG, _>(row.part(0, visible), terms);
+        }
+        let mut row = row.stored();
+        if changes_logits {
+            normalizer = self.visible_row_of::<LOG, _>(row.part(0, visible), terms);
+        }
         if visible < columns {
             normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
         }
-        let written = if is_logit { visible } else { 0 };
+        let written = if terms.sink < f32::INFINITY {
+            visible
+        } else {
+            0
+        };
         self.dispatch(Fill {
             row: row.part(written, columns - written),
             value: terms.masked(&normalizer, LOG),
         });
         normalizer
+    }
+
+    /// With a sink of +∞ or NaN there is nothing to write, only what the row is to be found.
+    fn visible_row_of<const LOG: bool, R: Row>(&self, row: R, terms: Terms) -> Normalizer {
+        if terms.sink < f32::INFINITY {
+            self.passes_over_row::<LOG, R>(row, terms)
+        } else {
+            terms.with_sink(self.dispatch(NormalizerOf(row.logits())))
+        }
     }
 
     fn rows_of<const LOG: bool, R: Row>(&self, matrix: R, columns: usize) {
