@@ -51,7 +51,7 @@ pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, slab: R, inner: usize, terms
 }
 
 /// A softmax in passes over columns; made of their sums, it is what the last pass writes.
-trait Passes<S: Simd>: Copy {
+trait ColumnPasses<S: Simd>: Copy {
     /// Adds the weights of some rows; it may store something in the places of the results.
     fn sum<R: Row>(cells: &Cells<S>, slab: &mut R, sums: &mut Sums<S>, terms: Terms);
 
@@ -228,7 +228,7 @@ impl<S: Simd> Cells<S> {
     }
 
     #[inline(always)]
-    fn write<R: Row, P: Passes<S>>(&self, slab: &mut R, finish: &P) {
+    fn write<R: Row, P: ColumnPasses<S>>(&self, slab: &mut R, finish: &P) {
         let finish = *finish;
         for row in 0..self.rows {
             let mut cells = self.row(slab, row);
@@ -317,7 +317,7 @@ struct Probabilities<S: Simd> {
     instead: Group<S>,
 }
 
-impl<S: Simd> Passes<S> for Probabilities<S> {
+impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
     #[inline(always)]
     fn sum<R: Row>(cells: &Cells<S>, slab: &mut R, sums: &mut Sums<S>, terms: Terms) {
         let references = sums.references(cells.simd, terms);
@@ -403,7 +403,7 @@ struct LogProbabilities<S: Simd> {
     instead: Group<S>,
 }
 
-impl<S: Simd> Passes<S> for LogProbabilities<S> {
+impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
     #[inline(always)]
     fn sum<R: Row>(cells: &Cells<S>, slab: &mut R, sums: &mut Sums<S>, _: Terms) {
         let references = LaneReferences::of(cells.simd, &sums.maxima);

@@ -9,8 +9,8 @@ use crate::vector::{LANES, Simd};
 /// Takes in logits slice by slice, and gives the [`Normalizer`] of all.
 ///
 /// However the logits are cut into slices, the bits are those of
-/// [`Softmax::normalizer`](crate::Softmax::normalizer) of all at once on the same backend. A few
-/// hundred bytes, nothing on the heap.
+/// [`Softmax::normalizer`](crate::Softmax::normalizer) of all at once on the same backend. A
+/// little more than a kilobyte, nothing on the heap.
 ///
 /// ```
 /// use online_softmax::{Softmax, Stream};
