@@ -1,7 +1,7 @@
 //! The public names of the backends, which of them this machine has, and the one place that
 //! dispatches.
 
-use crate::vector::{Simd, portable::Portable, scalar::Scalar};
+use crate::vector::{Simd, Task, portable::Portable, scalar::Scalar};
 
 #[cfg(target_arch = "aarch64")]
 use crate::vector::neon::Neon;
@@ -127,29 +127,30 @@ impl Backend {
     /// Runs `kernel` on this backend, or on `Portable` if this one is not available.
     #[inline]
     pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        let task = Dispatched(kernel);
         match self {
-            Backend::Scalar => kernel.run(Scalar),
+            Backend::Scalar => Scalar.call(task),
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512 if self.is_available() => {
                 // SAFETY: `is_available` has just found AVX-512F and POPCNT.
-                unsafe { run_avx512(kernel) }
+                unsafe { Avx512::new() }.call(task)
             }
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 if self.is_available() => {
                 // SAFETY: `is_available` has just found AVX2, FMA and POPCNT.
-                unsafe { run_avx2(kernel) }
+                unsafe { Avx2::new() }.call(task)
             }
             #[cfg(target_arch = "aarch64")]
             Backend::Neon if self.is_available() => {
                 // SAFETY: `is_available` has just found NEON.
-                unsafe { run_neon(kernel) }
+                unsafe { Neon::new() }.call(task)
             }
-            _ => kernel.run(Portable),
+            _ => Portable.call(task),
         }
     }
 }
 
-/// A computation that can run on any instruction set.
+/// A [`Task`] for any instruction set.
 pub(crate) trait Kernel {
     type Output;
 
@@ -157,25 +158,15 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,popcnt")]
-fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function's own target feature.
-    kernel.run(unsafe { Avx512::new() })
-}
+struct Dispatched<K>(K);
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,popcnt")]
-fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function's own target features.
-    kernel.run(unsafe { Avx2::new() })
-}
+impl<S: Simd, K: Kernel> Task<S> for Dispatched<K> {
+    type Output = K::Output;
 
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon")]
-fn run_neon<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function's own target feature.
-    kernel.run(unsafe { Neon::new() })
+    #[inline(always)]
+    fn run(self, simd: S) -> K::Output {
+        self.0.run(simd)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

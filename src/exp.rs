@@ -59,6 +59,9 @@ const HEADROOM: i32 = 48;
 /// subtracted, exactly: every logit within 104 of it is within a factor of two of it.
 const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 
+/// The maxima that share a reference, so that weighing need not wait for the maximum.
+const USUAL: core::ops::RangeInclusive<f32> = -2.0..=20.0;
+
 /// How far above the maximum it was made for a [`Reference`] still serves, in logits: weights are
 /// then at most e^22 = 2^32 times larger than meant, which their sums can hold.
 pub(crate) const LAG: f32 = 22.0;
@@ -73,9 +76,20 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// A reference under which the weight of `max` is near 2^[`HEADROOM`].
+    /// A reference under which the weight of `max` is near 2^[`HEADROOM`], or up to 2^30 above.
     #[inline(always)]
     pub(crate) fn of(max: f32) -> Self {
+        if USUAL.contains(&max) {
+            Self::unit()
+        } else {
+            Self::of_unusual(max)
+        }
+    }
+
+    /// Not inlined, so that the usual is a guess of the processor's, and known before the maximum.
+    #[cold]
+    #[inline(never)]
+    fn of_unusual(max: f32) -> Self {
         if UNSHIFTED.contains(&max) {
             let half_exponent = (max * (LOG2_E / 2.0)) as i32;
             Reference {
@@ -93,7 +107,10 @@ impl Reference {
     /// The reference under which a weight times [`Self::UNIT`] is the exponential itself.
     #[inline(always)]
     pub(crate) fn unit() -> Self {
-        Self::of(0.0)
+        Reference {
+            offset: 0.0,
+            bias: 126 + HEADROOM,
+        }
     }
 
     /// 2^(127 − bias) of [`Self::unit`].

@@ -47,7 +47,7 @@
 
 use crate::exp::{LAG, Lanes, Reference, Weight};
 use crate::normalizer::{Normalizer, Outcome};
-use crate::vector::{Group, LANES, Lanewise, Several, Simd, Vector};
+use crate::vector::{Group, LANES, Lanewise, Several, Simd, Task, Vector};
 
 /// Logits between two looks at whether the reference must be raised.
 pub(crate) const BLOCK: usize = 4 * LANES;
@@ -1076,27 +1076,40 @@ pub(crate) const CACHED: usize = 1 << 21;
 /// their results, stay in the first-level cache.
 const SHORT: usize = 1024;
 
-/// A softmax in passes over a row.
+/// The longest row that is scanned before the row above it is written.
+const OVERLAPPED: usize = 1 << 16;
+
+/// A softmax in passes over a row, and the few steps between them, each of which waits for the one
+/// before: lanes are combined, a quotient is taken.
 pub(crate) trait Passes: Sized {
-    /// What is known of a row before anything is written.
-    type Scan;
+    /// What the first pass finds, by lanes.
+    type Scan<S: Simd>;
 
-    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Self::Scan;
+    /// What the second is to know of the first.
+    type Plan<S: Simd>;
 
-    /// The denominator; it may store something in the places of the results. What lies so far
+    /// What the second finds, by lanes.
+    type Sums<S: Simd>;
+
+    /// The first pass, which writes nothing.
+    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Self::Scan<S>;
+
+    fn plan<S: Simd>(simd: S, scan: Self::Scan<S>, terms: Terms) -> Self::Plan<S>;
+
+    /// The second pass; it may store something in the places of the results. What lies so far
     /// `ahead` is prefetched, unless that is 0.
-    fn read<S: Simd, R: Row>(simd: S, row: R, scan: Self::Scan, terms: Terms, ahead: usize)
-    -> Self;
+    fn sum<S: Simd, R: Row>(simd: S, row: R, plan: Self::Plan<S>, ahead: usize) -> Self::Sums<S>;
+
+    fn new<S: Simd>(simd: S, sums: Self::Sums<S>, terms: Terms) -> Self;
 
     /// The last pass, which writes the results.
     fn write<S: Simd, R: Row>(&self, simd: S, row: R);
 
-    /// To be called between the passes.
+    /// To be called before the last pass.
     fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer;
 
-    /// The softmax of each row of a matrix. Of short rows each pass runs over a row of its own, so
-    /// that the processor can do all at once: between two passes over a row there are few steps, but
-    /// each waits for the one before.
+    /// The softmax of each row of a matrix. What is between two passes over a row is done while
+    /// there is a pass over a neighbour to be done, which does not wait for it.
     #[inline(always)]
     fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
         let ahead = match matrix.len() {
@@ -1104,45 +1117,97 @@ pub(crate) trait Passes: Sized {
             LARGE..VERY_LARGE => AHEAD,
             _ => FAR_AHEAD,
         };
-        let are_short = columns <= SHORT;
+        if columns <= SHORT {
+            Self::softmax_short_rows(simd, matrix, columns, terms, ahead);
+        } else {
+            Self::softmax_long_rows(simd, matrix, columns, terms, ahead);
+        }
+    }
+
+    /// With four rows under way.
+    #[inline(always)]
+    fn softmax_short_rows<S: Simd, R: Row>(
+        simd: S,
+        matrix: R,
+        columns: usize,
+        terms: Terms,
+        ahead: usize,
+    ) {
         let mut unread = Some(matrix);
-        let (mut waiting_to_be_read, mut waiting_to_be_written) = (None, None);
+        let (mut scanned, mut planned, mut summed) = (None, None, None);
         loop {
-            let mut scanned = None;
-            if let Some(Ok((row, others))) = unread.take().map(|matrix| matrix.cut(columns)) {
-                let scan = Self::scan(simd, row.logits());
-                scanned = Some((row, scan));
-                unread = Some(others);
+            let mut finished = None;
+            if let Some((row, sums)) = summed.take() {
+                finished = Some((row, Self::new(simd, sums, terms)));
             }
-            if are_short {
-                core::mem::swap(&mut scanned, &mut waiting_to_be_read);
+            let to_be_summed = planned.take();
+            if let Some((row, scan)) = scanned.take() {
+                planned = Some((row, Self::plan(simd, scan, terms)));
             }
-            let mut read = None;
-            if let Some((mut row, scan)) = scanned {
-                let first = Self::read(simd, row.view(), scan, terms, ahead);
-                read = Some((row, first));
+            if let Some((mut row, plan)) = to_be_summed {
+                let sums = Self::sum(simd, R::view(&mut row), plan, ahead);
+                summed = Some((row, sums));
             }
-            if are_short {
-                core::mem::swap(&mut read, &mut waiting_to_be_written);
+            if let Some((row, passes)) = finished {
+                passes.write(simd, row);
             }
-            if let Some((row, first)) = read {
-                first.write(simd, row);
-            } else if unread.is_none()
-                && waiting_to_be_read.is_none()
-                && waiting_to_be_written.is_none()
-            {
+            match unread.take().map(|matrix| matrix.cut(columns)) {
+                Some(Ok((row, others))) => {
+                    let scan = Self::scan(simd, R::logits(&row));
+                    scanned = Some((row, scan));
+                    unread = Some(others);
+                }
+                _ if planned.is_none() && summed.is_none() => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// With two rows under way, if they stay in the second-level cache.
+    #[inline(always)]
+    fn softmax_long_rows<S: Simd, R: Row>(
+        simd: S,
+        matrix: R,
+        columns: usize,
+        terms: Terms,
+        ahead: usize,
+    ) {
+        let mut unread = matrix;
+        let mut summed: Option<(R, Self::Sums<S>)> = None;
+        loop {
+            let mut finished = None;
+            if let Some((row, sums)) = summed.take() {
+                finished = Some((row, Self::new(simd, sums, terms)));
+            }
+            let Ok((mut row, others)) = unread.cut(columns) else {
+                if let Some((row, passes)) = finished {
+                    passes.write(simd, row);
+                }
                 return;
+            };
+            let scan = Self::scan(simd, row.logits());
+            let plan = Self::plan(simd, scan, terms);
+            if let Some((row, passes)) = finished {
+                passes.write(simd, row);
             }
+            let sums = Self::sum(simd, row.view(), plan, ahead);
+            if columns <= OVERLAPPED {
+                summed = Some((row, sums));
+            } else {
+                Self::new(simd, sums, terms).write(simd, row);
+            }
+            unread = others;
         }
     }
 
     /// The softmax of a row.
     #[inline(always)]
     fn softmax<S: Simd, R: Row>(simd: S, mut row: R, terms: Terms) -> Normalizer {
-        let scan = Self::scan(simd, row.logits());
-        let first = Self::read(simd, row.view(), scan, terms, 0);
-        let normalizer = first.normalizer(simd, row.view());
-        first.write(simd, row);
+        let plan = Self::plan(simd, Self::scan(simd, row.logits()), terms);
+        let sums = Self::sum(simd, row.view(), plan, 0);
+        let passes = Self::new(simd, sums, terms);
+        let normalizer = passes.normalizer(simd, row.view());
+        passes.write(simd, row);
         normalizer
     }
 }
@@ -1152,14 +1217,23 @@ pub(crate) trait Passes: Sized {
 pub(crate) struct Streamed(Denominator);
 
 impl Passes for Streamed {
-    type Scan = ();
+    type Scan<S: Simd> = ();
+    type Plan<S: Simd> = ();
+    type Sums<S: Simd> = Denominator;
 
     #[inline(always)]
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), terms: Terms, _: usize) -> Self {
-        let mut denominator = denominator(simd, row.logits());
+    fn plan<S: Simd>(_: S, (): (), _: Terms) {}
+
+    #[inline(always)]
+    fn sum<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Denominator {
+        denominator(simd, row.logits())
+    }
+
+    #[inline(always)]
+    fn new<S: Simd>(simd: S, mut denominator: Denominator, terms: Terms) -> Self {
         denominator.terms = terms;
         if denominator.is_finite() {
             let reference = Reference::of(denominator.largest());
@@ -1196,38 +1270,93 @@ impl Passes for Streamed {
 /// division.
 pub(crate) struct Cached(Denominator);
 
+/// What the weights of a row are relative to, and how large they are.
+pub(crate) struct Plan<S: Simd> {
+    maximum: f32,
+    reference: Reference,
+    /// More than any weight, for each lane.
+    above: Group<S>,
+}
+
+/// The sum of the weights of a row, in parts.
+pub(crate) struct WeightSums<S: Simd> {
+    maximum: f32,
+    reference: Reference,
+    /// The last part, and in `f64` those before it.
+    sum: Sum<S>,
+    totals: [f64; LANES],
+    is_empty: bool,
+}
+
 impl Passes for Cached {
-    type Scan = Maxima;
+    type Scan<S: Simd> = Group<S>;
+    type Plan<S: Simd> = Plan<S>;
+    type Sums<S: Simd> = WeightSums<S>;
 
     #[inline(always)]
-    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Maxima {
+    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Group<S> {
         maxima(simd, logits)
     }
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, maxima: Maxima, terms: Terms, ahead: usize) -> Self {
-        let mut denominator = Denominator {
-            maximum: maxima.largest,
-            own: 0.0,
-            own_rounded: 0.0,
-            rest: 0.0,
-            sink: 0.0,
-            reference: Reference::of(0.0),
-            is_empty: row.len() == 0,
-            terms,
-        };
-        let largest = denominator.largest();
-        if largest > f32::NEG_INFINITY {
-            denominator.reference = Reference::of(largest);
+    fn plan<S: Simd>(simd: S, maxima: Group<S>, terms: Terms) -> Plan<S> {
+        // Adding zero makes −0 into +0: which of the two is found first differs by backend.
+        let maximum = largest(store_group::<S>(&maxima)) + 0.0;
+        let largest = maximum.max(terms.sink);
+        let reference = Reference::of(if largest > f32::NEG_INFINITY {
+            largest
+        } else {
+            0.0
+        });
+        let lanes = reference.splat(simd);
+        let mut above = maxima;
+        for maxima in above.as_mut() {
+            // Twice a power of two is more than the weight.
+            let power = lanes.weigh(*maxima - simd.splat(reference.offset)).power;
+            *maxima = power + power;
         }
-        if denominator.maximum == f32::INFINITY {
+        Plan {
+            maximum,
+            reference,
+            above,
+        }
+    }
+
+    #[inline(always)]
+    fn sum<S: Simd, R: Row>(simd: S, row: R, plan: Plan<S>, ahead: usize) -> WeightSums<S> {
+        let mut sums = WeightSums {
+            maximum: plan.maximum,
+            reference: plan.reference,
+            sum: Sum::new(simd),
+            totals: [0.0; LANES],
+            is_empty: row.len() == 0,
+        };
+        if plan.maximum == f32::INFINITY {
             if has_nan(simd, row.logits()) {
-                denominator.rest = f64::NAN;
+                sums.totals = [f64::NAN; LANES];
             }
         } else {
+            weigh(simd, row, &plan, &mut sums, ahead);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn new<S: Simd>(simd: S, mut sums: WeightSums<S>, terms: Terms) -> Self {
+        sums.sum.flush(&mut sums.totals);
+        let mut denominator = Denominator {
+            maximum: sums.maximum,
+            own: 0.0,
+            own_rounded: 0.0,
+            rest: total(sums.totals),
+            sink: 0.0,
+            reference: sums.reference,
+            is_empty: sums.is_empty,
+            terms,
+        };
+        if denominator.maximum != f32::INFINITY {
             denominator.weigh_own(simd);
-            let total = weigh(simd, row, denominator.reference, &maxima.lanes, ahead);
-            denominator.rest = total - denominator.own;
+            denominator.rest -= denominator.own;
         }
         Cached(denominator)
     }
@@ -1325,14 +1454,9 @@ fn count_if_constant<S: Simd, L: Logits>(
     Some(count)
 }
 
-/// The maximum of a row and those of its lanes; −∞ where there is none.
-pub(crate) struct Maxima {
-    largest: f32,
-    lanes: [f32; LANES],
-}
-
+/// The maxima of the lanes of a row; −∞ where there is none.
 #[inline(always)]
-fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> Maxima {
+fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> Group<S> {
     let mut maxima = simd.splat(f32::NEG_INFINITY).group();
     let mut unread = logits;
     let last = loop {
@@ -1347,12 +1471,7 @@ fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> Maxima {
     if last.len() > 0 {
         raise(simd, &mut maxima, last);
     }
-    let lanes = store_group::<S>(&maxima);
-    Maxima {
-        // Adding zero makes −0 into +0: which of the two is found first differs by backend.
-        largest: largest(lanes) + 0.0,
-        lanes,
-    }
+    maxima
 }
 
 #[inline(always)]
@@ -1396,52 +1515,50 @@ fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
 fn weigh<S: Simd, R: Row>(
     simd: S,
     mut row: R,
-    reference: Reference,
-    maxima: &[f32; LANES],
+    plan: &Plan<S>,
+    sums: &mut WeightSums<S>,
     ahead: usize,
-) -> f64 {
-    let lanes = reference.splat(simd);
-    let offset = simd.splat(reference.offset);
-    // Twice a power of two is more than the weight.
-    let mut above = load_group(simd, maxima);
-    for maxima in above.as_mut() {
-        let power = lanes.weigh(*maxima - offset).power;
-        *maxima = power + power;
-    }
-    let mut totals = [0.0; LANES];
-    while row.len() > 0 {
-        let (part, others) = match row.cut(SUMMED) {
-            Ok((part, others)) => (part, Some(others)),
-            Err(last) => (last, None),
-        };
-        let sum = Sum::above(simd, &above);
-        weigh_part(part, reference, &lanes, sum, ahead).flush(&mut totals);
-        match others {
-            Some(others) => row = others,
-            None => break,
+) {
+    loop {
+        match row.cut(SUMMED) {
+            Ok((part, others)) => {
+                simd.call(Weigh { part, plan, ahead })
+                    .flush(&mut sums.totals);
+                row = others;
+            }
+            Err(part) => {
+                sums.sum = simd.call(Weigh { part, plan, ahead });
+                return;
+            }
         }
     }
-    total(totals)
 }
 
-/// At most [`SUMMED`] logits.
-#[inline(always)]
-fn weigh_part<S: Simd, R: Row>(
+/// Weighs at most [`SUMMED`] logits.
+struct Weigh<'a, S: Simd, R> {
     part: R,
-    reference: Reference,
-    lanes: &Lanes<S::Vector>,
-    sum: Sum<S>,
+    plan: &'a Plan<S>,
     ahead: usize,
-) -> Sum<S> {
-    let offset = sum.simd.splat(reference.offset);
-    let (last, sum) = if reference.offset != 0.0 {
-        weigh_blocks::<true, 4, S, R>(part, lanes, offset, sum, ahead)
-    } else if S::SEVERAL == 8 {
-        weigh_blocks::<false, 8, S, R>(part, lanes, offset, sum, ahead)
-    } else {
-        weigh_blocks::<false, 4, S, R>(part, lanes, offset, sum, ahead)
-    };
-    weigh_block::<true, 4, S, R>(last, &lanes.several(), offset, sum)
+}
+
+impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
+    type Output = Sum<S>;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> Sum<S> {
+        let Weigh { part, plan, ahead } = self;
+        let lanes = plan.reference.splat(simd);
+        let offset = simd.splat(plan.reference.offset);
+        let sum = Sum::above(simd, &plan.above);
+        let (last, sum) = if plan.reference.offset != 0.0 {
+            weigh_blocks::<true, 4, S, R>(part, &lanes, offset, sum, ahead)
+        } else if S::SEVERAL == 8 {
+            weigh_blocks::<false, 8, S, R>(part, &lanes, offset, sum, ahead)
+        } else {
+            weigh_blocks::<false, 4, S, R>(part, &lanes, offset, sum, ahead)
+        };
+        weigh_block::<true, 4, S, R>(last, &lanes.several(), offset, sum)
+    }
 }
 
 /// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
@@ -1511,14 +1628,24 @@ fn weigh_block<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
 pub(crate) struct Logarithmic(Normalizer, Terms);
 
 impl Passes for Logarithmic {
-    type Scan = ();
+    type Scan<S: Simd> = ();
+    type Plan<S: Simd> = ();
+    type Sums<S: Simd> = Denominator;
 
     #[inline(always)]
     fn scan<S: Simd, L: Logits>(_: S, _: L) {}
 
     #[inline(always)]
-    fn read<S: Simd, R: Row>(simd: S, row: R, (): (), terms: Terms, _: usize) -> Self {
-        Logarithmic(terms.with_sink(normalizer(simd, row.logits())), terms)
+    fn plan<S: Simd>(_: S, (): (), _: Terms) {}
+
+    #[inline(always)]
+    fn sum<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Denominator {
+        denominator(simd, row.logits())
+    }
+
+    #[inline(always)]
+    fn new<S: Simd>(_: S, denominator: Denominator, terms: Terms) -> Self {
+        Logarithmic(terms.with_sink(denominator.normalizer()), terms)
     }
 
     #[inline(always)]

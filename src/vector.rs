@@ -5,9 +5,9 @@
 //! instructions may run: [`Backend::dispatch`](crate::Backend) alone makes them, after asking the
 //! processor.
 //!
-//! Everything from the dispatch down to the operations is `#[inline(always)]`, closures included.
+//! Everything from [`Simd::call`] down to the operations is `#[inline(always)]`, closures included.
 //! An intrinsic becomes a single instruction only inside a function compiled with its target
-//! feature, and only the dispatch is: code that failed to be inlined there would turn each
+//! feature, and only those behind `call` are: code that failed to be inlined there would turn each
 //! operation into a call, and pass vectors by an ABI that depends on the caller's features.
 //!
 //! Two arithmetic classes exist, and only [`Lanewise::mul_add`] tells them apart: fused (one
@@ -39,6 +39,10 @@ pub(crate) trait Simd: Copy {
 
     /// Registers of [`Several`] that keep the units busiest, as measured: 4 or 8.
     const SEVERAL: usize;
+
+    /// Runs `task` in a function of its own, compiled for the instructions: what it needs has all
+    /// registers to itself, whatever its caller holds.
+    fn call<T: Task<Self>>(self, task: T) -> T::Output;
 
     /// Asks for what lies `distance` beyond the start of `values`, which may be anything or nothing,
     /// to be brought nearer.
@@ -73,6 +77,14 @@ pub(crate) trait Simd: Copy {
         }
         self.load(&values, fill)
     }
+}
+
+/// A computation on one instruction set.
+pub(crate) trait Task<S: Simd> {
+    type Output;
+
+    /// `#[inline(always)]` in every implementation.
+    fn run(self, simd: S) -> Self::Output;
 }
 
 /// What is done to every lane alike. "Exact" and "correctly rounded" are as in IEEE 754.

@@ -1,17 +1,17 @@
 //! Eight lanes of AVX2 with FMA: x86-64, fused.
 
-use super::{LANES, Lanewise, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Task, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
-/// Proof that the processor has AVX2 and FMA and that the operating system keeps their registers.
+/// Proof that the processor has AVX2, FMA and POPCNT and that the operating system keeps their registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
 impl Avx2 {
     /// # Safety
     ///
-    /// AVX2 and FMA must be available.
+    /// AVX2, FMA and POPCNT must be available.
     #[inline(always)]
     pub(crate) unsafe fn new() -> Self {
         Avx2(())
@@ -39,6 +39,17 @@ impl F32x8 {
 impl Simd for Avx2 {
     type Vector = F32x8;
     const SEVERAL: usize = 8;
+
+    #[inline(always)]
+    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx2,fma,popcnt")]
+        #[inline(never)]
+        fn run<T: Task<Avx2>>(task: T, simd: Avx2) -> T::Output {
+            task.run(simd)
+        }
+        // SAFETY: `self` proves that AVX2, FMA and POPCNT are available.
+        unsafe { run(task, self) }
+    }
 
     #[inline(always)]
     fn prefetch(self, values: &[f32], distance: usize) {

@@ -3,18 +3,18 @@
 //! Nothing beyond AVX-512F is used or enabled: with `avx512dq` and `avx512vl` together, compilers
 //! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
 
-use super::{LANES, Lanewise, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Task, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
-/// Proof that the processor has AVX-512F and that the operating system keeps its registers.
+/// Proof that the processor has AVX-512F and POPCNT and that the operating system keeps its registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// # Safety
     ///
-    /// AVX-512F must be available.
+    /// AVX-512F and POPCNT must be available.
     #[inline(always)]
     pub(crate) unsafe fn new() -> Self {
         Avx512(())
@@ -38,6 +38,17 @@ impl F32x16 {
 impl Simd for Avx512 {
     type Vector = F32x16;
     const SEVERAL: usize = 8;
+
+    #[inline(always)]
+    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx512f,popcnt")]
+        #[inline(never)]
+        fn run<T: Task<Avx512>>(task: T, simd: Avx512) -> T::Output {
+            task.run(simd)
+        }
+        // SAFETY: `self` proves that AVX-512F and POPCNT are available.
+        unsafe { run(task, self) }
+    }
 
     #[inline(always)]
     fn prefetch(self, values: &[f32], distance: usize) {

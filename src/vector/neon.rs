@@ -1,6 +1,6 @@
 //! Four lanes of NEON: aarch64, fused.
 
-use super::{LANES, Lanewise, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Task, Vector};
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -29,6 +29,17 @@ impl F32x4 {
 impl Simd for Neon {
     type Vector = F32x4;
     const SEVERAL: usize = 8;
+
+    #[inline(always)]
+    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+        #[target_feature(enable = "neon")]
+        #[inline(never)]
+        fn run<T: Task<Neon>>(task: T, simd: Neon) -> T::Output {
+            task.run(simd)
+        }
+        // SAFETY: `self` proves that NEON is available.
+        unsafe { run(task, self) }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> F32x4 {

@@ -1,7 +1,7 @@
 //! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128, NEON or plain code when it is
 //! compiled: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Task, Vector};
 use wide::{bytemuck::cast, f32x8, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
@@ -23,6 +23,11 @@ const HAS_INSTRUCTIONS: bool = cfg!(any(
 impl Simd for Portable {
     type Vector = f32x8;
     const SEVERAL: usize = 4;
+
+    #[inline(never)]
+    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+        task.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> f32x8 {

@@ -1,6 +1,6 @@
 //! One lane of plain `f32`: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Task, Vector};
 
 /// Proof of nothing: plain arithmetic runs everywhere.
 #[derive(Clone, Copy)]
@@ -9,6 +9,11 @@ pub(crate) struct Scalar;
 impl Simd for Scalar {
     type Vector = f32;
     const SEVERAL: usize = 8;
+
+    #[inline(never)]
+    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+        task.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> f32 {
