@@ -5,38 +5,47 @@
 //!
 //! ```text
 //! for each strip of columns
-//!     for each tile of 8 rows, for each group of 32 columns:  maxima  ← max(maxima, logits)
-//!     for each tile, for each group:                          sums    ← sums + weight(logits)
-//!     for each tile, for each group:                          results ← weight / sum
+//!     for each tile of 64 rows
+//!         maxima' ← maximum of the tile
+//!         for each group of 32 columns
+//!             if some maximum' > limit                 rare: raise the references
+//!                 sums ← sums · e^(reference − reference')
+//!             sums    ← sums + weight(logits)
+//!             maxima  ← max(maxima, maxima')
+//!     for each row:  results ← weight / sums
 //! ```
 //!
-//! The weights are stored in the places of the results in between. The log-softmax sums by the
-//! recurrence of the [kernel](crate::kernel) instead, which leaves each maximum's own term out, and
-//! stores nothing.
+//! which is the recurrence of the [kernel](crate::kernel), tile by tile. The weights are stored in
+//! the places of the results in between; where a reference is raised, those that are there already
+//! are rescaled, by powers of two. The log-softmax sums by the kernel's own recurrence instead, which
+//! leaves each maximum's own term out, and stores nothing.
 
-use crate::exp::LaneReferences;
+use crate::exp::{LAG, LaneReferences, Weight};
 use crate::kernel::{
-    BLOCK, Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row,
-    SUMMED, Sum, Terms, load_group, store_group,
+    Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row, Sum,
+    Terms, load_group, store_group,
 };
 use crate::normalizer::{Normalizer, Outcome};
-use crate::vector::{Group, LANES, Lanewise, Simd, Vector};
+use crate::vector::{Group, LANES, Lanewise, Several, Simd, Task, Vector};
+use core::ops::Range;
 
-/// Groups of columns that are read side by side where rows are pages of memory apart. Fewer would
-/// leave the lines of a column in few sets of the caches, to throw one another out.
+/// Rows of a tile, of which the weights are summed in `f32`: their pages of memory, and those of their
+/// results, are few enough for the processor to know where all are.
+const TILE: usize = 32;
+
+/// Groups of columns of a strip, which are read side by side: so much of a row is read at once, as
+/// memory likes it.
 const STRIP: usize = 8;
 
-/// Rows of a tile of such a strip: of those in one set, the first-level cache has room for all.
-const TILE: usize = 8;
-
-/// A row of a multiple of so many columns falls into few sets.
-const ALIASED: usize = 256;
-
-/// Rows of a tile of one group: of so many logits the weights are summed in `f32`.
-const LONG_TILE: usize = SUMMED / LANES;
+/// Rows of which a group is read before the group beside it.
+const SIDE_BY_SIDE: usize = 4;
 
 /// How far ahead memory is prefetched, in rows.
-const ROWS_AHEAD: usize = 4;
+const ROWS_AHEAD: usize = 8;
+
+/// A column with a logit so near to zero, or nearer, among its first, and none farther above, needs
+/// no offset of its reference; and with one twice as far above all that is nothing.
+const NEAR: f32 = 104.0;
 
 /// The softmax of each column of `slab`.
 #[inline(always)]
@@ -52,97 +61,103 @@ pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, slab: R, inner: usize, terms
 
 /// A softmax in passes over columns; made of their sums, it is what the last pass writes.
 trait ColumnPasses<S: Simd>: Copy {
-    /// Adds the weights of some rows; it may store something in the places of the results.
-    fn sum<R: Row>(cells: &Cells<S>, slab: &mut R, sums: &mut Sums<S>, terms: Terms);
+    /// Sums the weights of a group of columns in a tile of rows, whose maxima are known; it may
+    /// store something in the places of the results.
+    fn sum<R: Row>(
+        sums: &mut Sums<S>,
+        columns: Cells<S>,
+        tile: usize,
+        maxima: &Group<S>,
+        slab: &mut R,
+        terms: Terms,
+    );
 
     fn new(simd: S, sums: &Sums<S>, terms: Terms) -> Self;
 
     /// What the last pass reads.
     fn last<R: Row>(slab: &mut R) -> impl Row;
 
-    /// The results of one register, of stored weights or of logits.
-    fn finish(&self, register: usize, loaded: S::Vector, are_weights: bool) -> S::Vector;
+    /// The last pass over some rows of a group.
+    fn write<R: Row>(&self, cells: Cells<S>, slab: &mut R);
 
     #[inline(always)]
     fn of_columns<R: Row>(simd: S, mut slab: R, inner: usize, terms: Terms) {
+        let rows = slab.len().checked_div(inner).unwrap_or(0);
         let mut start = 0;
         while start < inner {
-            let strip = Strip::new(simd, &slab, inner, start);
+            let strip = Strip {
+                simd,
+                start,
+                end: inner.min(start + STRIP * LANES),
+                inner,
+                rows,
+            };
             let mut sums = [Sums::new(simd); STRIP];
-            for tile in 0..strip.tiles {
-                for (group, sums) in (0..strip.groups).zip(&mut sums) {
-                    sums.maxima = strip.cells(tile, group).maxima(&mut slab, sums.maxima);
+            let mut first = 0;
+            while first < rows {
+                let maxima = simd.call(Maxima {
+                    strip: strip.below(first, TILE),
+                    slab: &mut slab,
+                });
+                for (group, (sums, maxima)) in strip.groups().zip(sums.iter_mut().zip(&maxima)) {
+                    Self::sum(sums, group, first, maxima, &mut slab, terms);
                 }
+                first += TILE;
             }
-            for tile in 0..strip.tiles {
-                for (group, sums) in (0..strip.groups).zip(&mut sums) {
-                    Self::sum(&strip.cells(tile, group), &mut slab, sums, terms);
-                }
+            let mut passes = [Self::new(simd, &sums[0], terms); STRIP];
+            for ((_, passes), sums) in strip.groups().zip(&mut passes).zip(&sums).skip(1) {
+                *passes = Self::new(simd, sums, terms);
             }
-            let mut finish = [Self::new(simd, &sums[0], terms); STRIP];
-            for (finish, sums) in finish.iter_mut().zip(&sums).take(strip.groups).skip(1) {
-                *finish = Self::new(simd, sums, terms);
-            }
-            let mut last = Self::last(&mut slab);
-            for tile in 0..strip.tiles {
-                for (group, finish) in (0..strip.groups).zip(&finish) {
-                    strip.cells(tile, group).write(&mut last, finish);
-                }
-            }
+            simd.call(Write {
+                strip,
+                slab: &mut Self::last(&mut slab),
+                passes: &passes,
+            });
             start = strip.end;
         }
     }
 }
 
-/// Columns that are read side by side.
+/// Columns that are read side by side, in some rows.
+#[derive(Clone, Copy)]
 struct Strip<S> {
     simd: S,
     start: usize,
     end: usize,
-    groups: usize,
     inner: usize,
     rows: usize,
-    rows_of_tile: usize,
-    tiles: usize,
 }
 
 impl<S: Simd> Strip<S> {
+    /// At most `rows` rows from `first` on.
     #[inline(always)]
-    fn new(simd: S, slab: &impl Row, inner: usize, start: usize) -> Self {
-        let (groups, rows_of_tile) = if inner.is_multiple_of(ALIASED) {
-            (STRIP, TILE)
-        } else {
-            (1, LONG_TILE)
-        };
-        let end = inner.min(start + groups * LANES);
-        let rows = slab.len().checked_div(inner).unwrap_or(0);
+    fn below(self, first: usize, rows: usize) -> Self {
         Strip {
-            simd,
-            start,
-            end,
-            groups: (end - start).div_ceil(LANES),
-            inner,
-            rows,
-            rows_of_tile,
-            tiles: rows.div_ceil(rows_of_tile),
+            start: self.start + first * self.inner,
+            end: self.end + first * self.inner,
+            rows: rows.min(self.rows - first),
+            ..self
         }
     }
 
     #[inline(always)]
-    fn cells(&self, tile: usize, group: usize) -> Cells<S> {
-        let start = self.start + group * LANES;
-        let first_row = tile * self.rows_of_tile;
-        Cells {
-            simd: self.simd,
-            start: first_row * self.inner + start,
-            width: LANES.min(self.end - start),
-            inner: self.inner,
-            rows: self.rows_of_tile.min(self.rows - first_row),
-        }
+    fn groups(self) -> impl Iterator<Item = Cells<S>> {
+        let count = (self.end - self.start).div_ceil(LANES);
+        (0..count).map(move |group| {
+            let start = self.start + group * LANES;
+            Cells {
+                simd: self.simd,
+                start,
+                width: LANES.min(self.end - start),
+                inner: self.inner,
+                rows: self.rows,
+            }
+        })
     }
 }
 
 /// A group of columns, or fewer at the end of the rows, in some rows.
+#[derive(Clone, Copy)]
 struct Cells<S> {
     simd: S,
     start: usize,
@@ -152,94 +167,264 @@ struct Cells<S> {
 }
 
 impl<S: Simd> Cells<S> {
+    /// The rows from `first`, or `rows` of them.
     #[inline(always)]
-    fn row<'a, R: Row>(&self, slab: &'a mut R, row: usize) -> impl Row + use<'a, R, S> {
-        let cells = slab.part(self.start + row * self.inner, self.width);
+    fn below(self, first: usize, rows: usize) -> Self {
+        Cells {
+            start: self.start + first * self.inner,
+            rows: rows.min(self.rows - first),
+            ..self
+        }
+    }
+
+    /// The cells of each row.
+    #[inline(always)]
+    fn rows<'a, R: Row>(&self, slab: &'a mut R) -> Rows<impl Row + use<'a, R, S>> {
+        let before_last = self.rows.saturating_sub(1) * self.inner;
+        Rows {
+            unread: Some(slab.part(self.start, before_last + self.width)),
+            width: self.width,
+            between: self.inner - self.width,
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch<R: Row>(&self, cells: &R) {
         for line in 0..LANES / LINE {
             cells.prefetch(self.simd, ROWS_AHEAD * self.inner + line * LINE);
         }
-        cells
     }
 
-    /// A NaN may or may not be the maximum of its column.
     #[inline(always)]
     fn maxima<R: Row>(&self, slab: &mut R, mut maxima: Group<S>) -> Group<S> {
-        for row in 0..self.rows {
-            let cells = self.row(slab, row);
-            for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
-                let start = register * S::Vector::WIDTH;
-                if start < self.width {
-                    (_, *maximum) = maximum.order(cells.logits().load(self.simd, start));
-                }
-            }
+        for cells in self.rows(slab) {
+            self.prefetch(&cells);
+            maxima = larger(self.simd, maxima, &load(self.simd, &cells));
         }
         maxima
     }
 
-    /// Stores the weights and sums them.
     #[inline(always)]
-    fn weigh<R: Row>(
-        &self,
-        slab: &mut R,
-        references: LaneReferences<S>,
-        mut sum: Sum<S>,
-    ) -> Sum<S> {
-        for row in 0..self.rows {
-            let mut cells = self.row(slab, row);
-            for register in 0..S::REGISTERS {
+    fn write<R: Row>(&self, slab: &mut R, finish: impl Fn(usize, S::Vector) -> S::Vector) {
+        for mut cells in self.rows(slab) {
+            self.prefetch(&cells);
+            let mut results = load(self.simd, &cells);
+            for (register, lanes) in results.as_mut().iter_mut().enumerate() {
+                *lanes = finish(register, *lanes);
+            }
+            store(self.simd, &mut cells, 0..S::REGISTERS, &results);
+        }
+    }
+
+    /// The lanes that have a column.
+    #[inline(always)]
+    fn lanes(&self) -> u32 {
+        u32::MAX >> (LANES - self.width)
+    }
+}
+
+/// The cells of a group of columns, row by row.
+struct Rows<R> {
+    unread: Option<R>,
+    width: usize,
+    between: usize,
+}
+
+impl<R: Row> Iterator for Rows<R> {
+    type Item = R;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<R> {
+        let Ok((cells, others)) = self.unread.take()?.cut(self.width) else {
+            return None;
+        };
+        if let Ok((_, below)) = others.cut(self.between) {
+            self.unread = Some(below);
+        }
+        Some(cells)
+    }
+}
+
+/// The cells of a row, −∞ where there are none.
+#[inline(always)]
+fn load<S: Simd, R: Row>(simd: S, cells: &R) -> Group<S> {
+    let mut group = simd.splat(f32::NEG_INFINITY).group();
+    let logits = cells.logits();
+    let registers = group.as_mut().iter_mut().enumerate();
+    match logits.cut(LANES) {
+        Ok((logits, _)) => {
+            for (register, lanes) in registers {
+                *lanes = logits.load(simd, register * S::Vector::WIDTH);
+            }
+        }
+        Err(logits) => {
+            for (register, lanes) in registers {
                 let start = register * S::Vector::WIDTH;
-                if start < self.width {
-                    let logits = cells.logits().load(self.simd, start);
-                    let weight = references.weigh(register, logits);
-                    sum.add(register, weight);
-                    if R::KEEPS_WEIGHTS {
-                        cells.store(start, weight.value());
+                if start < logits.len() {
+                    *lanes = logits.load(simd, start);
+                }
+            }
+        }
+    }
+    group
+}
+
+/// Writes some registers of a row.
+#[inline(always)]
+fn store<S: Simd, R: Row>(simd: S, cells: &mut R, registers: Range<usize>, group: &Group<S>) {
+    let len = cells.len();
+    if len >= LANES {
+        let mut cells = cells.part(0, LANES);
+        for register in registers {
+            cells.store(register * S::Vector::WIDTH, simd.register(group, register));
+        }
+    } else {
+        for register in registers {
+            let start = register * S::Vector::WIDTH;
+            if start < len {
+                cells.store(start, simd.register(group, register));
+            }
+        }
+    }
+}
+
+/// For each lane whether that of `group` is greater than that of `bounds`, as bits.
+#[inline(always)]
+fn where_greater<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
+    let mut greater = 0;
+    for (register, lanes) in group.as_ref().iter().enumerate() {
+        let bounds = simd.register(bounds, register);
+        greater |= lanes.where_greater(bounds) << (register * S::Vector::WIDTH);
+    }
+    greater
+}
+
+/// Larger lanes of the two. A NaN may or may not be one.
+#[inline(always)]
+fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
+    for (register, lanes) in group.as_mut().iter_mut().enumerate() {
+        (_, *lanes) = lanes.order(simd.register(other, register));
+    }
+    group
+}
+
+/// The maxima of each group of a strip.
+struct Maxima<'a, S, R> {
+    strip: Strip<S>,
+    slab: &'a mut R,
+}
+
+impl<S: Simd, R: Row> Task<S> for Maxima<'_, S, R> {
+    type Output = [Group<S>; STRIP];
+
+    #[inline(always)]
+    fn run(self, simd: S) -> [Group<S>; STRIP] {
+        let Maxima { strip, slab } = self;
+        let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); STRIP];
+        let mut first = 0;
+        while first < strip.rows {
+            let rows = strip.below(first, SIDE_BY_SIDE);
+            for (cells, maxima) in rows.groups().zip(&mut maxima) {
+                *maxima = cells.maxima(slab, *maxima);
+            }
+            first += SIDE_BY_SIDE;
+        }
+        maxima
+    }
+}
+
+/// Sums the weights of a tile, and stores them.
+struct Weigh<'a, S: Simd, R> {
+    cells: Cells<S>,
+    slab: &'a mut R,
+    references: &'a LaneReferences<S>,
+    maxima: &'a Group<S>,
+    totals: &'a mut [f64; LANES],
+}
+
+impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, simd: S) {
+        let mut above = *self.maxima;
+        for (register, maximum) in above.as_mut().iter_mut().enumerate() {
+            // Twice a power of two is more than the weight.
+            let power = self.references.weigh(register, *maximum).power;
+            *maximum = power + power;
+        }
+        let sum = Sum::above(simd, &above);
+        if S::SEVERAL == 8 {
+            self.sum_several::<8>(sum);
+        } else {
+            self.sum_several::<4>(sum);
+        }
+    }
+}
+
+impl<S: Simd, R: Row> Weigh<'_, S, R> {
+    /// With so many registers of a row, or of rows, side by side.
+    #[inline(always)]
+    fn sum_several<const SEVERAL: usize>(self, mut sum: Sum<S>) {
+        let Weigh {
+            cells,
+            slab,
+            references,
+            ..
+        } = self;
+        let simd = cells.simd;
+        let nothing = simd.splat(f32::NEG_INFINITY).group();
+        let registers = SEVERAL.min(S::REGISTERS);
+        let rows = SEVERAL / registers;
+        for first in 0..S::REGISTERS / registers {
+            let first = first * registers;
+            let (lanes, offsets) = references.several::<SEVERAL>(first, registers);
+            let mut unread = cells.rows(slab);
+            'side_by_side: for _ in 0..cells.rows / rows {
+                let mut side_by_side = [const { None }; SEVERAL];
+                let mut logits = Several([simd.splat(0.0); SEVERAL]);
+                for (row, place) in side_by_side.iter_mut().enumerate().take(rows) {
+                    let Some(cells) = unread.next() else {
+                        break 'side_by_side;
+                    };
+                    let loaded = load(simd, &cells);
+                    for register in 0..registers {
+                        logits.0[row * registers + register] =
+                            simd.register(&loaded, first + register);
+                    }
+                    *place = Some(cells);
+                }
+                let weights = lanes.weigh(logits - offsets);
+                let values = weights.value();
+                for (row, cells) in side_by_side.iter_mut().enumerate().take(rows) {
+                    let mut results = nothing;
+                    for register in 0..registers {
+                        let i = row * registers + register;
+                        let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
+                        sum.add(first + register, Weight { power, excess });
+                        if let Some(result) = results.as_mut().get_mut(first + register) {
+                            *result = values.0[i];
+                        }
+                    }
+                    if let (true, Some(cells)) = (R::KEEPS_WEIGHTS, cells) {
+                        store(simd, cells, first..first + registers, &results);
                     }
                 }
             }
-        }
-        sum
-    }
-
-    /// The recurrence in every lane, of which the reference is known: at most as many rows as make
-    /// a block.
-    #[inline(always)]
-    fn sum_others<R: Row>(
-        &self,
-        slab: &mut R,
-        first_row: usize,
-        references: LaneReferences<S>,
-        mut maxima: Group<S>,
-    ) -> (Group<S>, Sum<S>) {
-        let mut sum = Sum::new(self.simd);
-        for row in first_row..self.rows.min(first_row + BLOCK / LANES) {
-            let cells = self.row(slab, row);
-            for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
-                let start = register * S::Vector::WIDTH;
-                if start < self.width {
-                    let logits = cells.logits().load(self.simd, start);
-                    let (smaller, larger) = maximum.order(logits);
-                    *maximum = larger;
-                    sum.add(register, references.weigh(register, smaller));
+            for mut cells in unread {
+                let mut results = load(simd, &cells);
+                let lanes = results.as_mut().iter_mut().enumerate();
+                for (register, lanes) in lanes.skip(first).take(registers) {
+                    let weight = references.weigh(register, *lanes);
+                    sum.add(register, weight);
+                    *lanes = weight.value();
+                }
+                if R::KEEPS_WEIGHTS {
+                    store(simd, &mut cells, first..first + registers, &results);
                 }
             }
         }
-        (maxima, sum)
-    }
-
-    #[inline(always)]
-    fn write<R: Row, P: ColumnPasses<S>>(&self, slab: &mut R, finish: &P) {
-        let finish = *finish;
-        for row in 0..self.rows {
-            let mut cells = self.row(slab, row);
-            for register in 0..S::REGISTERS {
-                let start = register * S::Vector::WIDTH;
-                if start < self.width {
-                    let loaded = cells.logits().load(self.simd, start);
-                    cells.store(start, finish.finish(register, loaded, R::KEEPS_WEIGHTS));
-                }
-            }
-        }
+        sum.flush(self.totals);
     }
 }
 
@@ -247,8 +432,9 @@ impl<S: Simd> Cells<S> {
 #[derive(Clone, Copy)]
 struct Sums<S: Simd> {
     maxima: Group<S>,
-    /// The maxima of the rows that are summed, if the maximum's own term is to be left out.
-    maxima_so_far: Group<S>,
+    references: LaneReferences<S>,
+    /// The largest logits that the references are good for.
+    limits: Group<S>,
     totals: [f64; LANES],
 }
 
@@ -258,19 +444,108 @@ impl<S: Simd> Sums<S> {
         let nothing = simd.splat(f32::NEG_INFINITY).group();
         Sums {
             maxima: nothing,
-            maxima_so_far: nothing,
+            references: LaneReferences::of(simd, &nothing),
+            limits: nothing,
             totals: [0.0; LANES],
         }
     }
 
+    /// Makes the references good for the maxima of a tile, of which the first row is `first`.
     #[inline(always)]
-    fn references(&self, simd: S, terms: Terms) -> LaneReferences<S> {
-        let mut largest = self.maxima;
-        for maximum in largest.as_mut() {
-            *maximum = maximum.at_least(simd.splat(terms.sink));
+    fn make_room_for<R: Row>(
+        &mut self,
+        columns: Cells<S>,
+        first: usize,
+        maxima: &Group<S>,
+        slab: &mut R,
+        terms: Terms,
+    ) {
+        let simd = columns.simd;
+        if first > 0 && where_greater(simd, maxima, &self.limits) == 0 {
+            return;
         }
-        LaneReferences::of(simd, &largest)
+        let known = with_sink(simd, *maxima, terms);
+        let not_far_below = where_greater(simd, &known, &simd.splat(-NEAR).group());
+        let far_above = where_greater(simd, &known, &simd.splat(NEAR).group());
+        if first == 0 && not_far_below & !far_above & columns.lanes() == columns.lanes() {
+            self.references = LaneReferences::of(simd, &known);
+            self.limits = known;
+            for limit in self.limits.as_mut() {
+                *limit = *limit + simd.splat(LAG);
+            }
+        } else {
+            self.settle(columns, slab, first, terms);
+            self.limits = simd.splat(f32::INFINITY).group();
+        }
     }
+
+    /// Makes the references those of the maxima of all rows, of which those from `first` on were not
+    /// weighed yet.
+    #[inline(always)]
+    fn settle<R: Row>(&mut self, columns: Cells<S>, slab: &mut R, first: usize, terms: Terms) {
+        let simd = columns.simd;
+        let maxima = columns.below(first, columns.rows).maxima(slab, self.maxima);
+        let references = LaneReferences::of(simd, &with_sink(simd, maxima, terms));
+        let half_factors = self.references.half_rescaling_to(&references);
+        self.references = references;
+        let factors = store_group::<S>(&half_factors).map(f64::from);
+        for (total, factor) in self.totals.iter_mut().zip(factors) {
+            *total *= factor * factor;
+        }
+        if R::KEEPS_WEIGHTS {
+            let mut stored = slab.view().stored();
+            let weighed = Cells {
+                rows: first,
+                ..columns
+            };
+            for mut cells in weighed.rows(&mut stored).take(first) {
+                let mut weights = load(simd, &cells);
+                for (register, lanes) in weights.as_mut().iter_mut().enumerate() {
+                    let factor = simd.register(&half_factors, register);
+                    *lanes = *lanes * factor * factor;
+                }
+                store(simd, &mut cells, 0..S::REGISTERS, &weights);
+            }
+        }
+    }
+}
+
+/// The recurrence in every lane, of which the references are known, over a tile.
+struct WeighOthers<'a, S: Simd, R> {
+    cells: Cells<S>,
+    slab: &'a mut R,
+    sums: &'a mut Sums<S>,
+}
+
+impl<S: Simd, R: Row> Task<S> for WeighOthers<'_, S, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, simd: S) {
+        let WeighOthers { cells, slab, sums } = self;
+        let references = sums.references;
+        let mut maxima = sums.maxima;
+        let mut sum = Sum::new(simd);
+        for cells in cells.rows(slab) {
+            let logits = load(simd, &cells);
+            for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
+                let (smaller, larger) = maximum.order(simd.register(&logits, register));
+                *maximum = larger;
+                sum.add(register, references.weigh(register, smaller));
+            }
+        }
+        sums.maxima = maxima;
+        sum.flush(&mut sums.totals);
+    }
+}
+
+/// The largest logits of the columns, the sink among them.
+#[inline(always)]
+fn with_sink<S: Simd>(simd: S, mut maxima: Group<S>, terms: Terms) -> Group<S> {
+    for maximum in maxima.as_mut() {
+        *maximum = maximum.at_least(simd.splat(terms.sink));
+    }
+    maxima
 }
 
 /// The weights of a logit in each lane: unrounded, and as they are stored.
@@ -311,32 +586,42 @@ struct Probabilities<S: Simd> {
     inverse: Group<S>,
     inverse_residue: Group<S>,
     negligible: Group<S>,
+    /// NaN where no probability can be a round number.
     own: Group<S>,
     of_maximum: Group<S>,
     /// Zero, or what each result is where there is no softmax.
     instead: Group<S>,
+    /// Whether the last three matter in any lane.
+    are_usual: bool,
 }
 
 impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
     #[inline(always)]
-    fn sum<R: Row>(cells: &Cells<S>, slab: &mut R, sums: &mut Sums<S>, terms: Terms) {
-        let references = sums.references(cells.simd, terms);
-        let mut above = sums.maxima;
-        for (register, maximum) in above.as_mut().iter_mut().enumerate() {
-            // Twice a power of two is more than the weight.
-            let power = references.weigh(register, *maximum).power;
-            *maximum = power + power;
-        }
-        let sum = Sum::above(cells.simd, &above);
-        cells.weigh(slab, references, sum).flush(&mut sums.totals);
+    fn sum<R: Row>(
+        sums: &mut Sums<S>,
+        columns: Cells<S>,
+        tile: usize,
+        maxima: &Group<S>,
+        slab: &mut R,
+        terms: Terms,
+    ) {
+        sums.make_room_for(columns, tile, maxima, slab, terms);
+        sums.maxima = larger(columns.simd, sums.maxima, maxima);
+        columns.simd.call(Weigh {
+            cells: columns.below(tile, TILE),
+            slab,
+            references: &sums.references,
+            maxima,
+            totals: &mut sums.totals,
+        });
     }
 
     #[inline(always)]
     fn new(simd: S, sums: &Sums<S>, terms: Terms) -> Self {
-        let references = sums.references(simd, terms);
-        let (own, own_rounded) = weigh_one(simd, &references, &sums.maxima);
-        let (sink, _) = weigh_one(simd, &references, &simd.splat(terms.sink).group());
+        let (own, own_rounded) = weigh_one(simd, &sums.references, &sums.maxima);
+        let (sink, _) = weigh_one(simd, &sums.references, &simd.splat(terms.sink).group());
         let maxima = store_group::<S>(&sums.maxima);
+        let mut round = store_group::<S>(&own_rounded);
         let [
             mut inverse,
             mut residue,
@@ -344,26 +629,32 @@ impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
             mut of_maximum,
             mut instead,
         ] = [[0.0; LANES]; 5];
+        let mut are_usual = true;
         for lane in 0..LANES {
             let total = sums.totals[lane] + sink[lane];
             let exact = 1.0 / total;
             inverse[lane] = exact as f32;
             residue[lane] = (exact - f64::from(inverse[lane])) as f32;
             negligible[lane] = (total * NEGLIGIBLE) as f32;
-            if own[lane] > 0.0 {
+            if may_be_round(own[lane], total) {
                 of_maximum[lane] = (own[lane] / total) as f32;
+                are_usual = false;
+            } else {
+                round[lane] = f32::NAN;
             }
             instead[lane] = instead_of(maxima[lane], sums.totals[lane], terms);
+            are_usual &= instead[lane] == 0.0;
         }
         Probabilities {
             simd,
-            references,
+            references: sums.references,
             inverse: load_group(simd, &inverse),
             inverse_residue: load_group(simd, &residue),
             negligible: load_group(simd, &negligible),
-            own: own_rounded,
+            own: load_group(simd, &round),
             of_maximum: load_group(simd, &of_maximum),
             instead: load_group(simd, &instead),
+            are_usual,
         }
     }
 
@@ -373,23 +664,88 @@ impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
     }
 
     #[inline(always)]
-    fn finish(&self, register: usize, loaded: S::Vector, are_weights: bool) -> S::Vector {
-        let weights = if are_weights {
+    fn write<R: Row>(&self, cells: Cells<S>, slab: &mut R) {
+        if self.are_usual {
+            cells.write(slab, |register, loaded| self.usual::<R>(register, loaded));
+        } else {
+            cells.write(slab, |register, loaded| self.any::<R>(register, loaded));
+        }
+    }
+}
+
+impl<S: Simd> Probabilities<S> {
+    #[inline(always)]
+    fn weights<R: Row>(&self, register: usize, loaded: S::Vector) -> S::Vector {
+        if R::KEEPS_WEIGHTS {
             loaded
         } else {
             self.references.weigh(register, loaded).value()
-        };
+        }
+    }
+
+    #[inline(always)]
+    fn usual<R: Row>(&self, register: usize, loaded: S::Vector) -> S::Vector {
+        let weights = self.weights::<R>(register, loaded);
+        self.probability(register).finish(weights)
+    }
+
+    #[inline(always)]
+    fn any<R: Row>(&self, register: usize, loaded: S::Vector) -> S::Vector {
         let of = |group| self.simd.register(group, register);
         let probability = RoundProbability {
-            probability: Probability {
-                inverse: of(&self.inverse),
-                inverse_residue: of(&self.inverse_residue),
-                negligible: of(&self.negligible),
-            },
+            probability: self.probability(register),
             own: of(&self.own),
             of_maximum: of(&self.of_maximum),
         };
+        let weights = self.weights::<R>(register, loaded);
         probability.finish(weights) + of(&self.instead)
+    }
+
+    #[inline(always)]
+    fn probability(&self, register: usize) -> Probability<S::Vector> {
+        let of = |group| self.simd.register(group, register);
+        Probability {
+            inverse: of(&self.inverse),
+            inverse_residue: of(&self.inverse_residue),
+            negligible: of(&self.negligible),
+        }
+    }
+}
+
+/// Whether the probability of the maximum is 1, or one over an integer, or nearly so.
+#[inline(always)]
+fn may_be_round(own: f64, total: f64) -> bool {
+    const ROUND: f64 = (1_u64 << 52) as f64;
+    let inverse = total / own;
+    let integer = (inverse + ROUND) - ROUND;
+    own > 0.0 && (inverse < 1.0 + 1e-6 || (inverse - integer).abs() <= inverse * 1e-9)
+}
+
+/// The last pass over a strip.
+struct Write<'a, S, R, P> {
+    strip: Strip<S>,
+    slab: &'a mut R,
+    passes: &'a [P; STRIP],
+}
+
+impl<S: Simd, R: Row, P: ColumnPasses<S>> Task<S> for Write<'_, S, R, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, _: S) {
+        let Write {
+            strip,
+            slab,
+            passes,
+        } = self;
+        let mut first = 0;
+        while first < strip.rows {
+            let rows = strip.below(first, SIDE_BY_SIDE);
+            for (cells, passes) in rows.groups().zip(passes) {
+                passes.write(cells, slab);
+            }
+            first += SIDE_BY_SIDE;
+        }
     }
 }
 
@@ -405,22 +761,28 @@ struct LogProbabilities<S: Simd> {
 
 impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
     #[inline(always)]
-    fn sum<R: Row>(cells: &Cells<S>, slab: &mut R, sums: &mut Sums<S>, _: Terms) {
-        let references = LaneReferences::of(cells.simd, &sums.maxima);
-        let mut row = 0;
-        while row < cells.rows {
-            let (maxima, sum) = cells.sum_others(slab, row, references, sums.maxima_so_far);
-            sums.maxima_so_far = maxima;
-            sum.flush(&mut sums.totals);
-            row += BLOCK / LANES;
+    fn sum<R: Row>(
+        sums: &mut Sums<S>,
+        columns: Cells<S>,
+        tile: usize,
+        _: &Group<S>,
+        slab: &mut R,
+        _: Terms,
+    ) {
+        if tile == 0 {
+            sums.references = LaneReferences::of(columns.simd, &columns.maxima(slab, sums.maxima));
         }
+        columns.simd.call(WeighOthers {
+            cells: columns.below(tile, TILE),
+            slab,
+            sums,
+        });
     }
 
     #[inline(always)]
     fn new(simd: S, sums: &Sums<S>, terms: Terms) -> Self {
-        let references = LaneReferences::of(simd, &sums.maxima);
-        let (own, _) = weigh_one(simd, &references, &sums.maxima);
-        let maxima = store_group::<S>(&sums.maxima_so_far);
+        let (own, _) = weigh_one(simd, &sums.references, &sums.maxima);
+        let maxima = store_group::<S>(&sums.maxima);
         let [mut maximum, mut log_denominator, mut instead] = [[0.0; LANES]; 3];
         for lane in 0..LANES {
             let column = Normalizer::from_parts(maxima[lane], sums.totals[lane] / own[lane]);
@@ -445,13 +807,15 @@ impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
     }
 
     #[inline(always)]
-    fn finish(&self, register: usize, logits: S::Vector, _: bool) -> S::Vector {
-        let of = |group| self.simd.register(group, register);
-        let log_probability = LogProbability {
-            maximum: of(&self.maximum),
-            log_denominator: of(&self.log_denominator),
-        };
-        log_probability.finish(logits) + of(&self.instead)
+    fn write<R: Row>(&self, cells: Cells<S>, slab: &mut R) {
+        cells.write(slab, |register, logits| {
+            let of = |group| self.simd.register(group, register);
+            let log_probability = LogProbability {
+                maximum: of(&self.maximum),
+                log_denominator: of(&self.log_denominator),
+            };
+            log_probability.finish(logits) + of(&self.instead)
+        });
     }
 }
 

@@ -152,7 +152,6 @@ pub(crate) struct LaneReferences<S: Simd> {
     simd: S,
     offsets: Group<S>,
     biases: Group<S>,
-    constants: Lanes<S::Vector>,
 }
 
 impl<S: Simd> LaneReferences<S> {
@@ -160,7 +159,6 @@ impl<S: Simd> LaneReferences<S> {
     pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
         let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
         let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
-        let constants = Reference::unit().splat(simd);
         let (mut offsets, mut biases) = (*maxima, *maxima);
         for (offset, bias) in offsets.as_mut().iter_mut().zip(biases.as_mut()) {
             // −∞ is nothing that could be subtracted from −∞.
@@ -176,20 +174,59 @@ impl<S: Simd> LaneReferences<S> {
             simd,
             offsets,
             biases,
-            constants,
         }
+    }
+
+    /// For several registers side by side, `registers` of a group from `first` on, again and again;
+    /// and what is to be subtracted from their logits.
+    #[inline(always)]
+    pub(crate) fn several<const COUNT: usize>(
+        &self,
+        first: usize,
+        registers: usize,
+    ) -> (Lanes<Several<S::Vector, COUNT>>, Several<S::Vector, COUNT>) {
+        let simd = self.simd;
+        let mut lanes = Reference::unit().splat(simd).several();
+        let mut offsets = lanes.lowest;
+        for i in 0..COUNT {
+            let register = first + i % registers;
+            let bias = simd.register(&self.biases, register);
+            lanes.lowest.0[i] = bias * simd.splat(-core::f32::consts::LN_2);
+            lanes.round.0[i] = bias + simd.splat(ROUND);
+            offsets.0[i] = simd.register(&self.offsets, register);
+        }
+        (lanes, offsets)
     }
 
     /// The weights of one register of logits, as [`Lanes::weigh`].
     #[inline(always)]
     pub(crate) fn weigh(&self, register: usize, logits: S::Vector) -> Weight<S::Vector> {
-        let bias = self.simd.register(&self.biases, register);
-        let lanes = Lanes {
-            lowest: bias * self.simd.splat(-core::f32::consts::LN_2),
-            round: bias + self.simd.splat(ROUND),
-            ..self.constants
-        };
-        lanes.weigh(logits - self.simd.register(&self.offsets, register))
+        let (lanes, offset) = self.several::<1>(register, 1);
+        let weight = lanes.weigh(Several([logits]) - offset);
+        Weight {
+            power: weight.power.0[0],
+            excess: weight.excess.0[0],
+        }
+    }
+
+    /// The square root of what weights under `self`, of logits far below the maxima of `other`, are
+    /// to be multiplied by to hold under `other`; zero where they are nothing under it. A power of
+    /// two: both biases are even.
+    #[inline(always)]
+    pub(crate) fn half_rescaling_to(&self, other: &Self) -> Group<S> {
+        let simd = self.simd;
+        let (zero, half) = (simd.splat(0.0), simd.splat(0.5));
+        let mut factors = self.biases;
+        for (register, factor) in factors.as_mut().iter_mut().enumerate() {
+            let difference = simd.register(&other.biases, register) - *factor;
+            let exponent = difference.mul_add(half, simd.splat(127.0)).at_least(zero);
+            let power = (exponent + simd.splat(ROUND)).low_bits_to_exponent();
+            let offset = simd.register(&other.offsets, register);
+            let is_shifted =
+                offset.if_greater(zero, power) + (zero - offset).if_greater(zero, power);
+            *factor = power - is_shifted;
+        }
+        factors
     }
 }
 
