@@ -2,7 +2,7 @@
 
 use crate::backend::Kernel;
 use crate::error::Error;
-use crate::kernel::{BLOCK, Logits, Online, Terms, store_group};
+use crate::kernel::{BLOCK, Logits, Online, Terms, load_group, reduce, store_group};
 use crate::normalizer::{Normalizer, Outcome};
 use crate::softmax::{Softmax, reads};
 use crate::vector::{LANES, Lanewise, Simd, Task, Vector};
@@ -109,12 +109,13 @@ impl Softmax<'_> {
     }
 }
 
-/// Logits that are read for their sum, then from the second-level cache for the candidates among
-/// them.
-const PART: usize = 8 * SCANNED;
+/// Logits that are read for their sum, then from the cache for what else there is to know of them:
+/// a bit for each block.
+const PART: usize = u64::BITS as usize * BLOCK;
 
-/// Logits of a scan: a bit for each block.
-const SCANNED: usize = u64::BITS as usize * BLOCK;
+/// The most logits that are read before the first candidates are looked for among them, in the
+/// second-level cache: of many logits the bound is a good one, and few exceed it.
+const FIRST: usize = 8 * PART;
 
 /// Takes in logits: all of a row, or some of it, whole blocks after a first group.
 struct Read<'a, 'b, L> {
@@ -129,17 +130,32 @@ impl<L: Logits> Kernel for Read<'_, '_, L> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let Read {
+            online, candidates, ..
+        } = self;
         let mut unread = self.logits;
         let mut start = self.start;
-        // The recurrence takes the first group of a row by itself.
-        let mut size = if start == 0 { LANES + PART } else { PART };
         while unread.len() > 0 {
-            let (part, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
-            self.online.read(simd, part);
-            self.candidates.look_through(simd, part, start);
+            // The recurrence takes the first group of a row by itself.
+            let group = if start == 0 { LANES } else { 0 };
+            let is_first = candidates.bound.is_none();
+            let size = if is_first { FIRST } else { PART };
+            let (part, others) = unread.cut(group + size).unwrap_or((unread, L::nothing()));
+            unread = part;
+            let mut size = group + PART;
+            while unread.len() > 0 {
+                let (part, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
+                online.read(simd, part);
+                if is_first {
+                    let maxima = &mut candidates.maxima;
+                    simd.call(RaiseMaxima { part, maxima });
+                }
+                unread = others;
+                size = PART;
+            }
+            candidates.look_through(simd, part, start);
             start += part.len();
             unread = others;
-            size = PART;
         }
     }
 }
@@ -159,15 +175,21 @@ impl Kernel for Finish<'_, '_> {
     }
 }
 
+type Groups = [[f32; LANES]; BLOCK / LANES];
+
+const NO_LOGITS: Groups = [[f32::NEG_INFINITY; LANES]; BLOCK / LANES];
+
 /// The best so far, in order, and others to be merged with them.
 struct Candidates<'b> {
     best: &'b mut [Candidate],
     found: usize,
     /// What a new candidate must exceed; `None` if it need not exceed anything.
     bound: Option<f32>,
-    /// Logits and columns of the others, in the order of the row.
-    logits: [f32; BLOCK],
-    columns: [usize; BLOCK],
+    /// Of [`BLOCK`] columns that the logits make as a matrix, while there is no bound.
+    maxima: Groups,
+    /// The others in the order of the row: their logits, and −∞ in free places; where they are.
+    logits: Groups,
+    indices: [usize; BLOCK],
     collected: usize,
 }
 
@@ -177,8 +199,9 @@ impl<'b> Candidates<'b> {
             best,
             found: 0,
             bound: None,
-            logits: [0.0; BLOCK],
-            columns: [0; BLOCK],
+            maxima: NO_LOGITS,
+            logits: NO_LOGITS,
+            indices: [0; BLOCK],
             collected: 0,
         }
     }
@@ -186,13 +209,12 @@ impl<'b> Candidates<'b> {
     #[inline(always)]
     fn look_through<S: Simd, L: Logits>(&mut self, simd: S, part: L, start: usize) {
         if self.bound.is_none() {
-            let count = self.best.len();
-            self.bound = simd.call(FindBound { part, count });
+            self.bound = self.find_bound(simd);
         }
         let mut start = start;
         let mut unread = part;
         while unread.len() > 0 {
-            let (part, others) = unread.cut(SCANNED).unwrap_or((unread, L::nothing()));
+            let (part, others) = unread.cut(PART).unwrap_or((unread, L::nothing()));
             let mut blocks = match self.bound {
                 Some(bound) => simd.call(Scan { part, bound }),
                 None => u64::MAX,
@@ -203,12 +225,40 @@ impl<'b> Candidates<'b> {
                 let Ok((_, from_block)) = part.cut(first) else {
                     break;
                 };
-                let (block, _) = from_block.cut(BLOCK).unwrap_or((from_block, L::nothing()));
-                self.collect(simd, block, start + first);
+                match from_block.cut(BLOCK) {
+                    Ok((block, _)) => self.collect(simd, block, start + first),
+                    Err(last) => self.collect(simd, last, start + first),
+                }
             }
             start += part.len();
             unread = others;
         }
+    }
+
+    /// A value that as many of the logits exceed as are to be found, and few more: by halving
+    /// between the maxima. `None` if not so many of these exceed the least.
+    #[inline(always)]
+    fn find_bound<S: Simd>(&self, simd: S) -> Option<f32> {
+        let [mut low, mut high] = [self.maxima[0]; 2];
+        for group in self.maxima {
+            for ((low, high), maximum) in low.iter_mut().zip(&mut high).zip(group) {
+                (*low, *high) = (low.min(maximum), high.max(maximum));
+            }
+        }
+        let (mut low, mut high) = (reduce(low, f32::min), reduce(high, f32::max));
+        let are_enough = |bound| greater_than(simd, &self.maxima, bound) >= self.best.len();
+        if !are_enough(low) {
+            return None;
+        }
+        for _ in 0..10 {
+            let middle = low + (high - low) / 2.0;
+            if are_enough(middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Some(low)
     }
 
     /// Collects what exceeds the bound.
@@ -231,10 +281,11 @@ impl<'b> Candidates<'b> {
                 continue;
             }
             let place = self.collected;
-            if let (Some(to_logit), Some(to_column)) =
-                (self.logits.get_mut(place), self.columns.get_mut(place))
-            {
-                (*to_logit, *to_column) = (logit, start + lane);
+            if let (Some(to_logit), Some(to_index)) = (
+                self.logits.as_flattened_mut().get_mut(place),
+                self.indices.get_mut(place),
+            ) {
+                (*to_logit, *to_index) = (logit, start + lane);
                 self.collected += 1;
             }
             if self.collected == BLOCK {
@@ -281,16 +332,19 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
     #[inline(always)]
     fn run(self, simd: S) {
         let candidates = self.0;
-        let logits = candidates.logits.get(..candidates.collected).unwrap_or(&[]);
+        let collected = candidates.collected;
+        let groups = candidates.logits.get(..collected.div_ceil(LANES));
+        let groups = groups.unwrap_or(&[]);
+        let logits = groups.as_flattened().iter().take(collected);
         let mut sorted = [Candidate::default(); BLOCK];
-        // How many have found their place from that of the first of their equals on.
+        // How many have found their places, from the first of their equals on.
         let mut equals = [0; BLOCK];
-        for (logit, index) in logits.iter().zip(candidates.columns) {
-            let first = greater_than(simd, logits, *logit);
+        for (logit, index) in logits.zip(&candidates.indices) {
+            let first = greater_than(simd, groups, *logit);
             if let Some(equals) = equals.get_mut(first) {
                 if let Some(place) = sorted.get_mut(first + *equals) {
                     *place = Candidate {
-                        index,
+                        index: *index,
                         logit: *logit,
                         probability: 0.0,
                     };
@@ -300,7 +354,7 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
         }
 
         // From the last on: those that there is no room for are left out.
-        let (mut old, mut new) = (candidates.found, candidates.collected);
+        let (mut old, mut new) = (candidates.found, collected);
         while let Some(candidate) = new.checked_sub(1).and_then(|last| sorted.get(last)) {
             let place = old + new - 1;
             let last_old = old
@@ -321,7 +375,8 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
             }
         }
 
-        candidates.found = (candidates.found + candidates.collected).min(candidates.best.len());
+        candidates.found = (candidates.found + collected).min(candidates.best.len());
+        candidates.logits = NO_LOGITS;
         candidates.collected = 0;
         if candidates.found == candidates.best.len() {
             let last = candidates.best.last();
@@ -330,13 +385,15 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
     }
 }
 
-/// How many of `logits` are greater than `bound`.
+/// How many logits are greater than `bound`.
 #[inline(always)]
-fn greater_than<S: Simd>(simd: S, logits: &[f32], bound: f32) -> usize {
+fn greater_than<S: Simd>(simd: S, groups: &[[f32; LANES]], bound: f32) -> usize {
+    let bound = simd.splat(bound);
     let mut count = 0;
-    for register in 0..logits.len().div_ceil(S::Vector::WIDTH) {
-        let logits = logits.load(simd, register * S::Vector::WIDTH);
-        count += logits.where_greater(simd.splat(bound)).count_ones();
+    for group in groups {
+        for logits in load_group::<S>(simd, group).as_ref() {
+            count += logits.where_greater(bound).count_ones();
+        }
     }
     count as usize
 }
@@ -372,19 +429,18 @@ impl<S: Simd, L: Logits> Task<S> for Scan<L> {
     }
 }
 
-/// A value that `count` of the logits exceed at least, and few more, if one is found: by halving
-/// between the maxima of the [`BLOCK`] columns that `part` makes as a matrix.
-struct FindBound<L> {
+/// Takes the logits of whole blocks into the maxima of their columns.
+struct RaiseMaxima<'a, L> {
     part: L,
-    count: usize,
+    maxima: &'a mut Groups,
 }
 
-impl<S: Simd, L: Logits> Task<S> for FindBound<L> {
-    type Output = Option<f32>;
+impl<S: Simd, L: Logits> Task<S> for RaiseMaxima<'_, L> {
+    type Output = ();
 
     #[inline(always)]
-    fn run(self, simd: S) -> Option<f32> {
-        let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); BLOCK / LANES];
+    fn run(self, simd: S) {
+        let mut maxima = self.maxima.map(|group| load_group(simd, &group));
         let mut unread = self.part;
         while let Ok((block, others)) = unread.cut(BLOCK) {
             for (index, maxima) in maxima.iter_mut().enumerate() {
@@ -396,23 +452,6 @@ impl<S: Simd, L: Logits> Task<S> for FindBound<L> {
             }
             unread = others;
         }
-        let lanes = maxima.map(|group| store_group::<S>(&group));
-        let lanes = lanes.as_flattened();
-        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-        for maximum in lanes {
-            (low, high) = (low.min(*maximum), high.max(*maximum));
-        }
-        if greater_than(simd, lanes, low) < self.count {
-            return None;
-        }
-        for _ in 0..10 {
-            let middle = low + (high - low) / 2.0;
-            if greater_than(simd, lanes, middle) >= self.count {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        Some(low)
+        *self.maxima = maxima.map(|group| store_group::<S>(&group));
     }
 }
