@@ -335,19 +335,15 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
         let collected = candidates.collected;
         let groups = candidates.logits.get(..collected.div_ceil(LANES));
         let groups = groups.unwrap_or(&[]);
-        let logits = groups.as_flattened().iter().take(collected);
-        let mut sorted = [Candidate::default(); BLOCK];
+        let logits = groups.as_flattened();
+        let mut order = [0_u8; BLOCK];
         // How many have found their places, from the first of their equals on.
-        let mut equals = [0; BLOCK];
-        for (logit, index) in logits.zip(&candidates.indices) {
+        let mut equals = [0_u8; BLOCK];
+        for (from, logit) in (0..=u8::MAX).zip(logits.iter().take(collected)) {
             let first = greater_than(simd, groups, *logit);
             if let Some(equals) = equals.get_mut(first) {
-                if let Some(place) = sorted.get_mut(first + *equals) {
-                    *place = Candidate {
-                        index: *index,
-                        logit: *logit,
-                        probability: 0.0,
-                    };
+                if let Some(place) = order.get_mut(first + usize::from(*equals)) {
+                    *place = from;
                 }
                 *equals += 1;
             }
@@ -355,19 +351,28 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
 
         // From the last on: those that there is no room for are left out.
         let (mut old, mut new) = (candidates.found, collected);
-        while let Some(candidate) = new.checked_sub(1).and_then(|last| sorted.get(last)) {
+        while let Some(from) = new.checked_sub(1).and_then(|last| order.get(last)) {
+            let from = usize::from(*from);
+            let (Some(logit), Some(index)) = (logits.get(from), candidates.indices.get(from))
+            else {
+                break;
+            };
             let place = old + new - 1;
             let last_old = old
                 .checked_sub(1)
                 .and_then(|last| candidates.best.get(last));
             let larger = match last_old {
-                Some(last_old) if last_old.logit < candidate.logit => {
+                Some(last_old) if last_old.logit < *logit => {
                     old -= 1;
                     *last_old
                 }
                 _ => {
                     new -= 1;
-                    *candidate
+                    Candidate {
+                        index: *index,
+                        logit: *logit,
+                        probability: 0.0,
+                    }
                 }
             };
             if let Some(place) = candidates.best.get_mut(place) {
@@ -392,6 +397,7 @@ fn greater_than<S: Simd>(simd: S, groups: &[[f32; LANES]], bound: f32) -> usize 
     let mut count = 0;
     for group in groups {
         for logits in load_group::<S>(simd, group).as_ref() {
+            // Not of a group's lanes together: LLVM counts those without the instruction for it.
             count += logits.where_greater(bound).count_ones();
         }
     }
