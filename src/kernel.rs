@@ -761,7 +761,7 @@ fn first_lane<V: Vector>(register: V) -> f32 {
 
 /// All lanes combined, always by the same tree.
 #[inline(always)]
-fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
+pub(crate) fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {

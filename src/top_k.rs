@@ -2,10 +2,11 @@
 
 use crate::backend::Kernel;
 use crate::error::Error;
-use crate::kernel::{BLOCK, Logits, Online, Terms, store_group};
+use crate::kernel::{BLOCK, Logits, Online, Terms, load_group, reduce, store_group};
 use crate::normalizer::{Normalizer, Outcome};
 use crate::softmax::{Softmax, reads};
-use crate::vector::{Group, LANES, Lanewise, Simd, Vector};
+use crate::vector::{LANES, Lanewise, Simd, Task, Vector};
+use core::ops::Range;
 
 /// One of the most probable classes of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,13 +76,8 @@ impl Softmax<'_> {
         best: &'b mut [Candidate],
     ) -> (Normalizer, &'b [Candidate]) {
         let mut online = Online::new();
-        let mut candidates = Candidates {
-            best,
-            found: 0,
-            bound: None,
-        };
-        let terms = self.options.terms(false);
-        let mut normalizer = Normalizer::new();
+        let mut candidates = Candidates::new(best);
+        let mut visible = logits.len();
         if self.options.leaves_logits() {
             self.dispatch(Read {
                 online: &mut online,
@@ -90,7 +86,7 @@ impl Softmax<'_> {
                 start: 0,
             });
         } else {
-            let visible = self.for_each_prepared(logits, 0, |logits, start| {
+            visible = self.for_each_prepared(logits, 0, |logits, start| {
                 self.dispatch(Read {
                     online: &mut online,
                     candidates: &mut candidates,
@@ -98,22 +94,28 @@ impl Softmax<'_> {
                     start,
                 });
             });
-            for index in visible..logits.len() {
-                normalizer = Normalizer::FULLY_MASKED;
-                if candidates.is_full() {
-                    break;
-                }
-                candidates.consider(index, f32::NEG_INFINITY);
-            }
         }
-        normalizer = normalizer.merge(self.dispatch(Finish(online)));
+        let mut normalizer = self.dispatch(Finish {
+            online,
+            candidates: &mut candidates,
+        });
+        if visible < logits.len() {
+            normalizer = Normalizer::FULLY_MASKED.merge(normalizer);
+            candidates.append_masked(visible..logits.len());
+        }
+        let terms = self.options.terms(false);
         normalizer = terms.with_sink(normalizer);
         (normalizer, candidates.finish(&normalizer, terms))
     }
 }
 
-/// Logits that are read for their sum, then from the cache for the candidates among them.
-const PART: usize = 64 * BLOCK;
+/// Logits that are read for their sum, then from the cache for what else there is to know of them:
+/// a bit for each block.
+const PART: usize = u64::BITS as usize * BLOCK;
+
+/// The most logits that are read before the first candidates are looked for among them, in the
+/// second-level cache: of many logits the bound is a good one, and few exceed it.
+const FIRST: usize = 8 * PART;
 
 /// Takes in logits: all of a row, or some of it, whole blocks after a first group.
 struct Read<'a, 'b, L> {
@@ -128,136 +130,179 @@ impl<L: Logits> Kernel for Read<'_, '_, L> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let Read {
+            online, candidates, ..
+        } = self;
         let mut unread = self.logits;
         let mut start = self.start;
-        // The recurrence takes the first group of a row by itself.
-        let mut size = if start == 0 { LANES + PART } else { PART };
         while unread.len() > 0 {
-            let (part, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
-            self.online.read(simd, part);
-            self.candidates.look_through(simd, part, start);
+            // The recurrence takes the first group of a row by itself.
+            let group = if start == 0 { LANES } else { 0 };
+            let is_first = candidates.bound.is_none();
+            let size = if is_first { FIRST } else { PART };
+            let (part, others) = unread.cut(group + size).unwrap_or((unread, L::nothing()));
+            unread = part;
+            let mut size = group + PART;
+            while unread.len() > 0 {
+                let (part, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
+                online.read(simd, part);
+                if is_first {
+                    let maxima = &mut candidates.maxima;
+                    simd.call(RaiseMaxima { part, maxima });
+                }
+                unread = others;
+                size = PART;
+            }
+            candidates.look_through(simd, part, start);
             start += part.len();
             unread = others;
-            size = PART;
         }
     }
 }
 
-struct Finish(Online);
+struct Finish<'a, 'b> {
+    online: Online,
+    candidates: &'a mut Candidates<'b>,
+}
 
-impl Kernel for Finish {
+impl Kernel for Finish<'_, '_> {
     type Output = Normalizer;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Normalizer {
-        self.0.finish(simd).normalizer()
+        simd.call(Merge(self.candidates));
+        self.online.finish(simd).normalizer()
     }
 }
 
-/// The best so far, in order.
+type Groups = [[f32; LANES]; BLOCK / LANES];
+
+const NO_LOGITS: Groups = [[f32::NEG_INFINITY; LANES]; BLOCK / LANES];
+
+/// The best so far, in order, and others to be merged with them.
 struct Candidates<'b> {
     best: &'b mut [Candidate],
     found: usize,
     /// What a new candidate must exceed; `None` if it need not exceed anything.
     bound: Option<f32>,
+    /// Of [`BLOCK`] columns that the logits make as a matrix, while there is no bound.
+    maxima: Groups,
+    /// The others in the order of the row: their logits, and −∞ in free places; where they are.
+    logits: Groups,
+    indices: [usize; BLOCK],
+    collected: usize,
 }
 
 impl<'b> Candidates<'b> {
-    fn is_full(&self) -> bool {
-        self.found == self.best.len()
+    fn new(best: &'b mut [Candidate]) -> Self {
+        Candidates {
+            best,
+            found: 0,
+            bound: None,
+            maxima: NO_LOGITS,
+            logits: NO_LOGITS,
+            indices: [0; BLOCK],
+            collected: 0,
+        }
     }
 
     #[inline(always)]
     fn look_through<S: Simd, L: Logits>(&mut self, simd: S, part: L, start: usize) {
         if self.bound.is_none() {
-            self.bound = exceeded_by(simd, part, self.best.len());
+            self.bound = self.find_bound(simd);
         }
         let mut start = start;
         let mut unread = part;
         while unread.len() > 0 {
-            let (block, others) = unread.cut(BLOCK).unwrap_or((unread, L::nothing()));
-            if self.may_have_candidate(simd, block) {
-                let mut of_block = block;
-                while of_block.len() > 0 {
-                    let (group, others) = of_block.cut_group();
-                    let first = start + block.len() - of_block.len();
-                    self.look_through_group(simd, group, first);
-                    of_block = others;
+            let (part, others) = unread.cut(PART).unwrap_or((unread, L::nothing()));
+            let mut blocks = match self.bound {
+                Some(bound) => simd.call(Scan { part, bound }),
+                None => u64::MAX,
+            };
+            while blocks != 0 {
+                let first = blocks.trailing_zeros() as usize * BLOCK;
+                blocks &= blocks - 1;
+                let Ok((_, from_block)) = part.cut(first) else {
+                    break;
+                };
+                match from_block.cut(BLOCK) {
+                    Ok((block, _)) => self.collect(simd, block, start + first),
+                    Err(last) => self.collect(simd, last, start + first),
                 }
             }
-            start += BLOCK;
+            start += part.len();
             unread = others;
         }
     }
 
+    /// A value that as many of the logits exceed as are to be found, and few more: by halving
+    /// between the maxima. `None` if not so many of these exceed the least.
     #[inline(always)]
-    fn may_have_candidate<S: Simd, L: Logits>(&self, simd: S, block: L) -> bool {
-        let Some(bound) = self.bound else {
-            return true;
-        };
-        let bound = simd.splat(bound);
-        let mut candidates = 0;
-        for register in 0..BLOCK / S::Vector::WIDTH {
-            let start = register * S::Vector::WIDTH;
-            if start < block.len() {
-                candidates |= block.load(simd, start).where_greater(bound);
+    fn find_bound<S: Simd>(&self, simd: S) -> Option<f32> {
+        let [mut low, mut high] = [self.maxima[0]; 2];
+        for group in self.maxima {
+            for ((low, high), maximum) in low.iter_mut().zip(&mut high).zip(group) {
+                (*low, *high) = (low.min(maximum), high.max(maximum));
             }
         }
-        candidates != 0
+        let (mut low, mut high) = (reduce(low, f32::min), reduce(high, f32::max));
+        let are_enough = |bound| greater_than(simd, &self.maxima, bound) >= self.best.len();
+        if !are_enough(low) {
+            return None;
+        }
+        for _ in 0..10 {
+            let middle = low + (high - low) / 2.0;
+            if are_enough(middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Some(low)
     }
 
+    /// Collects what exceeds the bound.
     #[inline(always)]
-    fn look_through_group<S: Simd, L: Logits>(&mut self, simd: S, group: L, start: usize) {
-        let mut candidates = u32::MAX;
+    fn collect<S: Simd, L: Logits>(&mut self, simd: S, block: L, start: usize) {
+        let mut lanes = u128::MAX;
         if let Some(bound) = self.bound {
-            candidates = 0;
-            for register in 0..S::REGISTERS {
+            lanes = 0;
+            for register in 0..BLOCK / S::Vector::WIDTH {
                 let first = register * S::Vector::WIDTH;
-                let logits = group.load(simd, first);
-                candidates |= logits.where_greater(simd.splat(bound)) << first;
+                let greater = block.load(simd, first).where_greater(simd.splat(bound));
+                lanes |= u128::from(greater) << first;
             }
         }
-        while candidates != 0 {
-            let lane = candidates.trailing_zeros() as usize;
-            candidates &= candidates - 1;
-            if lane < group.len() {
-                self.consider(start + lane, group.at(lane));
+        while lanes != 0 {
+            let lane = lanes.trailing_zeros() as usize;
+            lanes &= lanes - 1;
+            let logit = block.at(lane);
+            if lane >= block.len() || logit.is_nan() {
+                continue;
+            }
+            let place = self.collected;
+            if let (Some(to_logit), Some(to_index)) = (
+                self.logits.as_flattened_mut().get_mut(place),
+                self.indices.get_mut(place),
+            ) {
+                (*to_logit, *to_index) = (logit, start + lane);
+                self.collected += 1;
+            }
+            if self.collected == BLOCK {
+                simd.call(Merge(self));
             }
         }
     }
 
-    #[inline(always)]
-    fn consider(&mut self, index: usize, logit: f32) {
-        if logit.is_nan() || self.bound.is_some_and(|bound| logit <= bound) {
-            return;
-        }
-        self.insert(Candidate {
-            index,
-            logit,
-            probability: 0.0,
-        });
-        if self.is_full() {
-            self.bound = Some(self.best.last().map_or(f32::INFINITY, |last| last.logit));
-        }
-    }
-
-    /// Puts a candidate behind all that are as good, and drops the last if there is no room.
-    #[inline(never)]
-    fn insert(&mut self, candidate: Candidate) {
-        self.found = (self.found + 1).min(self.best.len());
-        let mut place = self.found.saturating_sub(1);
-        while let Some([before, here]) = place
-            .checked_sub(1)
-            .and_then(|before| self.best.get_mut(before..=place))
-        {
-            if before.logit >= candidate.logit {
-                break;
-            }
-            *here = *before;
-            place -= 1;
-        }
-        if let Some(here) = self.best.get_mut(place) {
-            *here = candidate;
+    /// Logits that count as −∞ and are the last of the row.
+    fn append_masked(&mut self, columns: Range<usize>) {
+        for (place, index) in self.best.iter_mut().skip(self.found).zip(columns) {
+            *place = Candidate {
+                index,
+                logit: f32::NEG_INFINITY,
+                probability: 0.0,
+            };
+            self.found += 1;
         }
     }
 
@@ -278,50 +323,141 @@ impl<'b> Candidates<'b> {
     }
 }
 
-/// A value that `count` of the logits exceed at least, and few more, if one is found: by halving
-/// between the maxima of the [`BLOCK`] columns that `part` makes as a matrix.
-#[inline(always)]
-fn exceeded_by<S: Simd, L: Logits>(simd: S, part: L, count: usize) -> Option<f32> {
-    let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); BLOCK / LANES];
-    let mut unread = part;
-    while let Ok((block, others)) = unread.cut(BLOCK) {
-        for (index, maxima) in maxima.iter_mut().enumerate() {
-            for (register, maxima) in maxima.as_mut().iter_mut().enumerate() {
-                let start = index * LANES + register * S::Vector::WIDTH;
-                // Not `order`: of NaN no use could be made.
-                *maxima = block.load(simd, start).at_least(*maxima);
+/// Merges what was collected with the best.
+struct Merge<'a, 'b>(&'a mut Candidates<'b>);
+
+impl<S: Simd> Task<S> for Merge<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, simd: S) {
+        let candidates = self.0;
+        let collected = candidates.collected;
+        let groups = candidates.logits.get(..collected.div_ceil(LANES));
+        let groups = groups.unwrap_or(&[]);
+        let logits = groups.as_flattened();
+        let mut order = [0_u8; BLOCK];
+        // How many have found their places, from the first of their equals on.
+        let mut equals = [0_u8; BLOCK];
+        for (from, logit) in (0..=u8::MAX).zip(logits.iter().take(collected)) {
+            let first = greater_than(simd, groups, *logit);
+            if let Some(equals) = equals.get_mut(first) {
+                if let Some(place) = order.get_mut(first + usize::from(*equals)) {
+                    *place = from;
+                }
+                *equals += 1;
             }
         }
-        unread = others;
-    }
-    let lanes = maxima.map(|group| store_group::<S>(&group));
-    let ends = lanes.as_flattened().iter();
-    let (mut low, mut high) = ends.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), max| {
-        (low.min(*max), high.max(*max))
-    });
-    if exceeding(simd, &maxima, low) < count {
-        return None;
-    }
-    for _ in 0..10 {
-        let middle = low + (high - low) / 2.0;
-        if exceeding(simd, &maxima, middle) >= count {
-            low = middle;
-        } else {
-            high = middle;
+
+        // From the last on: those that there is no room for are left out.
+        let (mut old, mut new) = (candidates.found, collected);
+        while let Some(from) = new.checked_sub(1).and_then(|last| order.get(last)) {
+            let from = usize::from(*from);
+            let (Some(logit), Some(index)) = (logits.get(from), candidates.indices.get(from))
+            else {
+                break;
+            };
+            let place = old + new - 1;
+            let last_old = old
+                .checked_sub(1)
+                .and_then(|last| candidates.best.get(last));
+            let larger = match last_old {
+                Some(last_old) if last_old.logit < *logit => {
+                    old -= 1;
+                    *last_old
+                }
+                _ => {
+                    new -= 1;
+                    Candidate {
+                        index: *index,
+                        logit: *logit,
+                        probability: 0.0,
+                    }
+                }
+            };
+            if let Some(place) = candidates.best.get_mut(place) {
+                *place = larger;
+            }
+        }
+
+        candidates.found = (candidates.found + collected).min(candidates.best.len());
+        candidates.logits = NO_LOGITS;
+        candidates.collected = 0;
+        if candidates.found == candidates.best.len() {
+            let last = candidates.best.last();
+            candidates.bound = Some(last.map_or(f32::INFINITY, |last| last.logit));
         }
     }
-    Some(low)
 }
 
-/// How many lanes are greater than `bound`.
+/// How many logits are greater than `bound`.
 #[inline(always)]
-fn exceeding<S: Simd>(simd: S, groups: &[Group<S>], bound: f32) -> usize {
+fn greater_than<S: Simd>(simd: S, groups: &[[f32; LANES]], bound: f32) -> usize {
     let bound = simd.splat(bound);
     let mut count = 0;
     for group in groups {
-        for lanes in group.as_ref() {
-            count += lanes.where_greater(bound).count_ones();
+        for logits in load_group::<S>(simd, group).as_ref() {
+            // Not of a group's lanes together: LLVM counts those without the instruction for it.
+            count += logits.where_greater(bound).count_ones();
         }
     }
     count as usize
+}
+
+/// A bit for each block, the lowest for the first: whether some logit exceeds the bound.
+struct Scan<L> {
+    part: L,
+    bound: f32,
+}
+
+impl<S: Simd, L: Logits> Task<S> for Scan<L> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> u64 {
+        let bound = simd.splat(self.bound);
+        let mut unread = self.part;
+        let mut blocks = 0;
+        for bit in 0..u64::BITS {
+            let Ok((block, others)) = unread.cut(BLOCK) else {
+                // The last block is looked at in any case.
+                return blocks | u64::from(unread.len() > 0) << bit;
+            };
+            let mut greater = 0;
+            for register in 0..BLOCK / S::Vector::WIDTH {
+                let logits = block.load(simd, register * S::Vector::WIDTH);
+                greater |= logits.where_greater(bound);
+            }
+            blocks |= u64::from(greater != 0) << bit;
+            unread = others;
+        }
+        blocks
+    }
+}
+
+/// Takes the logits of whole blocks into the maxima of their columns.
+struct RaiseMaxima<'a, L> {
+    part: L,
+    maxima: &'a mut Groups,
+}
+
+impl<S: Simd, L: Logits> Task<S> for RaiseMaxima<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, simd: S) {
+        let mut maxima = self.maxima.map(|group| load_group(simd, &group));
+        let mut unread = self.part;
+        while let Ok((block, others)) = unread.cut(BLOCK) {
+            for (index, maxima) in maxima.iter_mut().enumerate() {
+                for (register, maxima) in maxima.as_mut().iter_mut().enumerate() {
+                    let start = index * LANES + register * S::Vector::WIDTH;
+                    // Not `order`: of NaN no use could be made.
+                    *maxima = block.load(simd, start).at_least(*maxima);
+                }
+            }
+            unread = others;
+        }
+        *self.maxima = maxima.map(|group| store_group::<S>(&group));
+    }
 }

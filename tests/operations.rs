@@ -88,6 +88,13 @@ fn the_best_are_those_of_a_full_sort(backend: Backend) {
         check_best(backend, &ascending, 7);
     }
     check_best(backend, &[], 3);
+    // Where a first bound was found long before.
+    for k in [1, 50, 127, 300] {
+        let mut row = random_row(&mut random, 150_001);
+        check_best(backend, &row, k);
+        row.sort_by(f32::total_cmp);
+        check_best(backend, &row, k);
+    }
 }
 
 fn ties_masks_and_nan_among_the_best(backend: Backend) {
