@@ -5,7 +5,7 @@ use crate::kernel::{Apart, Logits, Row};
 use crate::normalizer::Normalizer;
 use crate::softmax::{Softmax, check_length};
 use crate::top_k::Candidate;
-use crate::vector::{LANES, Simd, Vector};
+use crate::vector::{LANES, Simd, Vector, round_to_upper_half};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 mod sealed {
@@ -153,6 +153,21 @@ pub(crate) trait Half: Copy {
 
     /// To nearest, ties to even.
     fn narrow(value: f32) -> Self;
+
+    /// The same of a register, to the first of `places`; nothing past the end.
+    #[inline(always)]
+    fn store<V: Vector>(results: V, places: &mut [Self]) {
+        let mut wide = [0.0; LANES];
+        results.store(&mut wide);
+        let count = V::WIDTH.min(places.len());
+        if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
+            narrow_all(places, wide);
+        } else if let (Some(places), Some(wide)) = (places.get_mut(..count), wide.get(..count)) {
+            narrow_all(places, wide);
+        }
+    }
+
+    fn bits(halves: &mut [Self]) -> &mut [u16];
 }
 
 const INFINITY: u32 = f32::INFINITY.to_bits();
@@ -171,12 +186,17 @@ impl Half for bf16 {
 
     #[inline(always)]
     fn narrow(value: f32) -> Self {
-        let bits = value.to_bits();
-        let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
-        // The payload of a NaN might be in the bits that are cut off.
-        let quiet = bits >> 16 | 0x40;
-        let is_nan = bits & !SIGN > INFINITY;
-        bf16::from_bits(if is_nan { quiet } else { rounded } as u16)
+        bf16::from_bits(round_to_upper_half(value))
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(results: V, places: &mut [Self]) {
+        results.store_upper_halves(places.reinterpret_cast_mut());
+    }
+
+    #[inline(always)]
+    fn bits(halves: &mut [Self]) -> &mut [u16] {
+        halves.reinterpret_cast_mut()
     }
 }
 
@@ -214,6 +234,11 @@ impl Half for f16 {
         let is_finite = magnitude < (127 + 16) << 23;
         let rounded = if is_finite { finite } else { special };
         f16::from_bits((rounded | (bits & SIGN) >> 16) as u16)
+    }
+
+    #[inline(always)]
+    fn bits(halves: &mut [Self]) -> &mut [u16] {
+        halves.reinterpret_cast_mut()
     }
 }
 
@@ -287,15 +312,7 @@ impl<H: Half> Row for Narrow<'_, H> {
 
     #[inline(always)]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
-        let places = self.results.get_mut(start..).unwrap_or(&mut []);
-        let mut wide = [0.0; LANES];
-        results.store(&mut wide);
-        let count = V::WIDTH.min(places.len());
-        if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
-            narrow_all(places, wide);
-        } else if let (Some(places), Some(wide)) = (places.get_mut(..count), wide.get(..count)) {
-            narrow_all(places, wide);
-        }
+        H::store(results, self.results.get_mut(start..).unwrap_or(&mut []));
     }
 
     #[inline(always)]
@@ -321,6 +338,205 @@ impl<H: Half> Row for Narrow<'_, H> {
     #[inline(always)]
     fn stored(self) -> impl Row {
         self
+    }
+
+    #[inline(always)]
+    fn keeping(&mut self, columns: usize) -> Option<impl Row> {
+        let logits = self.logits.get(..columns)?;
+        let (results, others) = self.results.split_at_mut_checked(columns)?;
+        let weights = others.get_mut(..columns.checked_mul(2)?)?;
+        Some(Keeping {
+            logits,
+            results,
+            weights: H::bits(weights),
+        })
+    }
+}
+
+/// A row of a matrix, whose weights wait, each in two places, where later rows get their results.
+struct Keeping<'a, L, H> {
+    logits: L,
+    results: &'a mut [H],
+    weights: &'a mut [u16],
+}
+
+impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    #[inline(always)]
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        let (Ok((logits, other_logits)), true, true) = (
+            self.logits.cut(count),
+            count <= self.results.len(),
+            count <= self.weights.len() / 2,
+        ) else {
+            return Err(self);
+        };
+        let (results, other_results) = self.results.split_at_mut(count);
+        let (weights, other_weights) = self.weights.split_at_mut(2 * count);
+        let row = Keeping {
+            logits,
+            results,
+            weights,
+        };
+        let others = Keeping {
+            logits: other_logits,
+            results: other_results,
+            weights: other_weights,
+        };
+        Ok((row, others))
+    }
+
+    #[inline(always)]
+    fn logits(&self) -> impl Logits {
+        self.logits
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(&mut self, start: usize, weights: V) {
+        weights.store_in_pairs(self.weights.get_mut(2 * start..).unwrap_or(&mut []));
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, _: S, _: usize) {}
+
+    #[inline(always)]
+    fn before_line(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn part(&mut self, start: usize, len: usize) -> impl Row {
+        let range = start..start.saturating_add(len);
+        let in_pairs = 2 * range.start..2 * range.end.min(self.results.len());
+        match (
+            self.logits.part(start, len),
+            self.results.get_mut(range),
+            self.weights.get_mut(in_pairs),
+        ) {
+            (Some(logits), Some(results), Some(weights)) => Keeping {
+                logits,
+                results,
+                weights,
+            },
+            _ => Keeping {
+                logits: L::nothing(),
+                results: &mut [],
+                weights: &mut [],
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn stored(self) -> impl Row {
+        Kept {
+            weights: Pairs(self.weights),
+            results: self.results,
+        }
+    }
+}
+
+/// Results, and the weights that they are to be made of.
+struct Kept<'a, H> {
+    weights: Pairs<'a>,
+    results: &'a mut [H],
+}
+
+impl<H: Half> Row for Kept<'_, H> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    #[inline(always)]
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        let (Ok((weights, other_weights)), true) =
+            (self.weights.cut(count), count <= self.results.len())
+        else {
+            return Err(self);
+        };
+        let (results, other_results) = self.results.split_at_mut(count);
+        let others = Kept {
+            weights: other_weights,
+            results: other_results,
+        };
+        Ok((Kept { weights, results }, others))
+    }
+
+    #[inline(always)]
+    fn logits(&self) -> impl Logits {
+        self.weights
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(&mut self, start: usize, results: V) {
+        H::store(results, self.results.get_mut(start..).unwrap_or(&mut []));
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, _: S, _: usize) {}
+
+    #[inline(always)]
+    fn before_line(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn part(&mut self, start: usize, len: usize) -> impl Row {
+        let range = start..start.saturating_add(len);
+        match (self.weights.part(start, len), self.results.get_mut(range)) {
+            (Some(weights), Some(results)) => Kept { weights, results },
+            _ => Kept {
+                weights: Pairs(&[]),
+                results: &mut [],
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn stored(self) -> impl Row {
+        self
+    }
+}
+
+/// Values of which each is in two places.
+#[derive(Clone, Copy)]
+struct Pairs<'a>(&'a [u16]);
+
+impl Logits for Pairs<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len() / 2
+    }
+
+    #[inline(always)]
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        if count > self.len() {
+            return Err(self);
+        }
+        let (first, others) = self.0.split_at(2 * count);
+        Ok((Pairs(first), Pairs(others)))
+    }
+
+    #[inline(always)]
+    fn nothing() -> Self {
+        Pairs(&[])
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
+        simd.load_pairs(self.0.get(2 * start..).unwrap_or(&[]))
+    }
+
+    #[inline(always)]
+    fn at(self, index: usize) -> f32 {
+        let pair = self.0.get(2 * index..).and_then(<[u16]>::first_chunk);
+        pair.map_or(0.0, |[low, high]| {
+            f32::from_bits(u32::from(*low) | u32::from(*high) << 16)
+        })
     }
 }
 

@@ -77,6 +77,22 @@ pub(crate) trait Simd: Copy {
         }
         self.load(&values, fill)
     }
+
+    /// What [`Vector::store_in_pairs`] stored; where there is less, 0 takes its place.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_pairs(self, pairs: &[u16]) -> Self::Vector {
+        let mut values = [0.0; LANES];
+        for (value, pair) in values
+            .iter_mut()
+            .zip(pairs.as_chunks().0)
+            .take(Self::Vector::WIDTH)
+        {
+            let [low, high] = *pair;
+            *value = f32::from_bits(u32::from(low) | u32::from(high) << 16);
+        }
+        self.load(&values, 0.0)
+    }
 }
 
 /// A computation on one instruction set.
@@ -134,6 +150,49 @@ pub(crate) trait Vector: Lanewise {
 
     /// The lanes of `value` for which `self` is greater than `bound`; zero for the others.
     fn if_greater(self, bound: Self, value: Self) -> Self;
+
+    /// Writes the upper halves of the lanes' representations, rounded to nearest, ties to even, to
+    /// the first `WIDTH` places of `halves`, or to all if there are fewer. A quiet NaN stays one.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_upper_halves(self, halves: &mut [u16]) {
+        let mut values = [0.0; LANES];
+        self.store(&mut values);
+        for (half, value) in halves.iter_mut().zip(values).take(Self::WIDTH) {
+            *half = round_to_upper_half(value);
+        }
+    }
+
+    /// Writes each lane to two of the first 2 · `WIDTH` places of `pairs`, or to all if there are
+    /// fewer.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_in_pairs(self, pairs: &mut [u16]) {
+        let mut values = [0.0; LANES];
+        self.store(&mut values);
+        for (pair, value) in pairs
+            .as_chunks_mut()
+            .0
+            .iter_mut()
+            .zip(values)
+            .take(Self::WIDTH)
+        {
+            let bits = value.to_bits();
+            *pair = [bits as u16, (bits >> 16) as u16];
+        }
+    }
+}
+
+/// [`Vector::store_upper_halves`] of one value, without a branch.
+#[cfg(feature = "half")]
+#[inline(always)]
+pub(crate) fn round_to_upper_half(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
+    // The payload of a NaN might be in the bits that are cut off.
+    let quiet = bits >> 16 | 0x40;
+    let is_nan = bits & 0x7FFF_FFFF > f32::INFINITY.to_bits();
+    (if is_nan { quiet } else { rounded }) as u16
 }
 
 /// The registers that make up [`LANES`] lanes.

@@ -89,6 +89,20 @@ impl Simd for Avx512 {
             }
         }
     }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_pairs(self, pairs: &[u16]) -> F32x16 {
+        let count = pairs.len() / 2;
+        if count >= F32x16::COUNT {
+            // SAFETY: the length was just checked; `self` proves that AVX-512F is available.
+            return F32x16(unsafe { _mm512_loadu_ps(pairs.as_ptr().cast()) });
+        }
+        let mask = F32x16::first_lanes(count);
+        // SAFETY: only the first `count` pairs are read, which the mask says;
+        // `self` proves that AVX-512F is available.
+        F32x16(unsafe { _mm512_maskz_loadu_ps(mask, pairs.as_ptr().cast()) })
+    }
 }
 
 impl Avx512 {
@@ -234,5 +248,44 @@ impl Vector for F32x16 {
             let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0);
             F32x16(_mm512_maskz_mov_ps(greater, value.0))
         }
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_upper_halves(self, halves: &mut [u16]) {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        let rounded = unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let is_odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let to_even = _mm512_add_epi32(is_odd, _mm512_set1_epi32(0x7FFF));
+            let is_number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            let rounded = _mm512_mask_add_epi32(bits, is_number, bits, to_even);
+            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
+        };
+        if let Some(full) = halves.first_chunk_mut::<{ Self::COUNT }>() {
+            // SAFETY: the array has as many places as are written; an `F32x16` exists, so
+            // AVX-512F is available.
+            return unsafe { _mm256_storeu_si256(full.as_mut_ptr().cast(), rounded) };
+        }
+        let mut last = [0; Self::COUNT];
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_si256(last.as_mut_ptr().cast(), rounded) };
+        for (place, half) in halves.iter_mut().zip(last) {
+            *place = half;
+        }
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_in_pairs(self, pairs: &mut [u16]) {
+        let count = pairs.len() / 2;
+        if count >= Self::COUNT {
+            // SAFETY: the length was just checked; an `F32x16` exists, so AVX-512F is available.
+            return unsafe { _mm512_storeu_ps(pairs.as_mut_ptr().cast(), self.0) };
+        }
+        let mask = Self::first_lanes(count);
+        // SAFETY: only the first `count` pairs are written, which the mask says;
+        // an `F32x16` exists, so AVX-512F is available.
+        unsafe { _mm512_mask_storeu_ps(pairs.as_mut_ptr().cast(), mask, self.0) }
     }
 }
