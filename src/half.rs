@@ -5,7 +5,7 @@ use crate::kernel::{Apart, Logits, Row};
 use crate::normalizer::Normalizer;
 use crate::softmax::{Softmax, check_length};
 use crate::top_k::Candidate;
-use crate::vector::{LANES, Simd, Vector, round_to_upper_half};
+use crate::vector::{Simd, Vector};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 mod sealed {
@@ -142,30 +142,13 @@ pub(crate) trait Half: Copy {
     fn widen(self) -> f32;
 
     /// The first of `halves` in a register; −∞ past the end.
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
-        let mut widened = [f32::NEG_INFINITY; LANES];
-        for (wide, half) in widened.iter_mut().zip(halves).take(S::Vector::WIDTH) {
-            *wide = half.widen();
-        }
-        simd.load(&widened, f32::NEG_INFINITY)
-    }
+    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector;
 
     /// To nearest, ties to even.
     fn narrow(value: f32) -> Self;
 
     /// The same of a register, to the first of `places`; nothing past the end.
-    #[inline(always)]
-    fn store<V: Vector>(results: V, places: &mut [Self]) {
-        let mut wide = [0.0; LANES];
-        results.store(&mut wide);
-        let count = V::WIDTH.min(places.len());
-        if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
-            narrow_all(places, wide);
-        } else if let (Some(places), Some(wide)) = (places.get_mut(..count), wide.get(..count)) {
-            narrow_all(places, wide);
-        }
-    }
+    fn store<V: Vector>(results: V, places: &mut [Self]);
 
     fn bits(halves: &mut [Self]) -> &mut [u16];
 }
@@ -186,7 +169,12 @@ impl Half for bf16 {
 
     #[inline(always)]
     fn narrow(value: f32) -> Self {
-        bf16::from_bits(round_to_upper_half(value))
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
+        // The payload of a NaN might be in the bits that are cut off.
+        let quiet = bits >> 16 | 0x40;
+        let is_nan = bits & !SIGN > INFINITY;
+        bf16::from_bits(if is_nan { quiet } else { rounded } as u16)
     }
 
     #[inline(always)]
@@ -216,6 +204,11 @@ impl Half for f16 {
     }
 
     #[inline(always)]
+    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
+        simd.load_f16(halves.reinterpret_cast(), f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
     fn narrow(value: f32) -> Self {
         let bits = value.to_bits();
         let magnitude = bits & !SIGN;
@@ -234,6 +227,11 @@ impl Half for f16 {
         let is_finite = magnitude < (127 + 16) << 23;
         let rounded = if is_finite { finite } else { special };
         f16::from_bits((rounded | (bits & SIGN) >> 16) as u16)
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(results: V, places: &mut [Self]) {
+        results.store_f16(places.reinterpret_cast_mut());
     }
 
     #[inline(always)]
@@ -267,13 +265,6 @@ impl<H: Half> Logits for &[H] {
     fn at(self, index: usize) -> f32 {
         self.get(index)
             .map_or(f32::NEG_INFINITY, |half| half.widen())
-    }
-}
-
-#[inline(always)]
-fn narrow_all<H: Half>(places: &mut [H], values: &[f32]) {
-    for (place, value) in places.iter_mut().zip(values) {
-        *place = H::narrow(*value);
     }
 }
 

@@ -14,7 +14,11 @@
 //! rounding: AVX2 with FMA, AVX-512, NEON) and unfused (two: scalar, portable). All else is exact
 //! or correctly rounded, so that within a class every backend gives the same bits.
 
+#[cfg(feature = "half")]
+use crate::half::Half;
 use core::ops::{Add, Mul, Sub};
+#[cfg(feature = "half")]
+use half::{bf16, f16};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -74,6 +78,17 @@ pub(crate) trait Simd: Copy {
         let mut values = [fill; LANES];
         for (value, half) in values.iter_mut().zip(halves).take(Self::Vector::WIDTH) {
             *value = f32::from_bits(u32::from(*half) << 16);
+        }
+        self.load(&values, fill)
+    }
+
+    /// The same of values that are given by the representations of `f16`.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_f16(self, halves: &[u16], fill: f32) -> Self::Vector {
+        let mut values = [fill; LANES];
+        for (value, half) in values.iter_mut().zip(halves).take(Self::Vector::WIDTH) {
+            *value = f16::from_bits(*half).widen();
         }
         self.load(&values, fill)
     }
@@ -152,14 +167,26 @@ pub(crate) trait Vector: Lanewise {
     fn if_greater(self, bound: Self, value: Self) -> Self;
 
     /// Writes the upper halves of the lanes' representations, rounded to nearest, ties to even, to
-    /// the first `WIDTH` places of `halves`, or to all if there are fewer. A quiet NaN stays one.
+    /// the first `WIDTH` places of `halves`, or to all if there are fewer. A NaN whose lower half is zero stays one.
     #[cfg(feature = "half")]
     #[inline(always)]
     fn store_upper_halves(self, halves: &mut [u16]) {
         let mut values = [0.0; LANES];
         self.store(&mut values);
         for (half, value) in halves.iter_mut().zip(values).take(Self::WIDTH) {
-            *half = round_to_upper_half(value);
+            *half = bf16::narrow(value).to_bits();
+        }
+    }
+
+    /// Writes the representations of the lanes as `f16`, rounded likewise, to the first `WIDTH`
+    /// places of `halves`, or to all if there are fewer.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_f16(self, halves: &mut [u16]) {
+        let mut values = [0.0; LANES];
+        self.store(&mut values);
+        for (half, value) in halves.iter_mut().zip(values).take(Self::WIDTH) {
+            *half = f16::narrow(value).to_bits();
         }
     }
 
@@ -181,18 +208,6 @@ pub(crate) trait Vector: Lanewise {
             *pair = [bits as u16, (bits >> 16) as u16];
         }
     }
-}
-
-/// [`Vector::store_upper_halves`] of one value, without a branch.
-#[cfg(feature = "half")]
-#[inline(always)]
-pub(crate) fn round_to_upper_half(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
-    // The payload of a NaN might be in the bits that are cut off.
-    let quiet = bits >> 16 | 0x40;
-    let is_nan = bits & 0x7FFF_FFFF > f32::INFINITY.to_bits();
-    (if is_nan { quiet } else { rounded }) as u16
 }
 
 /// The registers that make up [`LANES`] lanes.

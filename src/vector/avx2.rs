@@ -259,9 +259,7 @@ impl Vector for F32x8 {
             let bits = _mm256_castps_si256(self.0);
             let is_odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
             let to_even = _mm256_add_epi32(is_odd, _mm256_set1_epi32(0x7FFF));
-            let is_number = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_ORD_Q>(self.0, self.0));
-            let rounded = _mm256_add_epi32(bits, _mm256_and_si256(is_number, to_even));
-            let rounded = _mm256_srli_epi32::<16>(rounded);
+            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, to_even));
             let high = _mm256_extracti128_si256::<1>(rounded);
             _mm_packus_epi32(_mm256_castsi256_si128(rounded), high)
         };
