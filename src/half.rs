@@ -5,7 +5,7 @@ use crate::kernel::{Apart, Logits, Row};
 use crate::normalizer::Normalizer;
 use crate::softmax::{Softmax, check_length};
 use crate::top_k::Candidate;
-use crate::vector::{Simd, Vector};
+use crate::vector::{LANES, Simd, Vector};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 mod sealed {
@@ -150,7 +150,28 @@ pub(crate) trait Half: Copy {
     /// The same of a register, to the first of `places`; nothing past the end.
     fn store<V: Vector>(results: V, places: &mut [Self]);
 
+    /// The same memory.
     fn bits(halves: &mut [Self]) -> &mut [u16];
+}
+
+/// [`Half::store`] without instructions of its own, in loops of known length where there are any.
+#[inline(always)]
+pub(crate) fn narrow_register<V: Vector, H: Half>(results: V, places: &mut [H]) {
+    let mut wide = [0.0; LANES];
+    results.store(&mut wide);
+    let count = V::WIDTH.min(places.len());
+    if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
+        narrow_all(places, wide);
+    } else if let (Some(places), Some(wide)) = (places.get_mut(..count), wide.get(..count)) {
+        narrow_all(places, wide);
+    }
+}
+
+#[inline(always)]
+fn narrow_all<H: Half>(places: &mut [H], values: &[f32]) {
+    for (place, value) in places.iter_mut().zip(values) {
+        *place = H::narrow(*value);
+    }
 }
 
 const INFINITY: u32 = f32::INFINITY.to_bits();

@@ -15,10 +15,10 @@
 //! or correctly rounded, so that within a class every backend gives the same bits.
 
 #[cfg(feature = "half")]
-use crate::half::Half;
+use crate::half::{Half, narrow_register};
 use core::ops::{Add, Mul, Sub};
 #[cfg(feature = "half")]
-use half::{bf16, f16};
+use half::{bf16, f16, slice::HalfBitsSliceExt};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -171,11 +171,7 @@ pub(crate) trait Vector: Lanewise {
     #[cfg(feature = "half")]
     #[inline(always)]
     fn store_upper_halves(self, halves: &mut [u16]) {
-        let mut values = [0.0; LANES];
-        self.store(&mut values);
-        for (half, value) in halves.iter_mut().zip(values).take(Self::WIDTH) {
-            *half = bf16::narrow(value).to_bits();
-        }
+        narrow_register::<_, bf16>(self, halves.reinterpret_cast_mut());
     }
 
     /// Writes the representations of the lanes as `f16`, rounded likewise, to the first `WIDTH`
@@ -183,11 +179,7 @@ pub(crate) trait Vector: Lanewise {
     #[cfg(feature = "half")]
     #[inline(always)]
     fn store_f16(self, halves: &mut [u16]) {
-        let mut values = [0.0; LANES];
-        self.store(&mut values);
-        for (half, value) in halves.iter_mut().zip(values).take(Self::WIDTH) {
-            *half = f16::narrow(value).to_bits();
-        }
+        narrow_register::<_, f16>(self, halves.reinterpret_cast_mut());
     }
 
     /// Writes each lane to two of the first 2 · `WIDTH` places of `pairs`, or to all if there are
