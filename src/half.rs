@@ -555,6 +555,9 @@ impl Logits for Pairs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Backend;
+    use crate::backend::Kernel;
+    use std::{vec, vec::Vec};
 
     #[test]
     fn every_half_is_widened_as_by_the_crate_half() {
@@ -586,6 +589,64 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Widens halves in registers; narrows values, after they were stored in pairs.
+    struct Convert<'a, H> {
+        halves: &'a [H],
+        widened: &'a mut [f32],
+        values: &'a [f32],
+        narrowed: &'a mut [H],
+        pairs: &'a mut [u16],
+    }
+
+    impl<H: Half> Kernel for Convert<'_, H> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            for start in (0..self.values.len()).step_by(S::Vector::WIDTH) {
+                H::load(simd, &self.halves[start..]).store(&mut self.widened[start..]);
+                let pairs = &mut self.pairs[2 * start..];
+                simd.load(&self.values[start..], 0.0).store_in_pairs(pairs);
+                H::store(simd.load_pairs(pairs), &mut self.narrowed[start..]);
+            }
+        }
+    }
+
+    fn registers_convert_as_single_values<H: Half>(lower_half: u32, of_bits: fn(u16) -> H) {
+        // The last register is not full.
+        let halves: Vec<H> = (0..u16::MAX).map(of_bits).collect();
+        let values: Vec<f32> = (0..u16::MAX)
+            .map(|upper| f32::from_bits(u32::from(upper) << 16 | lower_half))
+            .map(|value| if value.is_nan() { f32::NAN } else { value })
+            .collect();
+        for backend in Backend::available() {
+            let (mut widened, mut narrowed) = (vec![7.0; halves.len()], halves.clone());
+            backend.dispatch(Convert {
+                halves: &halves,
+                widened: &mut widened,
+                values: &values,
+                narrowed: &mut narrowed,
+                pairs: &mut vec![7; 2 * halves.len()],
+            });
+            let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            for (half, wide) in halves.iter().zip(widened) {
+                assert!(same(half.widen(), wide), "{backend:?}: {wide:e}");
+            }
+            for (value, half) in values.iter().zip(narrowed) {
+                let expected = H::narrow(*value).widen();
+                assert!(same(half.widen(), expected), "{backend:?}: {value:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn registers_are_converted_as_single_values() {
+        for lower_half in [0, 1, 0x1000, 0x3000, 0x7FFF, 0x8000, 0x8001, 0xFFFF] {
+            registers_convert_as_single_values(lower_half, bf16::from_bits);
+            registers_convert_as_single_values(lower_half, f16::from_bits);
         }
     }
 }

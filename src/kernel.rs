@@ -915,8 +915,14 @@ pub(crate) trait Finish<V: Vector>: Copy {
 
     /// [`Self::finish`] of each, if it [is long](Self::is_long).
     #[inline(always)]
-    fn finish_several<const COUNT: usize>(&self, loaded: Several<V, COUNT>) -> Several<V, COUNT> {
-        Several(loaded.0.map(|loaded| self.finish(loaded)))
+    fn finish_several<const COUNT: usize>(
+        &self,
+        mut several: Several<V, COUNT>,
+    ) -> Several<V, COUNT> {
+        for register in &mut several.0 {
+            *register = self.finish(*register);
+        }
+        several
     }
 }
 
@@ -1028,7 +1034,7 @@ impl<V: Vector, F: Finish<V>> Finish<V> for Weighing<V, F> {
     fn finish_several<const COUNT: usize>(&self, logits: Several<V, COUNT>) -> Several<V, COUNT> {
         let logits = logits - Several([self.offset; COUNT]);
         let weights = self.lanes.several().weigh(logits).value();
-        Several(weights.0.map(|weights| self.finish.finish(weights)))
+        self.finish.finish_several(weights)
     }
 }
 

@@ -167,7 +167,8 @@ pub(crate) trait Vector: Lanewise {
     fn if_greater(self, bound: Self, value: Self) -> Self;
 
     /// Writes the upper halves of the lanes' representations, rounded to nearest, ties to even, to
-    /// the first `WIDTH` places of `halves`, or to all if there are fewer. A NaN whose lower half is zero stays one.
+    /// the first `WIDTH` places of `halves`, or to all if there are fewer. A NaN whose lower half
+    /// is zero, as that of `f32::NAN` is, stays one.
     #[cfg(feature = "half")]
     #[inline(always)]
     fn store_upper_halves(self, halves: &mut [u16]) {
