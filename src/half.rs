@@ -142,17 +142,36 @@ pub(crate) trait Half: Copy {
     fn widen(self) -> f32;
 
     /// The first of `halves` in a register; −∞ past the end.
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
-        let mut widened = [f32::NEG_INFINITY; LANES];
-        for (wide, half) in widened.iter_mut().zip(halves).take(S::Vector::WIDTH) {
-            *wide = half.widen();
-        }
-        simd.load(&widened, f32::NEG_INFINITY)
-    }
+    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector;
 
     /// To nearest, ties to even.
     fn narrow(value: f32) -> Self;
+
+    /// The same of a register, to the first of `places`; nothing past the end.
+    fn store<V: Vector>(results: V, places: &mut [Self]);
+
+    /// The same memory.
+    fn bits(halves: &mut [Self]) -> &mut [u16];
+}
+
+/// [`Half::store`] without instructions of its own, in loops of known length where there are any.
+#[inline(always)]
+pub(crate) fn narrow_register<V: Vector, H: Half>(results: V, places: &mut [H]) {
+    let mut wide = [0.0; LANES];
+    results.store(&mut wide);
+    let count = V::WIDTH.min(places.len());
+    if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
+        narrow_all(places, wide);
+    } else if let (Some(places), Some(wide)) = (places.get_mut(..count), wide.get(..count)) {
+        narrow_all(places, wide);
+    }
+}
+
+#[inline(always)]
+fn narrow_all<H: Half>(places: &mut [H], values: &[f32]) {
+    for (place, value) in places.iter_mut().zip(values) {
+        *place = H::narrow(*value);
+    }
 }
 
 const INFINITY: u32 = f32::INFINITY.to_bits();
@@ -178,6 +197,16 @@ impl Half for bf16 {
         let is_nan = bits & !SIGN > INFINITY;
         bf16::from_bits(if is_nan { quiet } else { rounded } as u16)
     }
+
+    #[inline(always)]
+    fn store<V: Vector>(results: V, places: &mut [Self]) {
+        results.store_upper_halves(places.reinterpret_cast_mut());
+    }
+
+    #[inline(always)]
+    fn bits(halves: &mut [Self]) -> &mut [u16] {
+        halves.reinterpret_cast_mut()
+    }
 }
 
 impl Half for f16 {
@@ -193,6 +222,11 @@ impl Half for f16 {
             scaled.to_bits() | INFINITY
         };
         f32::from_bits(magnitude | (bits & 0x8000) << 16)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
+        simd.load_f16(halves.reinterpret_cast(), f32::NEG_INFINITY)
     }
 
     #[inline(always)]
@@ -214,6 +248,16 @@ impl Half for f16 {
         let is_finite = magnitude < (127 + 16) << 23;
         let rounded = if is_finite { finite } else { special };
         f16::from_bits((rounded | (bits & SIGN) >> 16) as u16)
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(results: V, places: &mut [Self]) {
+        results.store_f16(places.reinterpret_cast_mut());
+    }
+
+    #[inline(always)]
+    fn bits(halves: &mut [Self]) -> &mut [u16] {
+        halves.reinterpret_cast_mut()
     }
 }
 
@@ -242,13 +286,6 @@ impl<H: Half> Logits for &[H] {
     fn at(self, index: usize) -> f32 {
         self.get(index)
             .map_or(f32::NEG_INFINITY, |half| half.widen())
-    }
-}
-
-#[inline(always)]
-fn narrow_all<H: Half>(places: &mut [H], values: &[f32]) {
-    for (place, value) in places.iter_mut().zip(values) {
-        *place = H::narrow(*value);
     }
 }
 
@@ -287,15 +324,7 @@ impl<H: Half> Row for Narrow<'_, H> {
 
     #[inline(always)]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
-        let places = self.results.get_mut(start..).unwrap_or(&mut []);
-        let mut wide = [0.0; LANES];
-        results.store(&mut wide);
-        let count = V::WIDTH.min(places.len());
-        if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
-            narrow_all(places, wide);
-        } else if let (Some(places), Some(wide)) = (places.get_mut(..count), wide.get(..count)) {
-            narrow_all(places, wide);
-        }
+        H::store(results, self.results.get_mut(start..).unwrap_or(&mut []));
     }
 
     #[inline(always)]
@@ -322,11 +351,213 @@ impl<H: Half> Row for Narrow<'_, H> {
     fn stored(self) -> impl Row {
         self
     }
+
+    #[inline(always)]
+    fn keeping(&mut self, columns: usize) -> Option<impl Row> {
+        let logits = self.logits.get(..columns)?;
+        let (results, others) = self.results.split_at_mut_checked(columns)?;
+        let weights = others.get_mut(..columns.checked_mul(2)?)?;
+        Some(Keeping {
+            logits,
+            results,
+            weights: H::bits(weights),
+        })
+    }
+}
+
+/// A row of a matrix, whose weights wait, each in two places, where later rows get their results.
+struct Keeping<'a, L, H> {
+    logits: L,
+    results: &'a mut [H],
+    weights: &'a mut [u16],
+}
+
+impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    #[inline(always)]
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        let (Ok((logits, other_logits)), true, true) = (
+            self.logits.cut(count),
+            count <= self.results.len(),
+            count <= self.weights.len() / 2,
+        ) else {
+            return Err(self);
+        };
+        let (results, other_results) = self.results.split_at_mut(count);
+        let (weights, other_weights) = self.weights.split_at_mut(2 * count);
+        let row = Keeping {
+            logits,
+            results,
+            weights,
+        };
+        let others = Keeping {
+            logits: other_logits,
+            results: other_results,
+            weights: other_weights,
+        };
+        Ok((row, others))
+    }
+
+    #[inline(always)]
+    fn logits(&self) -> impl Logits {
+        self.logits
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(&mut self, start: usize, weights: V) {
+        weights.store_in_pairs(self.weights.get_mut(2 * start..).unwrap_or(&mut []));
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, _: S, _: usize) {}
+
+    #[inline(always)]
+    fn before_line(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn part(&mut self, start: usize, len: usize) -> impl Row {
+        let range = start..start.saturating_add(len);
+        let in_pairs = 2 * range.start..2 * range.end.min(self.results.len());
+        match (
+            self.logits.part(start, len),
+            self.results.get_mut(range),
+            self.weights.get_mut(in_pairs),
+        ) {
+            (Some(logits), Some(results), Some(weights)) => Keeping {
+                logits,
+                results,
+                weights,
+            },
+            _ => Keeping {
+                logits: L::nothing(),
+                results: &mut [],
+                weights: &mut [],
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn stored(self) -> impl Row {
+        Kept {
+            weights: Pairs(self.weights),
+            results: self.results,
+        }
+    }
+}
+
+/// Results, and the weights that they are to be made of.
+struct Kept<'a, H> {
+    weights: Pairs<'a>,
+    results: &'a mut [H],
+}
+
+impl<H: Half> Row for Kept<'_, H> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    #[inline(always)]
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        let (Ok((weights, other_weights)), true) =
+            (self.weights.cut(count), count <= self.results.len())
+        else {
+            return Err(self);
+        };
+        let (results, other_results) = self.results.split_at_mut(count);
+        let others = Kept {
+            weights: other_weights,
+            results: other_results,
+        };
+        Ok((Kept { weights, results }, others))
+    }
+
+    #[inline(always)]
+    fn logits(&self) -> impl Logits {
+        self.weights
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(&mut self, start: usize, results: V) {
+        H::store(results, self.results.get_mut(start..).unwrap_or(&mut []));
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, _: S, _: usize) {}
+
+    #[inline(always)]
+    fn before_line(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn part(&mut self, start: usize, len: usize) -> impl Row {
+        let range = start..start.saturating_add(len);
+        match (self.weights.part(start, len), self.results.get_mut(range)) {
+            (Some(weights), Some(results)) => Kept { weights, results },
+            _ => Kept {
+                weights: Pairs(&[]),
+                results: &mut [],
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn stored(self) -> impl Row {
+        self
+    }
+}
+
+/// Values of which each is in two places.
+#[derive(Clone, Copy)]
+struct Pairs<'a>(&'a [u16]);
+
+impl Logits for Pairs<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len() / 2
+    }
+
+    #[inline(always)]
+    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+        if count > self.len() {
+            return Err(self);
+        }
+        let (first, others) = self.0.split_at(2 * count);
+        Ok((Pairs(first), Pairs(others)))
+    }
+
+    #[inline(always)]
+    fn nothing() -> Self {
+        Pairs(&[])
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
+        simd.load_pairs(self.0.get(2 * start..).unwrap_or(&[]))
+    }
+
+    #[inline(always)]
+    fn at(self, index: usize) -> f32 {
+        let pair = self.0.get(2 * index..).and_then(<[u16]>::first_chunk);
+        pair.map_or(0.0, |[low, high]| {
+            f32::from_bits(u32::from(*low) | u32::from(*high) << 16)
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Backend;
+    use crate::backend::Kernel;
+    use std::{vec, vec::Vec};
 
     #[test]
     fn every_half_is_widened_as_by_the_crate_half() {
@@ -358,6 +589,64 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Widens halves in registers; narrows values, after they were stored in pairs.
+    struct Convert<'a, H> {
+        halves: &'a [H],
+        widened: &'a mut [f32],
+        values: &'a [f32],
+        narrowed: &'a mut [H],
+        pairs: &'a mut [u16],
+    }
+
+    impl<H: Half> Kernel for Convert<'_, H> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            for start in (0..self.values.len()).step_by(S::Vector::WIDTH) {
+                H::load(simd, &self.halves[start..]).store(&mut self.widened[start..]);
+                let pairs = &mut self.pairs[2 * start..];
+                simd.load(&self.values[start..], 0.0).store_in_pairs(pairs);
+                H::store(simd.load_pairs(pairs), &mut self.narrowed[start..]);
+            }
+        }
+    }
+
+    fn registers_convert_as_single_values<H: Half>(lower_half: u32, of_bits: fn(u16) -> H) {
+        // The last register is not full.
+        let halves: Vec<H> = (0..u16::MAX).map(of_bits).collect();
+        let values: Vec<f32> = (0..u16::MAX)
+            .map(|upper| f32::from_bits(u32::from(upper) << 16 | lower_half))
+            .map(|value| if value.is_nan() { f32::NAN } else { value })
+            .collect();
+        for backend in Backend::available() {
+            let (mut widened, mut narrowed) = (vec![7.0; halves.len()], halves.clone());
+            backend.dispatch(Convert {
+                halves: &halves,
+                widened: &mut widened,
+                values: &values,
+                narrowed: &mut narrowed,
+                pairs: &mut vec![7; 2 * halves.len()],
+            });
+            let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            for (half, wide) in halves.iter().zip(widened) {
+                assert!(same(half.widen(), wide), "{backend:?}: {wide:e}");
+            }
+            for (value, half) in values.iter().zip(narrowed) {
+                let expected = H::narrow(*value).widen();
+                assert!(same(half.widen(), expected), "{backend:?}: {value:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn registers_are_converted_as_single_values() {
+        for lower_half in [0, 1, 0x1000, 0x3000, 0x7FFF, 0x8000, 0x8001, 0xFFFF] {
+            registers_convert_as_single_values(lower_half, bf16::from_bits);
+            registers_convert_as_single_values(lower_half, f16::from_bits);
         }
     }
 }

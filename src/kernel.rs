@@ -212,6 +212,14 @@ pub(crate) trait Row: Sized {
 
     /// What was stored, as a row of its own; the row itself if it keeps no weights.
     fn stored(self) -> impl Row;
+
+    /// The first `columns` as a row that keeps its weights, if that needs places of others: those
+    /// are overwritten.
+    #[inline(always)]
+    fn keeping(&mut self, columns: usize) -> Option<impl Row> {
+        let _ = columns;
+        None::<InPlace<'_>>
+    }
 }
 
 /// Results beside their logits; the two have one length.
@@ -895,11 +903,31 @@ impl Denominator {
 }
 
 /// What the last pass makes of what is loaded: a logit, or a weight that was stored.
-pub(crate) trait Finish<V: Vector> {
+pub(crate) trait Finish<V: Vector>: Copy {
     fn finish(&self, loaded: V) -> V;
+
+    /// Whether it takes so long that registers side by side, in a function of their own, are worth
+    /// it.
+    #[inline(always)]
+    fn is_long(&self) -> bool {
+        false
+    }
+
+    /// [`Self::finish`] of each, if it [is long](Self::is_long).
+    #[inline(always)]
+    fn finish_several<const COUNT: usize>(
+        &self,
+        mut several: Several<V, COUNT>,
+    ) -> Several<V, COUNT> {
+        for register in &mut several.0 {
+            *register = self.finish(*register);
+        }
+        several
+    }
 }
 
 /// weight / denominator, with 1 / denominator in two floats. A result below 2^−126 is 0.
+#[derive(Clone, Copy)]
 pub(crate) struct Probability<V> {
     pub(crate) inverse: V,
     pub(crate) inverse_residue: V,
@@ -932,6 +960,7 @@ impl<V: Vector> Finish<V> for Probability<V> {
 
 /// A [`Probability`], and that of the maximum known: a weight was rounded, and its quotient may
 /// miss a round number.
+#[derive(Clone, Copy)]
 pub(crate) struct RoundProbability<V> {
     pub(crate) probability: Probability<V>,
     pub(crate) own: V,
@@ -949,6 +978,7 @@ impl<V: Vector> Finish<V> for RoundProbability<V> {
 }
 
 /// What is a weight already.
+#[derive(Clone, Copy)]
 struct Unchanged;
 
 impl<V: Vector> Finish<V> for Unchanged {
@@ -959,6 +989,7 @@ impl<V: Vector> Finish<V> for Unchanged {
 }
 
 /// Weighs what is loaded first, unless that is done.
+#[derive(Clone, Copy)]
 struct Weighing<V, F> {
     lanes: Lanes<V>,
     offset: V,
@@ -993,9 +1024,22 @@ impl<V: Vector, F: Finish<V>> Finish<V> for Weighing<V, F> {
         };
         self.finish.finish(weights)
     }
+
+    #[inline(always)]
+    fn is_long(&self) -> bool {
+        !self.are_weights
+    }
+
+    #[inline(always)]
+    fn finish_several<const COUNT: usize>(&self, logits: Several<V, COUNT>) -> Several<V, COUNT> {
+        let logits = logits - Several([self.offset; COUNT]);
+        let weights = self.lanes.several().weigh(logits).value();
+        self.finish.finish_several(weights)
+    }
 }
 
 /// (x − maximum) − log(denominator): both terms have one sign, so nothing cancels.
+#[derive(Clone, Copy)]
 pub(crate) struct LogProbability<V> {
     pub(crate) maximum: V,
     pub(crate) log_denominator: V,
@@ -1009,6 +1053,7 @@ impl<V: Vector> Finish<V> for LogProbability<V> {
 }
 
 /// The same, whatever the logit.
+#[derive(Clone, Copy)]
 struct Constant<V>(V);
 
 impl<V: Vector> Finish<V> for Constant<V> {
@@ -1031,6 +1076,10 @@ fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) 
             Err(all) => row = all,
         }
     }
+    if finish.is_long() {
+        let finish = *finish;
+        row = simd.call(WriteBlocks { row, finish });
+    }
     loop {
         match row.cut(LANES) {
             Ok((group, others)) => {
@@ -1039,6 +1088,54 @@ fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) 
             }
             Err(last) if last.len() > 0 => return write_group(simd, last, finish),
             Err(_) => return,
+        }
+    }
+}
+
+/// Writes the whole blocks of a row; returns what is left.
+struct WriteBlocks<R, F> {
+    row: R,
+    finish: F,
+}
+
+impl<S: Simd, R: Row, F: Finish<S::Vector>> Task<S> for WriteBlocks<R, F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> R {
+        let WriteBlocks { mut row, finish } = self;
+        loop {
+            match row.cut(BLOCK) {
+                Ok((block, others)) => {
+                    if S::SEVERAL == 8 {
+                        write_block::<8, S, R>(simd, block, &finish);
+                    } else {
+                        write_block::<4, S, R>(simd, block, &finish);
+                    }
+                    row = others;
+                }
+                Err(last) => return last,
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn write_block<const SEVERAL: usize, S: Simd, R: Row>(
+    simd: S,
+    mut block: R,
+    finish: &impl Finish<S::Vector>,
+) {
+    for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
+        let first = step * SEVERAL;
+        let start = |i: usize| (first + i) * S::Vector::WIDTH;
+        let mut loaded = Several([simd.splat(0.0); SEVERAL]);
+        for (i, loaded) in loaded.0.iter_mut().enumerate() {
+            *loaded = block.logits().load(simd, start(i));
+        }
+        let results = finish.finish_several(loaded);
+        for (i, results) in results.0.into_iter().enumerate() {
+            block.store(start(i), results);
         }
     }
 }
@@ -1082,6 +1179,9 @@ const OVERLAPPED: usize = 1 << 16;
 /// A softmax in passes over a row, and the few steps between them, each of which waits for the one
 /// before: lanes are combined, a quotient is taken.
 pub(crate) trait Passes: Sized {
+    /// Whether the last pass is to read weights that the second has stored.
+    const STORES_WEIGHTS: bool = false;
+
     /// What the first pass finds, by lanes.
     type Scan<S: Simd>;
 
@@ -1117,10 +1217,46 @@ pub(crate) trait Passes: Sized {
             LARGE..VERY_LARGE => AHEAD,
             _ => FAR_AHEAD,
         };
+        if Self::STORES_WEIGHTS && !R::KEEPS_WEIGHTS {
+            return Self::softmax_rows_among_others(simd, matrix, columns, terms, ahead);
+        }
         if columns <= SHORT {
             Self::softmax_short_rows(simd, matrix, columns, terms, ahead);
         } else {
             Self::softmax_long_rows(simd, matrix, columns, terms, ahead);
+        }
+    }
+
+    /// Of a matrix with room for the weights of a row in the places of those after it, as long as
+    /// there are enough of these.
+    #[inline(always)]
+    fn softmax_rows_among_others<S: Simd, R: Row>(
+        simd: S,
+        matrix: R,
+        columns: usize,
+        terms: Terms,
+        ahead: usize,
+    ) {
+        let mut unread = matrix;
+        let mut scan = Self::scan(simd, unread.part(0, columns).logits());
+        while unread.len() > 0 {
+            let plan = Self::plan(simd, scan, terms);
+            let sums = if let Some(row) = unread.keeping(columns) {
+                Self::sum(simd, row, plan, ahead)
+            } else {
+                Self::sum(simd, unread.part(0, columns), plan, ahead)
+            };
+            scan = Self::scan(simd, unread.part(columns, columns).logits());
+            let passes = Self::new(simd, sums, terms);
+            if let Some(row) = unread.keeping(columns) {
+                passes.write(simd, row);
+            } else {
+                passes.write(simd, unread.part(0, columns));
+            }
+            match unread.cut(columns) {
+                Ok((_, others)) => unread = others,
+                Err(_) => return,
+            }
         }
     }
 
@@ -1289,6 +1425,8 @@ pub(crate) struct WeightSums<S: Simd> {
 }
 
 impl Passes for Cached {
+    const STORES_WEIGHTS: bool = true;
+
     type Scan<S: Simd> = Group<S>;
     type Plan<S: Simd> = Plan<S>;
     type Sums<S: Simd> = WeightSums<S>;
@@ -1675,6 +1813,7 @@ pub(crate) fn exponential<S: Simd, R: Row>(simd: S, row: R) {
     write(simd, row, &Exponential::new(simd));
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Exponential<V> {
     lanes: Lanes<V>,
     unit: V,

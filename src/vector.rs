@@ -14,7 +14,11 @@
 //! rounding: AVX2 with FMA, AVX-512, NEON) and unfused (two: scalar, portable). All else is exact
 //! or correctly rounded, so that within a class every backend gives the same bits.
 
+#[cfg(feature = "half")]
+use crate::half::{Half, narrow_register};
 use core::ops::{Add, Mul, Sub};
+#[cfg(feature = "half")]
+use half::{bf16, f16, slice::HalfBitsSliceExt};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -77,6 +81,33 @@ pub(crate) trait Simd: Copy {
         }
         self.load(&values, fill)
     }
+
+    /// The same of values that are given by the representations of `f16`.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_f16(self, halves: &[u16], fill: f32) -> Self::Vector {
+        let mut values = [fill; LANES];
+        for (value, half) in values.iter_mut().zip(halves).take(Self::Vector::WIDTH) {
+            *value = f16::from_bits(*half).widen();
+        }
+        self.load(&values, fill)
+    }
+
+    /// What [`Vector::store_in_pairs`] stored; where there is less, 0 takes its place.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_pairs(self, pairs: &[u16]) -> Self::Vector {
+        let mut values = [0.0; LANES];
+        for (value, pair) in values
+            .iter_mut()
+            .zip(pairs.as_chunks().0)
+            .take(Self::Vector::WIDTH)
+        {
+            let [low, high] = *pair;
+            *value = f32::from_bits(u32::from(low) | u32::from(high) << 16);
+        }
+        self.load(&values, 0.0)
+    }
 }
 
 /// A computation on one instruction set.
@@ -134,6 +165,42 @@ pub(crate) trait Vector: Lanewise {
 
     /// The lanes of `value` for which `self` is greater than `bound`; zero for the others.
     fn if_greater(self, bound: Self, value: Self) -> Self;
+
+    /// Writes the upper halves of the lanes' representations, rounded to nearest, ties to even, to
+    /// the first `WIDTH` places of `halves`, or to all if there are fewer. A NaN whose lower half
+    /// is zero, as that of `f32::NAN` is, stays one.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_upper_halves(self, halves: &mut [u16]) {
+        narrow_register::<_, bf16>(self, halves.reinterpret_cast_mut());
+    }
+
+    /// Writes the representations of the lanes as `f16`, rounded likewise, to the first `WIDTH`
+    /// places of `halves`, or to all if there are fewer.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_f16(self, halves: &mut [u16]) {
+        narrow_register::<_, f16>(self, halves.reinterpret_cast_mut());
+    }
+
+    /// Writes each lane to two of the first 2 · `WIDTH` places of `pairs`, or to all if there are
+    /// fewer.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_in_pairs(self, pairs: &mut [u16]) {
+        let mut values = [0.0; LANES];
+        self.store(&mut values);
+        for (pair, value) in pairs
+            .as_chunks_mut()
+            .0
+            .iter_mut()
+            .zip(values)
+            .take(Self::WIDTH)
+        {
+            let bits = value.to_bits();
+            *pair = [bits as u16, (bits >> 16) as u16];
+        }
+    }
 }
 
 /// The registers that make up [`LANES`] lanes.

@@ -93,6 +93,20 @@ impl Simd for Avx2 {
             }
         }
     }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_pairs(self, pairs: &[u16]) -> F32x8 {
+        let count = pairs.len() / 2;
+        if count >= F32x8::COUNT {
+            // SAFETY: the length was just checked; `self` proves that AVX2 is available.
+            return F32x8(unsafe { _mm256_loadu_ps(pairs.as_ptr().cast()) });
+        }
+        let mask = F32x8::first_lanes(count);
+        // SAFETY: only the first `count` pairs are read, which the mask says;
+        // `self` proves that AVX2 is available.
+        F32x8(unsafe { _mm256_maskload_ps(pairs.as_ptr().cast(), mask) })
+    }
 }
 
 impl Avx2 {
@@ -235,5 +249,44 @@ impl Vector for F32x8 {
             let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0);
             F32x8(_mm256_and_ps(greater, value.0))
         }
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_upper_halves(self, halves: &mut [u16]) {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        let rounded = unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let is_odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let to_even = _mm256_add_epi32(is_odd, _mm256_set1_epi32(0x7FFF));
+            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, to_even));
+            let high = _mm256_extracti128_si256::<1>(rounded);
+            _mm_packus_epi32(_mm256_castsi256_si128(rounded), high)
+        };
+        if let Some(full) = halves.first_chunk_mut::<{ Self::COUNT }>() {
+            // SAFETY: the array has as many places as are written; an `F32x8` exists, so AVX2 is
+            // available.
+            return unsafe { _mm_storeu_si128(full.as_mut_ptr().cast(), rounded) };
+        }
+        let mut last = [0; Self::COUNT];
+        // SAFETY: as above.
+        unsafe { _mm_storeu_si128(last.as_mut_ptr().cast(), rounded) };
+        for (place, half) in halves.iter_mut().zip(last) {
+            *place = half;
+        }
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_in_pairs(self, pairs: &mut [u16]) {
+        let count = pairs.len() / 2;
+        if count >= Self::COUNT {
+            // SAFETY: the length was just checked; an `F32x8` exists, so AVX2 is available.
+            return unsafe { _mm256_storeu_ps(pairs.as_mut_ptr().cast(), self.0) };
+        }
+        let mask = Self::first_lanes(count);
+        // SAFETY: only the first `count` pairs are written, which the mask says;
+        // an `F32x8` exists, so AVX2 is available.
+        unsafe { _mm256_maskstore_ps(pairs.as_mut_ptr().cast(), mask, self.0) }
     }
 }

@@ -4,6 +4,8 @@
 //! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
 
 use super::{LANES, Lanewise, Simd, Task, Vector};
+#[cfg(feature = "half")]
+use crate::half::Half;
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -78,29 +80,71 @@ impl Simd for Avx512 {
     #[cfg(feature = "half")]
     #[inline(always)]
     fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x16 {
-        match halves.first_chunk() {
-            Some(full) => self.widen_upper_halves(full),
-            None => {
-                let mut padded = [(fill.to_bits() >> 16) as u16; F32x16::COUNT];
-                for (place, half) in padded.iter_mut().zip(halves) {
-                    *place = *half;
-                }
-                self.widen_upper_halves(&padded)
-            }
+        let halves = self.load_halves(halves, (fill.to_bits() >> 16) as u16);
+        // SAFETY: `self` proves that AVX-512F is available.
+        F32x16(unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        })
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_f16(self, halves: &[u16], fill: f32) -> F32x16 {
+        let halves = self.load_halves(halves, half::f16::narrow(fill).to_bits());
+        // SAFETY: `self` proves that AVX-512F is available.
+        F32x16(unsafe { _mm512_cvtph_ps(halves) })
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_pairs(self, pairs: &[u16]) -> F32x16 {
+        let count = pairs.len() / 2;
+        if count >= F32x16::COUNT {
+            // SAFETY: the length was just checked; `self` proves that AVX-512F is available.
+            return F32x16(unsafe { _mm512_loadu_ps(pairs.as_ptr().cast()) });
         }
+        let mask = F32x16::first_lanes(count);
+        // SAFETY: only the first `count` pairs are read, which the mask says;
+        // `self` proves that AVX-512F is available.
+        F32x16(unsafe { _mm512_maskz_loadu_ps(mask, pairs.as_ptr().cast()) })
     }
 }
 
+#[cfg(feature = "half")]
 impl Avx512 {
-    #[cfg(feature = "half")]
+    /// The first of `halves`; where there are fewer, `fill` takes their place.
     #[inline(always)]
-    fn widen_upper_halves(self, halves: &[u16; F32x16::COUNT]) -> F32x16 {
-        // SAFETY: the array has as many values as are read; `self` proves that AVX-512F is
-        // available.
-        F32x16(unsafe {
-            let halves = _mm256_loadu_si256(halves.as_ptr().cast());
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
-        })
+    fn load_halves(self, halves: &[u16], fill: u16) -> __m256i {
+        if let Some(full) = halves.first_chunk::<{ F32x16::COUNT }>() {
+            // SAFETY: the array has as many values as are read; `self` proves that AVX is
+            // available.
+            return unsafe { _mm256_loadu_si256(full.as_ptr().cast()) };
+        }
+        let mut padded = [fill; F32x16::COUNT];
+        for (place, half) in padded.iter_mut().zip(halves) {
+            *place = *half;
+        }
+        // SAFETY: as above.
+        unsafe { _mm256_loadu_si256(padded.as_ptr().cast()) }
+    }
+}
+
+#[cfg(feature = "half")]
+impl F32x16 {
+    /// Writes to the first places of `halves`, or to all if there are fewer.
+    #[inline(always)]
+    fn store_halves(self, rounded: __m256i, halves: &mut [u16]) {
+        if let Some(full) = halves.first_chunk_mut::<{ Self::COUNT }>() {
+            // SAFETY: the array has as many places as are written; an `F32x16` exists, so AVX is
+            // available.
+            return unsafe { _mm256_storeu_si256(full.as_mut_ptr().cast(), rounded) };
+        }
+        let mut last = [0; Self::COUNT];
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_si256(last.as_mut_ptr().cast(), rounded) };
+        for (place, half) in halves.iter_mut().zip(last) {
+            *place = half;
+        }
     }
 }
 
@@ -234,5 +278,43 @@ impl Vector for F32x16 {
             let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0);
             F32x16(_mm512_maskz_mov_ps(greater, value.0))
         }
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_upper_halves(self, halves: &mut [u16]) {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        let rounded = unsafe {
+            let lower_half = _mm512_set1_epi32(0xFFFF);
+            let up = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_set1_epi32(0x8000));
+            // Of a tie nothing is left there.
+            let is_tie = _mm512_testn_epi32_mask(up, lower_half);
+            let even = _mm512_mask_and_epi32(up, is_tie, up, _mm512_set1_epi32(!0x1_0000));
+            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(even))
+        };
+        self.store_halves(rounded, halves);
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_f16(self, halves: &mut [u16]) {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        let rounded =
+            unsafe { _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) };
+        self.store_halves(rounded, halves);
+    }
+
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_in_pairs(self, pairs: &mut [u16]) {
+        let count = pairs.len() / 2;
+        if count >= Self::COUNT {
+            // SAFETY: the length was just checked; an `F32x16` exists, so AVX-512F is available.
+            return unsafe { _mm512_storeu_ps(pairs.as_mut_ptr().cast(), self.0) };
+        }
+        let mask = Self::first_lanes(count);
+        // SAFETY: only the first `count` pairs are written, which the mask says;
+        // an `F32x16` exists, so AVX-512F is available.
+        unsafe { _mm512_mask_storeu_ps(pairs.as_mut_ptr().cast(), mask, self.0) }
     }
 }
