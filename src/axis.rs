@@ -22,26 +22,22 @@
 
 use crate::exp::{LAG, LaneReferences, Weight};
 use crate::kernel::{
-    Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row, Sum,
-    Terms, load_group, store_group,
+    Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row, SUMMED,
+    Sum, Terms, load_group, store_group,
 };
 use crate::normalizer::{Normalizer, Outcome};
 use crate::vector::{Group, LANES, Lanewise, Several, Simd, Task, Vector};
 use core::ops::Range;
 
-/// Rows of a tile, of which the weights are summed in `f32`: their pages of memory, and those of their
-/// results, are few enough for the processor to know where all are.
-const TILE: usize = 32;
+/// Rows of a tile: of so many logits the weights are summed in `f32`.
+const TILE: usize = SUMMED / LANES;
 
 /// Groups of columns of a strip, which are read side by side: so much of a row is read at once, as
 /// memory likes it.
 const STRIP: usize = 8;
 
-/// Rows of which a group is read before the group beside it.
-const SIDE_BY_SIDE: usize = 4;
-
 /// How far ahead memory is prefetched, in rows.
-const ROWS_AHEAD: usize = 8;
+const ROWS_AHEAD: usize = 4;
 
 /// A column with a logit so near to zero, or nearer, among its first, and none farther above, needs
 /// no offset of its reference; and with one twice as far above all that is nothing.
@@ -77,8 +73,8 @@ trait ColumnPasses<S: Simd>: Copy {
     /// What the last pass reads.
     fn last<R: Row>(slab: &mut R) -> impl Row;
 
-    /// The last pass over some rows of a group.
-    fn write<R: Row>(&self, cells: Cells<S>, slab: &mut R);
+    /// The last pass over a row of a group.
+    fn write<R: Row>(&self, simd: S, cells: &mut R);
 
     #[inline(always)]
     fn of_columns<R: Row>(simd: S, mut slab: R, inner: usize, terms: Terms) {
@@ -141,6 +137,17 @@ impl<S: Simd> Strip<S> {
     }
 
     #[inline(always)]
+    fn all(self) -> Cells<S> {
+        Cells {
+            simd: self.simd,
+            start: self.start,
+            width: self.end - self.start,
+            inner: self.inner,
+            rows: self.rows,
+        }
+    }
+
+    #[inline(always)]
     fn groups(self) -> impl Iterator<Item = Cells<S>> {
         let count = (self.end - self.start).div_ceil(LANES);
         (0..count).map(move |group| {
@@ -156,7 +163,7 @@ impl<S: Simd> Strip<S> {
     }
 }
 
-/// A group of columns, or fewer at the end of the rows, in some rows.
+/// Columns of a strip, most often a group, in some rows.
 #[derive(Clone, Copy)]
 struct Cells<S> {
     simd: S,
@@ -202,18 +209,6 @@ impl<S: Simd> Cells<S> {
             maxima = larger(self.simd, maxima, &load(self.simd, &cells));
         }
         maxima
-    }
-
-    #[inline(always)]
-    fn write<R: Row>(&self, slab: &mut R, finish: impl Fn(usize, S::Vector) -> S::Vector) {
-        for mut cells in self.rows(slab) {
-            self.prefetch(&cells);
-            let mut results = load(self.simd, &cells);
-            for (register, lanes) in results.as_mut().iter_mut().enumerate() {
-                *lanes = finish(register, *lanes);
-            }
-            store(self.simd, &mut cells, 0..S::REGISTERS, &results);
-        }
     }
 
     /// The lanes that have a column.
@@ -321,15 +316,28 @@ impl<S: Simd, R: Row> Task<S> for Maxima<'_, S, R> {
     fn run(self, simd: S) -> [Group<S>; STRIP] {
         let Maxima { strip, slab } = self;
         let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); STRIP];
-        let mut first = 0;
-        while first < strip.rows {
-            let rows = strip.below(first, SIDE_BY_SIDE);
-            for (cells, maxima) in rows.groups().zip(&mut maxima) {
-                *maxima = cells.maxima(slab, *maxima);
+        for cells in strip.all().rows(slab) {
+            let mut unread = cells;
+            for maxima in &mut maxima {
+                let (cells, others) = cut_group(unread);
+                strip.all().prefetch(&cells);
+                *maxima = larger(simd, *maxima, &load(simd, &cells));
+                match others {
+                    Some(others) => unread = others,
+                    None => break,
+                }
             }
-            first += SIDE_BY_SIDE;
         }
         maxima
+    }
+}
+
+/// The first [`LANES`] cells of a row, or all if there are no more, and the others.
+#[inline(always)]
+fn cut_group<R: Row>(cells: R) -> (R, Option<R>) {
+    match cells.cut(LANES) {
+        Ok((group, others)) => (group, Some(others)),
+        Err(last) => (last, None),
     }
 }
 
@@ -664,12 +672,16 @@ impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
     }
 
     #[inline(always)]
-    fn write<R: Row>(&self, cells: Cells<S>, slab: &mut R) {
-        if self.are_usual {
-            cells.write(slab, |register, loaded| self.usual::<R>(register, loaded));
-        } else {
-            cells.write(slab, |register, loaded| self.any::<R>(register, loaded));
+    fn write<R: Row>(&self, simd: S, cells: &mut R) {
+        let mut results = load(simd, cells);
+        for (register, lanes) in results.as_mut().iter_mut().enumerate() {
+            *lanes = if self.are_usual {
+                self.usual::<R>(register, *lanes)
+            } else {
+                self.any::<R>(register, *lanes)
+            };
         }
+        store(simd, cells, 0..S::REGISTERS, &results);
     }
 }
 
@@ -738,13 +750,17 @@ impl<S: Simd, R: Row, P: ColumnPasses<S>> Task<S> for Write<'_, S, R, P> {
             slab,
             passes,
         } = self;
-        let mut first = 0;
-        while first < strip.rows {
-            let rows = strip.below(first, SIDE_BY_SIDE);
-            for (cells, passes) in rows.groups().zip(passes) {
-                passes.write(cells, slab);
+        for cells in strip.all().rows(slab) {
+            let mut unread = cells;
+            for passes in passes {
+                let (mut cells, others) = cut_group(unread);
+                strip.all().prefetch(&cells);
+                passes.write(strip.simd, &mut cells);
+                match others {
+                    Some(others) => unread = others,
+                    None => break,
+                }
             }
-            first += SIDE_BY_SIDE;
         }
     }
 }
@@ -807,15 +823,17 @@ impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
     }
 
     #[inline(always)]
-    fn write<R: Row>(&self, cells: Cells<S>, slab: &mut R) {
-        cells.write(slab, |register, logits| {
+    fn write<R: Row>(&self, simd: S, cells: &mut R) {
+        let mut results = load(simd, cells);
+        for (register, lanes) in results.as_mut().iter_mut().enumerate() {
             let of = |group| self.simd.register(group, register);
             let log_probability = LogProbability {
                 maximum: of(&self.maximum),
                 log_denominator: of(&self.log_denominator),
             };
-            log_probability.finish(logits) + of(&self.instead)
-        });
+            *lanes = log_probability.finish(*lanes) + of(&self.instead);
+        }
+        store(simd, cells, 0..S::REGISTERS, &results);
     }
 }
 

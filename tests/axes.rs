@@ -13,6 +13,7 @@ use online_softmax::{Backend, Error, Outcome, Softmax};
 on_every_backend!(
     columns_are_within_the_bounds,
     confident_columns,
+    late_maxima,
     long_columns,
     special_columns_beside_ordinary_ones,
     round_results_are_exact,
@@ -209,6 +210,49 @@ fn confident_columns(backend: Backend) {
         }
     }
     worst.print(backend, "confident columns");
+}
+
+/// The maximum comes after many rows, and is by little to very much above them: beside columns of
+/// which it is not, and which must not change.
+fn late_maxima(backend: Backend) {
+    let mut worst = Worst::default();
+    let mut random = Random(4);
+    let far = [
+        21.0, 23.0, 43.0, 60.0, 90.0, 103.0, 105.0, 150.0, 207.0, 209.0, 250.0, 1e4, 1e30,
+    ];
+    for first in [
+        0.0,
+        -60.0,
+        -103.0,
+        -105.0,
+        -300.0,
+        90.0,
+        150.0,
+        f32::NEG_INFINITY,
+    ] {
+        for rows in [3, 64, 65, 130, 200] {
+            let mut column = |jump: f32, at: usize| -> Vec<f32> {
+                (0..rows)
+                    .map(|row| {
+                        let below = random.unit() as f32 * 9.0;
+                        if row < at {
+                            first - below
+                        } else {
+                            jump - below
+                        }
+                    })
+                    .collect()
+            };
+            let mut columns = Vec::new();
+            for at in [1, rows / 2, rows - 1] {
+                columns.extend(far.map(|jump| column(jump, at)));
+                columns.push(column(first, at));
+            }
+            let shape = [1, rows, columns.len()];
+            worst.hold_all(backend, &columns, shape);
+        }
+    }
+    worst.print(backend, "late maxima");
 }
 
 fn long_columns(backend: Backend) {
