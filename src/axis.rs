@@ -39,8 +39,8 @@ const STRIP: usize = 8;
 /// How far ahead memory is prefetched, in rows.
 const ROWS_AHEAD: usize = 4;
 
-/// A column with a logit so near to zero, or nearer, among its first, and none farther above, needs
-/// no offset of its reference; and with one twice as far above all that is nothing.
+/// Columns of which the maximum of the first tile is at most so far from zero need no offset of their
+/// references, unless a logit more than twice as far above comes later: beside it they are nothing.
 const NEAR: f32 = 104.0;
 
 /// The softmax of each column of `slab`.
@@ -81,10 +81,10 @@ trait ColumnPasses<S: Simd>: Copy {
         let rows = slab.len().checked_div(inner).unwrap_or(0);
         let mut start = 0;
         while start < inner {
-            let strip = Strip {
+            let strip = Cells {
                 simd,
                 start,
-                end: inner.min(start + STRIP * LANES),
+                width: (STRIP * LANES).min(inner - start),
                 inner,
                 rows,
             };
@@ -109,61 +109,12 @@ trait ColumnPasses<S: Simd>: Copy {
                 slab: &mut Self::last(&mut slab),
                 passes: &passes,
             });
-            start = strip.end;
+            start += strip.width;
         }
     }
 }
 
-/// Columns that are read side by side, in some rows.
-#[derive(Clone, Copy)]
-struct Strip<S> {
-    simd: S,
-    start: usize,
-    end: usize,
-    inner: usize,
-    rows: usize,
-}
-
-impl<S: Simd> Strip<S> {
-    /// At most `rows` rows from `first` on.
-    #[inline(always)]
-    fn below(self, first: usize, rows: usize) -> Self {
-        Strip {
-            start: self.start + first * self.inner,
-            end: self.end + first * self.inner,
-            rows: rows.min(self.rows - first),
-            ..self
-        }
-    }
-
-    #[inline(always)]
-    fn all(self) -> Cells<S> {
-        Cells {
-            simd: self.simd,
-            start: self.start,
-            width: self.end - self.start,
-            inner: self.inner,
-            rows: self.rows,
-        }
-    }
-
-    #[inline(always)]
-    fn groups(self) -> impl Iterator<Item = Cells<S>> {
-        let count = (self.end - self.start).div_ceil(LANES);
-        (0..count).map(move |group| {
-            let start = self.start + group * LANES;
-            Cells {
-                simd: self.simd,
-                start,
-                width: LANES.min(self.end - start),
-                inner: self.inner,
-                rows: self.rows,
-            }
-        })
-    }
-}
-
-/// Columns of a strip, most often a group, in some rows.
+/// Columns side by side, a strip or a group of one, in some rows.
 #[derive(Clone, Copy)]
 struct Cells<S> {
     simd: S,
@@ -174,7 +125,7 @@ struct Cells<S> {
 }
 
 impl<S: Simd> Cells<S> {
-    /// The rows from `first`, or `rows` of them.
+    /// At most `rows` rows from `first` on.
     #[inline(always)]
     fn below(self, first: usize, rows: usize) -> Self {
         Cells {
@@ -182,6 +133,16 @@ impl<S: Simd> Cells<S> {
             rows: rows.min(self.rows - first),
             ..self
         }
+    }
+
+    /// The groups of a strip; the last may be smaller.
+    #[inline(always)]
+    fn groups(self) -> impl Iterator<Item = Self> {
+        (0..self.width.div_ceil(LANES)).map(move |group| Cells {
+            start: self.start + group * LANES,
+            width: LANES.min(self.width - group * LANES),
+            ..self
+        })
     }
 
     /// The cells of each row.
@@ -218,7 +179,7 @@ impl<S: Simd> Cells<S> {
     }
 }
 
-/// The cells of a group of columns, row by row.
+/// [`Cells`], row by row.
 struct Rows<R> {
     unread: Option<R>,
     width: usize,
@@ -305,7 +266,7 @@ fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
 
 /// The maxima of each group of a strip.
 struct Maxima<'a, S, R> {
-    strip: Strip<S>,
+    strip: Cells<S>,
     slab: &'a mut R,
 }
 
@@ -316,11 +277,11 @@ impl<S: Simd, R: Row> Task<S> for Maxima<'_, S, R> {
     fn run(self, simd: S) -> [Group<S>; STRIP] {
         let Maxima { strip, slab } = self;
         let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); STRIP];
-        for cells in strip.all().rows(slab) {
+        for cells in strip.rows(slab) {
             let mut unread = cells;
             for maxima in &mut maxima {
                 let (cells, others) = cut_group(unread);
-                strip.all().prefetch(&cells);
+                strip.prefetch(&cells);
                 *maxima = larger(simd, *maxima, &load(simd, &cells));
                 match others {
                     Some(others) => unread = others,
@@ -735,7 +696,7 @@ fn may_be_round(own: f64, total: f64) -> bool {
 
 /// The last pass over a strip.
 struct Write<'a, S, R, P> {
-    strip: Strip<S>,
+    strip: Cells<S>,
     slab: &'a mut R,
     passes: &'a [P; STRIP],
 }
@@ -750,11 +711,11 @@ impl<S: Simd, R: Row, P: ColumnPasses<S>> Task<S> for Write<'_, S, R, P> {
             slab,
             passes,
         } = self;
-        for cells in strip.all().rows(slab) {
+        for cells in strip.rows(slab) {
             let mut unread = cells;
             for passes in passes {
                 let (mut cells, others) = cut_group(unread);
-                strip.all().prefetch(&cells);
+                strip.prefetch(&cells);
                 passes.write(strip.simd, &mut cells);
                 match others {
                     Some(others) => unread = others,

@@ -63,7 +63,7 @@ const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 const USUAL: core::ops::RangeInclusive<f32> = -2.0..=20.0;
 
 /// How far above the maximum it was made for a [`Reference`] still serves, in logits: weights are
-/// then at most e^22 = 2^32 times larger than meant, which their sums can hold.
+/// then at most e^22 = 2^32 times larger, and below 2^110, so that their sums stay in range.
 pub(crate) const LAG: f32 = 22.0;
 
 /// What the weights of a row are relative to: weight(x) = e^(x − offset) · 2^(bias − 127).
