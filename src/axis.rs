@@ -324,9 +324,9 @@ impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
         }
         let sum = Sum::above(simd, &above);
         if S::SEVERAL == 8 {
-            self.sum_several::<8>(sum);
+            self.sum_several::<8>(sum, &above);
         } else {
-            self.sum_several::<4>(sum);
+            self.sum_several::<4>(sum, &above);
         }
     }
 }
@@ -334,7 +334,7 @@ impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
 impl<S: Simd, R: Row> Weigh<'_, S, R> {
     /// With so many registers of a row, or of rows, side by side.
     #[inline(always)]
-    fn sum_several<const SEVERAL: usize>(self, mut sum: Sum<S>) {
+    fn sum_several<const SEVERAL: usize>(self, mut sum: Sum<S>, above: &Group<S>) {
         let Weigh {
             cells,
             slab,
@@ -393,7 +393,7 @@ impl<S: Simd, R: Row> Weigh<'_, S, R> {
                 }
             }
         }
-        sum.flush(self.totals);
+        sum.take_off(above).flush(self.totals);
     }
 }
 

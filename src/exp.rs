@@ -234,7 +234,7 @@ impl<S: Simd> LaneReferences<S> {
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes<V> {
     /// The logit whose 2^n is just flushed to zero; nothing lower is worth computing.
-    lowest: V,
+    pub(crate) lowest: V,
     round: V,
     log2_e: V,
     minus_ln_2_high: V,
@@ -276,7 +276,12 @@ impl<V: Lanewise> Lanes<V> {
     #[inline(always)]
     pub(crate) fn weigh(&self, logits: V) -> Weight<V> {
         // The clamp makes the exponent come out as zero for all that is too low.
-        let x = logits.at_least(self.lowest);
+        self.weigh_in_range(logits.at_least(self.lowest))
+    }
+
+    /// The same for logits of which none is below [`Self::lowest`].
+    #[inline(always)]
+    pub(crate) fn weigh_in_range(&self, x: V) -> Weight<V> {
         // n + bias in the low bits of a float.
         let biased = x.mul_add(self.log2_e, self.round);
         let n = biased - self.round;

@@ -450,7 +450,7 @@ impl Online {
     #[inline(always)]
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
-        let maximum = largest(self.maxima) + 0.0;
+        let maximum = reduce(self.maxima, LANES, larger) + 0.0;
         let rest = self.total_rest();
         let mut denominator = Denominator {
             maximum,
@@ -556,8 +556,6 @@ pub(crate) struct Sum<S: Simd> {
     simd: S,
     sums: Group<S>,
     left_out: Group<S>,
-    /// What the sums began with.
-    start: Group<S>,
 }
 
 impl<S: Simd> Sum<S> {
@@ -566,8 +564,8 @@ impl<S: Simd> Sum<S> {
         Self::above(simd, &simd.splat(0.0).group())
     }
 
-    /// A sum that begins, in each lane, with more than any weight of that lane, which is taken off
-    /// in the end. Not with more than is needed: what the sum is too large for is left out of it,
+    /// A sum that begins, in each lane, with more than any weight of that lane, to be [taken
+    /// off](Self::take_off) in the end. Not with more than is needed: what the sum is too large for is left out of it,
     /// and the sum of that is not corrected.
     #[inline(always)]
     pub(crate) fn above(simd: S, weights: &Group<S>) -> Self {
@@ -575,8 +573,17 @@ impl<S: Simd> Sum<S> {
             simd,
             sums: *weights,
             left_out: simd.splat(0.0).group(),
-            start: *weights,
         }
+    }
+
+    /// Exact: what the sums began with and what they are now are multiples of the spacing of the
+    /// larger.
+    #[inline(always)]
+    pub(crate) fn take_off(mut self, weights: &Group<S>) -> Self {
+        for (sums, weights) in self.sums.as_mut().iter_mut().zip(weights.as_ref()) {
+            *sums = *sums - *weights;
+        }
+        self
     }
 
     /// Adds to one register of the lanes. Kahan's correction, (sum − rounded) + weight, is exact
@@ -597,11 +604,7 @@ impl<S: Simd> Sum<S> {
 
     /// Adds all to `totals`.
     #[inline(always)]
-    pub(crate) fn flush(mut self, totals: &mut [f64; LANES]) {
-        for (sums, start) in self.sums.as_mut().iter_mut().zip(self.start.as_ref()) {
-            // Exact: both are multiples of the spacing of the larger.
-            *sums = *sums - *start;
-        }
+    pub(crate) fn flush(&self, totals: &mut [f64; LANES]) {
         for lanes in [&self.sums, &self.left_out] {
             for (register, lanes) in lanes.as_ref().iter().enumerate() {
                 let start = register * S::Vector::WIDTH;
@@ -619,9 +622,9 @@ impl<S: Simd> Running<S> {
             maxima: load_group(simd, &state.maxima),
             rest: state.rest,
             sum: Sum {
+                simd,
                 sums: load_group(simd, &state.sums),
                 left_out: load_group(simd, &state.left_out),
-                ..Sum::new(simd)
             },
             summed: state.summed,
             lanes: state.lanes,
@@ -655,7 +658,7 @@ impl<S: Simd> Running<S> {
             }
         }
         self.lanes = group.len();
-        let maximum = largest(store_group::<S>(&self.maxima));
+        let maximum = largest(self.simd, &self.maxima);
         if !maximum.is_infinite() {
             self.reference = Reference::of(maximum);
             self.offset = self.simd.splat(self.reference.offset);
@@ -767,10 +770,14 @@ fn first_lane<V: Vector>(register: V) -> f32 {
     lane[0]
 }
 
-/// All lanes combined, always by the same tree.
+/// The first `count` lanes, a power of two, combined, always by the same tree.
 #[inline(always)]
-pub(crate) fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
-    let mut half = LANES / 2;
+pub(crate) fn reduce<T: Copy>(
+    mut lanes: [T; LANES],
+    count: usize,
+    combine: impl Fn(T, T) -> T,
+) -> T {
+    let mut half = count / 2;
     while half > 0 {
         for lane in 0..half {
             lanes[lane] = combine(lanes[lane], lanes[lane + half]);
@@ -780,16 +787,27 @@ pub(crate) fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T
     lanes[0]
 }
 
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
 /// The largest lane. One NaN among others may or may not be it.
 #[inline(always)]
-fn largest(lanes: [f32; LANES]) -> f32 {
-    reduce(lanes, |a, b| if b > a { b } else { a })
+fn largest<S: Simd>(simd: S, group: &Group<S>) -> f32 {
+    let mut highest = simd.splat(f32::NEG_INFINITY);
+    for register in group.as_ref() {
+        (_, highest) = highest.order(*register);
+    }
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    highest.store(&mut lanes);
+    reduce(lanes, S::Vector::WIDTH, larger)
 }
 
 /// Σ lanes.
 #[inline(always)]
 pub(crate) fn total(lanes: [f64; LANES]) -> f64 {
-    reduce(lanes, |a, b| a + b)
+    reduce(lanes, LANES, |a, b| a + b)
 }
 
 /// The groups of a block; of a short one the last are short or empty.
@@ -1066,7 +1084,7 @@ impl<V: Vector> Finish<V> for Constant<V> {
 /// The last pass.
 #[inline(always)]
 fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
-    if row.len() > SHORT {
+    if row.len() > 256 {
         let before_line = row.before_line();
         match row.cut(before_line) {
             Ok((unaligned, others)) => {
@@ -1412,6 +1430,8 @@ pub(crate) struct Plan<S: Simd> {
     reference: Reference,
     /// More than any weight, for each lane.
     above: Group<S>,
+    /// Whether some weight may be nothing, but for those of an incomplete last block.
+    is_clamped: bool,
 }
 
 /// The sum of the weights of a row, in parts.
@@ -1427,19 +1447,19 @@ pub(crate) struct WeightSums<S: Simd> {
 impl Passes for Cached {
     const STORES_WEIGHTS: bool = true;
 
-    type Scan<S: Simd> = Group<S>;
+    type Scan<S: Simd> = Extremes<S>;
     type Plan<S: Simd> = Plan<S>;
     type Sums<S: Simd> = WeightSums<S>;
 
     #[inline(always)]
-    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Group<S> {
-        maxima(simd, logits)
+    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Extremes<S> {
+        Extremes::of(simd, logits)
     }
 
     #[inline(always)]
-    fn plan<S: Simd>(simd: S, maxima: Group<S>, terms: Terms) -> Plan<S> {
+    fn plan<S: Simd>(simd: S, scan: Extremes<S>, terms: Terms) -> Plan<S> {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
-        let maximum = largest(store_group::<S>(&maxima)) + 0.0;
+        let maximum = largest(simd, &scan.maxima) + 0.0;
         let largest = maximum.max(terms.sink);
         let reference = Reference::of(if largest > f32::NEG_INFINITY {
             largest
@@ -1447,7 +1467,9 @@ impl Passes for Cached {
             0.0
         });
         let lanes = reference.splat(simd);
-        let mut above = maxima;
+        let is_clamped =
+            reference.offset != 0.0 || lanes.lowest.where_greater(scan.least) != 0;
+        let mut above = scan.maxima;
         for maxima in above.as_mut() {
             // Twice a power of two is more than the weight.
             let power = lanes.weigh(*maxima - simd.splat(reference.offset)).power;
@@ -1457,6 +1479,7 @@ impl Passes for Cached {
             maximum,
             reference,
             above,
+            is_clamped,
         }
     }
 
@@ -1592,39 +1615,57 @@ fn count_if_constant<S: Simd, L: Logits>(
     Some(count)
 }
 
-/// The maxima of the lanes of a row; −∞ where there is none.
-#[inline(always)]
-fn maxima<S: Simd, L: Logits>(simd: S, logits: L) -> Group<S> {
-    let mut maxima = simd.splat(f32::NEG_INFINITY).group();
-    let mut unread = logits;
-    let last = loop {
-        match unread.cut(BLOCK) {
-            Ok((block, others)) => {
-                raise(simd, &mut maxima, block);
-                unread = others;
-            }
-            Err(last) => break last,
-        }
-    };
-    if last.len() > 0 {
-        raise(simd, &mut maxima, last);
-    }
-    maxima
+/// What the first pass finds in a row.
+pub(crate) struct Extremes<S: Simd> {
+    /// The maxima of the lanes; −∞ where there is none.
+    maxima: Group<S>,
+    /// No logit of a whole block is less than the least of these. With a NaN among them it may be
+    /// anything.
+    least: S::Vector,
 }
 
-#[inline(always)]
-fn raise<S: Simd, L: Logits>(simd: S, maxima: &mut Group<S>, block: L) {
-    let groups = groups_of(block);
-    for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
-        let start = register * S::Vector::WIDTH;
-        let mut highest = [*maximum; BLOCK / LANES];
-        for (highest, group) in highest.iter_mut().zip(groups) {
-            if start < group.len() {
-                *highest = group.load(simd, start);
+impl<S: Simd> Extremes<S> {
+    #[inline(always)]
+    fn of<L: Logits>(simd: S, logits: L) -> Self {
+        let mut extremes = Extremes::<S> {
+            maxima: simd.splat(f32::NEG_INFINITY).group(),
+            least: simd.splat(f32::INFINITY),
+        };
+        let mut unread = logits;
+        let last = loop {
+            match unread.cut(BLOCK) {
+                Ok((block, others)) => {
+                    extremes.least = extremes.least.order(extremes.raise(simd, block)).0;
+                    unread = others;
+                }
+                Err(last) => break last,
             }
+        };
+        if last.len() > 0 {
+            extremes.raise(simd, last);
         }
-        let [a, b, c, d] = highest;
-        (_, *maximum) = maximum.order(a.order(b).1.order(c.order(d).1).1);
+        extremes
+    }
+
+    /// Returns the least of the block, by lanes.
+    #[inline(always)]
+    fn raise<L: Logits>(&mut self, simd: S, block: L) -> S::Vector {
+        let groups = groups_of(block);
+        let mut lowest = simd.splat(f32::INFINITY);
+        for (register, maximum) in self.maxima.as_mut().iter_mut().enumerate() {
+            let start = register * S::Vector::WIDTH;
+            let mut highest = [*maximum; BLOCK / LANES];
+            for (highest, group) in highest.iter_mut().zip(groups) {
+                if start < group.len() {
+                    *highest = group.load(simd, start);
+                }
+            }
+            let [a, b, c, d] = highest;
+            let ((less, more), (other_less, other_more)) = (a.order(b), c.order(d));
+            (_, *maximum) = maximum.order(more.order(other_more).1);
+            (lowest, _) = lowest.order(less.order(other_less).0);
+        }
+        lowest
     }
 }
 
@@ -1688,21 +1729,20 @@ impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
         let lanes = plan.reference.splat(simd);
         let offset = simd.splat(plan.reference.offset);
         let sum = Sum::above(simd, &plan.above);
-        let (last, sum) = if plan.reference.offset != 0.0 {
-            weigh_blocks::<true, 4, S, R>(part, &lanes, offset, sum, ahead)
-        } else if S::SEVERAL == 8 {
-            weigh_blocks::<false, 8, S, R>(part, &lanes, offset, sum, ahead)
-        } else {
-            weigh_blocks::<false, 4, S, R>(part, &lanes, offset, sum, ahead)
+        let (last, sum) = match (plan.is_clamped, S::SEVERAL) {
+            (true, _) => weigh_blocks::<true, 4, S, R>(part, &lanes, offset, sum, ahead),
+            (false, 8) => weigh_blocks::<false, 8, S, R>(part, &lanes, offset, sum, ahead),
+            (false, _) => weigh_blocks::<false, 4, S, R>(part, &lanes, offset, sum, ahead),
         };
-        weigh_block::<true, 4, S, R>(last, &lanes.several(), offset, sum)
+        // Two registers at a time: few of what is left is past the end then.
+        weigh_block::<true, 2, S, R>(last, &lanes.several(), offset, sum).take_off(&plan.above)
     }
 }
 
 /// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
 /// here whatever becomes of it elsewhere.
 #[inline(always)]
-fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+fn weigh_blocks<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
     mut row: R,
     lanes: &Lanes<S::Vector>,
     offset: S::Vector,
@@ -1718,7 +1758,7 @@ fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
                         block.prefetch(sum.simd, ahead + line * LINE);
                     }
                 }
-                sum = weigh_block::<SHIFTED, SEVERAL, S, R>(block, &lanes, offset, sum);
+                sum = weigh_block::<CLAMPED, SEVERAL, S, R>(block, &lanes, offset, sum);
                 row = others;
             }
             Err(last) => return (last, sum),
@@ -1728,7 +1768,7 @@ fn weigh_blocks<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
 
 /// A block, or what is left of one. Past the end −∞ is weighed, which changes no sum.
 #[inline(always)]
-fn weigh_block<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+fn weigh_block<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
     mut block: R,
     lanes: &Lanes<Several<S::Vector, SEVERAL>>,
     offset: S::Vector,
@@ -1745,10 +1785,14 @@ fn weigh_block<const SHIFTED: bool, const SEVERAL: usize, S: Simd, R: Row>(
             let start = (first + i) * S::Vector::WIDTH;
             if start < block.len() {
                 let loaded = block.logits().load(sum.simd, start);
-                *logits = if SHIFTED { loaded - offset } else { loaded };
+                *logits = if CLAMPED { loaded - offset } else { loaded };
             }
         }
-        let weights = lanes.weigh(logits);
+        let weights = if CLAMPED {
+            lanes.weigh(logits)
+        } else {
+            lanes.weigh_in_range(logits)
+        };
         let values = weights.value();
         for i in 0..SEVERAL {
             let (power, excess) = (weights.power.0[i], weights.excess.0[i]);

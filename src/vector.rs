@@ -256,3 +256,12 @@ impl<V: Lanewise, const COUNT: usize> Lanewise for Several<V, COUNT> {
         self
     }
 }
+
+/// Aligns the stack of the function that this is inlined into as `Register` is aligned. Compilers
+/// align it to 16 bytes, and with it the registers that are kept there for a while, which are then
+/// read and written across two lines of a cache, or two pages.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn align_stack<Register>() {
+    core::hint::black_box(&core::mem::MaybeUninit::<Register>::uninit());
+}

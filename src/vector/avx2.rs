@@ -1,6 +1,6 @@
 //! Eight lanes of AVX2 with FMA: x86-64, fused.
 
-use super::{LANES, Lanewise, Simd, Task, Vector};
+use super::{LANES, Lanewise, Simd, Task, Vector, align_stack};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -45,6 +45,7 @@ impl Simd for Avx2 {
         #[target_feature(enable = "avx2,fma,popcnt")]
         #[inline(never)]
         fn run<T: Task<Avx2>>(task: T, simd: Avx2) -> T::Output {
+            align_stack::<__m256>();
             task.run(simd)
         }
         // SAFETY: `self` proves that AVX2, FMA and POPCNT are available.

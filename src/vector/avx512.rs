@@ -3,7 +3,7 @@
 //! Nothing beyond AVX-512F is used or enabled: with `avx512dq` and `avx512vl` together, compilers
 //! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
 
-use super::{LANES, Lanewise, Simd, Task, Vector};
+use super::{LANES, Lanewise, Simd, Task, Vector, align_stack};
 #[cfg(feature = "half")]
 use crate::half::Half;
 use core::arch::x86_64::*;
@@ -46,6 +46,7 @@ impl Simd for Avx512 {
         #[target_feature(enable = "avx512f,popcnt")]
         #[inline(never)]
         fn run<T: Task<Avx512>>(task: T, simd: Avx512) -> T::Output {
+            align_stack::<__m512>();
             task.run(simd)
         }
         // SAFETY: `self` proves that AVX-512F and POPCNT are available.
