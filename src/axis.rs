@@ -10,8 +10,8 @@
 //!         for each group of 32 columns
 //!             if some maximum' > limit                 rare: raise the references
 //!                 sums ← sums · e^(reference − reference')
-//!             sums    ← sums + weight(logits)
-//!             maxima  ← max(maxima, maxima')
+//!         for each row:  sums ← sums + weight(logits)
+//!         maxima ← max(maxima, maxima')
 //!     for each row:  results ← weight / sums
 //! ```
 //!
@@ -20,7 +20,7 @@
 //! are rescaled, by powers of two. The log-softmax sums by the kernel's own recurrence instead, which
 //! leaves each maximum's own term out, and stores nothing.
 
-use crate::exp::{LAG, LaneReferences, Weight};
+use crate::exp::{LAG, LaneReferences, Reference, Weight};
 use crate::kernel::{
     Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row, SUMMED,
     Sum, Terms, load_group, store_group,
@@ -57,13 +57,12 @@ pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, slab: R, inner: usize, terms
 
 /// A softmax in passes over columns; made of their sums, it is what the last pass writes.
 trait ColumnPasses<S: Simd>: Copy {
-    /// Sums the weights of a group of columns in a tile of rows, whose maxima are known; it may
-    /// store something in the places of the results.
+    /// Sums the weights of a strip in the tile of rows from `first` on; it may store something in
+    /// the places of the results.
     fn sum<R: Row>(
-        sums: &mut Sums<S>,
-        columns: Cells<S>,
-        tile: usize,
-        maxima: &Group<S>,
+        sums: &mut [Sums<S>; STRIP],
+        strip: Cells<S>,
+        first: usize,
         slab: &mut R,
         terms: Terms,
     );
@@ -91,13 +90,7 @@ trait ColumnPasses<S: Simd>: Copy {
             let mut sums = [Sums::new(simd); STRIP];
             let mut first = 0;
             while first < rows {
-                let maxima = simd.call(Maxima {
-                    strip: strip.below(first, TILE),
-                    slab: &mut slab,
-                });
-                for (group, (sums, maxima)) in strip.groups().zip(sums.iter_mut().zip(&maxima)) {
-                    Self::sum(sums, group, first, maxima, &mut slab, terms);
-                }
+                Self::sum(&mut sums, strip, first, &mut slab, terms);
                 first += TILE;
             }
             let mut passes = [Self::new(simd, &sums[0], terms); STRIP];
@@ -264,32 +257,45 @@ fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
     group
 }
 
-/// The maxima of each group of a strip.
-struct Maxima<'a, S, R> {
+/// What is to be known of a strip in a tile before it is weighed.
+struct Extremes<S: Simd> {
+    /// The maxima of each group.
+    maxima: [Group<S>; STRIP],
+    /// No logit is less than what is in its lane here; a NaN is not one.
+    least: S::Vector,
+}
+
+/// Finds the [`Extremes`] of a strip.
+struct Scan<'a, S, R> {
     strip: Cells<S>,
     slab: &'a mut R,
 }
 
-impl<S: Simd, R: Row> Task<S> for Maxima<'_, S, R> {
-    type Output = [Group<S>; STRIP];
+impl<S: Simd, R: Row> Task<S> for Scan<'_, S, R> {
+    type Output = Extremes<S>;
 
     #[inline(always)]
-    fn run(self, simd: S) -> [Group<S>; STRIP] {
-        let Maxima { strip, slab } = self;
+    fn run(self, simd: S) -> Extremes<S> {
+        let Scan { strip, slab } = self;
         let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); STRIP];
+        let mut least = simd.splat(f32::INFINITY);
         for cells in strip.rows(slab) {
             let mut unread = cells;
             for maxima in &mut maxima {
                 let (cells, others) = cut_group(unread);
                 strip.prefetch(&cells);
-                *maxima = larger(simd, *maxima, &load(simd, &cells));
+                let logits = load(simd, &cells);
+                for lanes in logits.as_ref() {
+                    least = lanes.at_most(least);
+                }
+                *maxima = larger(simd, *maxima, &logits);
                 match others {
                     Some(others) => unread = others,
                     None => break,
                 }
             }
         }
-        maxima
+        Extremes { maxima, least }
     }
 }
 
@@ -297,18 +303,16 @@ impl<S: Simd, R: Row> Task<S> for Maxima<'_, S, R> {
 #[inline(always)]
 fn cut_group<R: Row>(cells: R) -> (R, Option<R>) {
     match cells.cut(LANES) {
-        Ok((group, others)) => (group, Some(others)),
-        Err(last) => (last, None),
+        Ok((group, others)) if others.len() > 0 => (group, Some(others)),
+        Ok((last, _)) | Err(last) => (last, None),
     }
 }
 
-/// Sums the weights of a tile, and stores them.
+/// Sums the weights of a strip in a tile, and stores them.
 struct Weigh<'a, S: Simd, R> {
-    cells: Cells<S>,
+    strip: Cells<S>,
     slab: &'a mut R,
-    references: &'a LaneReferences<S>,
-    maxima: &'a Group<S>,
-    totals: &'a mut [f64; LANES],
+    sums: &'a mut [Sums<S>; STRIP],
 }
 
 impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
@@ -316,95 +320,101 @@ impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
 
     #[inline(always)]
     fn run(self, simd: S) {
-        let mut above = *self.maxima;
-        for (register, maximum) in above.as_mut().iter_mut().enumerate() {
-            // Twice a power of two is more than the weight.
-            let power = self.references.weigh(register, *maximum).power;
-            *maximum = power + power;
-        }
-        let sum = Sum::above(simd, &above);
         if S::SEVERAL == 8 {
-            self.sum_several::<8>(sum, &above);
+            self.weigh::<8>(simd);
         } else {
-            self.sum_several::<4>(sum, &above);
+            self.weigh::<4>(simd);
         }
     }
 }
 
 impl<S: Simd, R: Row> Weigh<'_, S, R> {
-    /// With so many registers of a row, or of rows, side by side.
+    /// Row by row, with so many registers side by side. Not group by group: where a row is as long
+    /// as a page, logits above one another have the same low bits in their addresses, and a
+    /// processor takes a load for one of what was just stored.
     #[inline(always)]
-    fn sum_several<const SEVERAL: usize>(self, mut sum: Sum<S>, above: &Group<S>) {
-        let Weigh {
-            cells,
-            slab,
-            references,
-            ..
-        } = self;
-        let simd = cells.simd;
-        let nothing = simd.splat(f32::NEG_INFINITY).group();
-        let registers = SEVERAL.min(S::REGISTERS);
-        let rows = SEVERAL / registers;
-        for first in 0..S::REGISTERS / registers {
-            let first = first * registers;
-            let (lanes, offsets) = references.several::<SEVERAL>(first, registers);
-            let mut unread = cells.rows(slab);
-            'side_by_side: for _ in 0..cells.rows / rows {
-                let mut side_by_side = [const { None }; SEVERAL];
-                let mut logits = Several([simd.splat(0.0); SEVERAL]);
-                for (row, place) in side_by_side.iter_mut().enumerate().take(rows) {
-                    let Some(cells) = unread.next() else {
-                        break 'side_by_side;
-                    };
-                    let loaded = load(simd, &cells);
-                    for register in 0..registers {
-                        logits.0[row * registers + register] =
-                            simd.register(&loaded, first + register);
-                    }
-                    *place = Some(cells);
-                }
-                let weights = lanes.weigh(logits - offsets);
-                let values = weights.value();
-                for (row, cells) in side_by_side.iter_mut().enumerate().take(rows) {
-                    let mut results = nothing;
-                    for register in 0..registers {
-                        let i = row * registers + register;
-                        let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
-                        sum.add(first + register, Weight { power, excess });
-                        if let Some(result) = results.as_mut().get_mut(first + register) {
-                            *result = values.0[i];
+    fn weigh<const SEVERAL: usize>(self, simd: S) {
+        let groups = SEVERAL.div_ceil(S::REGISTERS);
+        for cells in self.strip.rows(self.slab) {
+            let mut unread = cells;
+            for sums in self.sums.chunks_exact_mut(groups) {
+                match unread.cut(groups * LANES) {
+                    Ok((cells, others)) => {
+                        if sums.iter().any(|sums| sums.is_clamped) {
+                            weigh_groups::<true, SEVERAL, S, _>(simd, sums, cells);
+                        } else {
+                            weigh_groups::<false, SEVERAL, S, _>(simd, sums, cells);
                         }
+                        unread = others;
                     }
-                    if let (true, Some(cells)) = (R::KEEPS_WEIGHTS, cells) {
-                        store(simd, cells, first..first + registers, &results);
+                    Err(last) => {
+                        if last.len() > 0 {
+                            weigh_groups::<true, SEVERAL, S, _>(simd, sums, last);
+                        }
+                        break;
                     }
-                }
-            }
-            for mut cells in unread {
-                let mut results = load(simd, &cells);
-                let lanes = results.as_mut().iter_mut().enumerate();
-                for (register, lanes) in lanes.skip(first).take(registers) {
-                    let weight = references.weigh(register, *lanes);
-                    sum.add(register, weight);
-                    *lanes = weight.value();
-                }
-                if R::KEEPS_WEIGHTS {
-                    store(simd, &mut cells, first..first + registers, &results);
                 }
             }
         }
-        sum.take_off(above).flush(self.totals);
+    }
+}
+
+/// The cells of a row. Past the end −∞ is weighed, which changes nothing.
+#[inline(always)]
+fn weigh_groups<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+    simd: S,
+    sums: &mut [Sums<S>],
+    mut cells: R,
+) {
+    let start = |register: usize| register * S::Vector::WIDTH;
+    let nothing = Several([simd.splat(f32::NEG_INFINITY); SEVERAL]);
+    for first in (0..sums.len() * S::REGISTERS).step_by(SEVERAL) {
+        let mut lanes = Reference::unit().splat(simd).several();
+        let (mut logits, mut offsets) = (nothing, nothing);
+        for i in 0..SEVERAL {
+            let register = first + i;
+            if let Some(sums) = sums.get(register / S::REGISTERS) {
+                let register = register % S::REGISTERS;
+                offsets.0[i] = sums.references.set(register, &mut lanes, i);
+            }
+            if start(register) < cells.len() {
+                logits.0[i] = cells.logits().load(simd, start(register));
+            }
+        }
+        let weights = if CLAMPED {
+            lanes.weigh(logits - offsets)
+        } else {
+            lanes.weigh_in_range(logits)
+        };
+        let values = weights.value();
+        for i in 0..SEVERAL {
+            let register = first + i;
+            if let Some(sums) = sums.get_mut(register / S::REGISTERS) {
+                let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
+                let weight = Weight { power, excess };
+                sums.sum.add(register % S::REGISTERS, weight);
+            }
+            if R::KEEPS_WEIGHTS && start(register) < cells.len() {
+                cells.store(start(register), values.0[i]);
+            }
+        }
     }
 }
 
 /// What is known of a group of columns: −∞ and zero where there is none.
 #[derive(Clone, Copy)]
 struct Sums<S: Simd> {
+    simd: S,
     maxima: Group<S>,
     references: LaneReferences<S>,
     /// The largest logits that the references are good for.
     limits: Group<S>,
+    /// The sum of a tile, which began with more than any weight of it, and of those before it.
+    sum: Sum<S>,
+    above: Group<S>,
     totals: [f64; LANES],
+    /// Whether there is an offset, or a weight in the tile that may be nothing.
+    is_clamped: bool,
 }
 
 impl<S: Simd> Sums<S> {
@@ -412,11 +422,35 @@ impl<S: Simd> Sums<S> {
     fn new(simd: S) -> Self {
         let nothing = simd.splat(f32::NEG_INFINITY).group();
         Sums {
+            simd,
             maxima: nothing,
             references: LaneReferences::of(simd, &nothing),
             limits: nothing,
+            sum: Sum::new(simd),
+            above: simd.splat(0.0).group(),
             totals: [0.0; LANES],
+            is_clamped: true,
         }
+    }
+
+    /// Begins with a tile, for whose maxima the references are good.
+    #[inline(always)]
+    fn begin(&mut self, maxima: &Group<S>, least: S::Vector) {
+        let simd = self.simd;
+        self.maxima = larger(simd, self.maxima, maxima);
+        self.above = *maxima;
+        for (register, maximum) in self.above.as_mut().iter_mut().enumerate() {
+            // Twice a power of two is more than the weight.
+            let power = self.references.weigh(register, *maximum).power;
+            *maximum = power + power;
+        }
+        self.sum = Sum::above(simd, &self.above);
+        self.is_clamped = self.references.may_clamp(least);
+    }
+
+    #[inline(always)]
+    fn end(&mut self) {
+        self.sum.take_off(&self.above).flush(&mut self.totals);
     }
 
     /// Makes the references good for the maxima of a tile, of which the first row is `first`.
@@ -567,22 +601,27 @@ struct Probabilities<S: Simd> {
 impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
     #[inline(always)]
     fn sum<R: Row>(
-        sums: &mut Sums<S>,
-        columns: Cells<S>,
-        tile: usize,
-        maxima: &Group<S>,
+        sums: &mut [Sums<S>; STRIP],
+        strip: Cells<S>,
+        first: usize,
         slab: &mut R,
         terms: Terms,
     ) {
-        sums.make_room_for(columns, tile, maxima, slab, terms);
-        sums.maxima = larger(columns.simd, sums.maxima, maxima);
-        columns.simd.call(Weigh {
-            cells: columns.below(tile, TILE),
+        let simd = strip.simd;
+        let tile = strip.below(first, TILE);
+        let Extremes { maxima, least } = simd.call(Scan { strip: tile, slab });
+        for (columns, (sums, maxima)) in strip.groups().zip(sums.iter_mut().zip(&maxima)) {
+            sums.make_room_for(columns, first, maxima, slab, terms);
+            sums.begin(maxima, least);
+        }
+        simd.call(Weigh {
+            strip: tile,
             slab,
-            references: &sums.references,
-            maxima,
-            totals: &mut sums.totals,
+            sums,
         });
+        for (_, sums) in strip.groups().zip(sums) {
+            sums.end();
+        }
     }
 
     #[inline(always)]
@@ -739,21 +778,23 @@ struct LogProbabilities<S: Simd> {
 impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
     #[inline(always)]
     fn sum<R: Row>(
-        sums: &mut Sums<S>,
-        columns: Cells<S>,
-        tile: usize,
-        _: &Group<S>,
+        sums: &mut [Sums<S>; STRIP],
+        strip: Cells<S>,
+        first: usize,
         slab: &mut R,
         _: Terms,
     ) {
-        if tile == 0 {
-            sums.references = LaneReferences::of(columns.simd, &columns.maxima(slab, sums.maxima));
+        for (columns, sums) in strip.groups().zip(sums) {
+            if first == 0 {
+                let maxima = columns.maxima(slab, sums.maxima);
+                sums.references = LaneReferences::of(strip.simd, &maxima);
+            }
+            strip.simd.call(WeighOthers {
+                cells: columns.below(first, TILE),
+                slab,
+                sums,
+            });
         }
-        columns.simd.call(WeighOthers {
-            cells: columns.below(tile, TILE),
-            slab,
-            sums,
-        });
     }
 
     #[inline(always)]

@@ -151,7 +151,8 @@ impl Reference {
 pub(crate) struct LaneReferences<S: Simd> {
     simd: S,
     offsets: Group<S>,
-    biases: Group<S>,
+    /// The biases, and [`ROUND`].
+    rounds: Group<S>,
 }
 
 impl<S: Simd> LaneReferences<S> {
@@ -159,8 +160,8 @@ impl<S: Simd> LaneReferences<S> {
     pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
         let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
         let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
-        let (mut offsets, mut biases) = (*maxima, *maxima);
-        for (offset, bias) in offsets.as_mut().iter_mut().zip(biases.as_mut()) {
+        let (mut offsets, mut rounds) = (*maxima, *maxima);
+        for (offset, biased) in offsets.as_mut().iter_mut().zip(rounds.as_mut()) {
             // −∞ is nothing that could be subtracted from −∞.
             let maximum = offset.at_least(simd.splat(f32::MIN));
             let above = maximum.if_greater(end, maximum);
@@ -168,41 +169,63 @@ impl<S: Simd> LaneReferences<S> {
             *offset = above + below;
             let half_exponent =
                 (maximum - *offset).mul_add(simd.splat(LOG2_E / 2.0), round) - round;
-            *bias = simd.splat((126 + HEADROOM) as f32) - (half_exponent + half_exponent);
+            *biased = simd.splat(ROUND + (126 + HEADROOM) as f32) - (half_exponent + half_exponent);
         }
         LaneReferences {
             simd,
             offsets,
-            biases,
+            rounds,
         }
     }
 
-    /// For several registers side by side, `registers` of a group from `first` on, again and again;
-    /// and what is to be subtracted from their logits.
+    /// Makes those of one register the `place`-th of several side by side; what is to be subtracted
+    /// from its logits.
     #[inline(always)]
-    pub(crate) fn several<const COUNT: usize>(
+    pub(crate) fn set<const COUNT: usize>(
         &self,
-        first: usize,
-        registers: usize,
-    ) -> (Lanes<Several<S::Vector, COUNT>>, Several<S::Vector, COUNT>) {
-        let simd = self.simd;
-        let mut lanes = Reference::unit().splat(simd).several();
-        let mut offsets = lanes.lowest;
-        for i in 0..COUNT {
-            let register = first + i % registers;
-            let bias = simd.register(&self.biases, register);
-            lanes.lowest.0[i] = bias * simd.splat(-core::f32::consts::LN_2);
-            lanes.round.0[i] = bias + simd.splat(ROUND);
-            offsets.0[i] = simd.register(&self.offsets, register);
+        register: usize,
+        lanes: &mut Lanes<Several<S::Vector, COUNT>>,
+        place: usize,
+    ) -> S::Vector {
+        if let (Some(lowest), Some(round)) =
+            (lanes.lowest.0.get_mut(place), lanes.round.0.get_mut(place))
+        {
+            *lowest = self.lowest(register);
+            *round = self.simd.register(&self.rounds, register);
         }
-        (lanes, offsets)
+        self.simd.register(&self.offsets, register)
+    }
+
+    #[inline(always)]
+    fn bias(&self, register: usize) -> S::Vector {
+        self.simd.register(&self.rounds, register) - self.simd.splat(ROUND)
+    }
+
+    /// As [`Lanes::lowest`].
+    #[inline(always)]
+    fn lowest(&self, register: usize) -> S::Vector {
+        self.bias(register) * self.simd.splat(-core::f32::consts::LN_2)
+    }
+
+    /// Whether there is an offset, or some lane of a logit may be too low for
+    /// [`Lanes::weigh_in_range`] though it is not below that lane of `least`.
+    #[inline(always)]
+    pub(crate) fn may_clamp(&self, least: S::Vector) -> bool {
+        let zero = self.simd.splat(0.0);
+        let mut lanes = 0;
+        for (register, offset) in self.offsets.as_ref().iter().enumerate() {
+            lanes |= self.lowest(register).where_greater(least);
+            lanes |= offset.where_greater(zero) | zero.where_greater(*offset);
+        }
+        lanes != 0
     }
 
     /// The weights of one register of logits, as [`Lanes::weigh`].
     #[inline(always)]
     pub(crate) fn weigh(&self, register: usize, logits: S::Vector) -> Weight<S::Vector> {
-        let (lanes, offset) = self.several::<1>(register, 1);
-        let weight = lanes.weigh(Several([logits]) - offset);
+        let mut lanes = Reference::unit().splat(self.simd).several::<1>();
+        let offset = self.set(register, &mut lanes, 0);
+        let weight = lanes.weigh(Several([logits - offset]));
         Weight {
             power: weight.power.0[0],
             excess: weight.excess.0[0],
@@ -216,9 +239,9 @@ impl<S: Simd> LaneReferences<S> {
     pub(crate) fn half_rescaling_to(&self, other: &Self) -> Group<S> {
         let simd = self.simd;
         let (zero, half) = (simd.splat(0.0), simd.splat(0.5));
-        let mut factors = self.biases;
+        let mut factors = self.rounds;
         for (register, factor) in factors.as_mut().iter_mut().enumerate() {
-            let difference = simd.register(&other.biases, register) - *factor;
+            let difference = simd.register(&other.rounds, register) - *factor;
             let exponent = difference.mul_add(half, simd.splat(127.0)).at_least(zero);
             let power = (exponent + simd.splat(ROUND)).low_bits_to_exponent();
             let offset = simd.register(&other.offsets, register);

@@ -1467,8 +1467,7 @@ impl Passes for Cached {
             0.0
         });
         let lanes = reference.splat(simd);
-        let is_clamped =
-            reference.offset != 0.0 || lanes.lowest.where_greater(scan.least) != 0;
+        let is_clamped = reference.offset != 0.0 || lanes.lowest.where_greater(scan.least) != 0;
         let mut above = scan.maxima;
         for maxima in above.as_mut() {
             // Twice a power of two is more than the weight.

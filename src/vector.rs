@@ -153,6 +153,9 @@ pub(crate) trait Vector: Lanewise {
     /// Adds each lane to the first `WIDTH` of `totals`, or to all if there are fewer.
     fn add_to(self, totals: &mut [f64]);
 
+    /// The smaller of `self` and `bound`; `bound` where `self` is NaN.
+    fn at_most(self, bound: Self) -> Self;
+
     /// (smaller, larger). A NaN in either operand is in at least one of the results.
     fn order(self, other: Self) -> (Self, Self);
 

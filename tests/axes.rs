@@ -14,6 +14,7 @@ on_every_backend!(
     columns_are_within_the_bounds,
     confident_columns,
     late_maxima,
+    nan_hides_nothing,
     long_columns,
     special_columns_beside_ordinary_ones,
     round_results_are_exact,
@@ -253,6 +254,31 @@ fn late_maxima(backend: Backend) {
         }
     }
     worst.print(backend, "late maxima");
+}
+
+/// A NaN comes before or after a logit far below all others, in a column that a register may hold in
+/// the same lane, among ordinary ones.
+fn nan_hides_nothing(backend: Backend) {
+    let mut worst = Worst::default();
+    let mut random = Random(5);
+    let inner = 256;
+    for low in [-110.0, -130.0, -300.0, -1e30, f32::NEG_INFINITY] {
+        for nan in [f32::NAN, -f32::NAN] {
+            for (low_row, nan_row) in [(0, 1), (1, 0), (5, 63), (63, 5), (64, 66)] {
+                let mut columns = vec![vec![0.0; 70]; inner];
+                for logit in columns.iter_mut().flatten() {
+                    *logit = random.unit() as f32 * 9.0;
+                }
+                let lane = random.below(inner);
+                for distance in [0, 64, 128] {
+                    columns[(lane + distance) % inner][nan_row] = nan;
+                    columns[(lane + distance + 32) % inner][low_row] = low;
+                }
+                worst.hold_all(backend, &columns, [1, 70, inner]);
+            }
+        }
+    }
+    worst.print(backend, "beside NaN");
 }
 
 fn long_columns(backend: Backend) {

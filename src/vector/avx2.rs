@@ -214,6 +214,13 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // Of two operands with a NaN, the second is returned.
+        F32x8(unsafe { _mm256_min_ps(self.0, bound.0) })
+    }
+
+    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.

@@ -243,6 +243,13 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // Of two operands with a NaN, the second is returned.
+        F32x16(unsafe { _mm512_min_ps(self.0, bound.0) })
+    }
+
+    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.

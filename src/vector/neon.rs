@@ -156,6 +156,13 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // Both kinds of minimum return some NaN.
+        F32x4(unsafe { vbslq_f32(vcltq_f32(self.0, bound.0), self.0, bound.0) })
+    }
+
+    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         unsafe {

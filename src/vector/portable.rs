@@ -106,6 +106,15 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        if NAN_GIVES_SECOND {
+            self.fast_min(bound)
+        } else {
+            self.simd_lt(bound).bitselect(self, bound)
+        }
+    }
+
+    #[inline(always)]
     fn order(self, other: Self) -> (Self, Self) {
         if HAS_INSTRUCTIONS {
             // The operands are swapped, so that of two instructions that each drop a NaN one

@@ -72,6 +72,11 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
+    fn at_most(self, bound: f32) -> f32 {
+        if self < bound { self } else { bound }
+    }
+
+    #[inline(always)]
     fn order(self, other: f32) -> (f32, f32) {
         if self < other {
             (self, other)
