@@ -329,55 +329,85 @@ impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
 }
 
 impl<S: Simd, R: Row> Weigh<'_, S, R> {
-    /// Row by row, with so many registers side by side. Not group by group: where a row is as long
-    /// as a page, logits above one another have the same low bits in their addresses, and a
-    /// processor takes a load for one of what was just stored.
+    /// With so many registers side by side: those of some groups, row by row, and of the groups that
+    /// are too few for that, those of some rows.
+    ///
+    /// Row by row, because where a row is as long as a page, logits above one another have the same
+    /// low bits in their addresses, and a processor takes a load for one of what was just stored.
     #[inline(always)]
     fn weigh<const SEVERAL: usize>(self, simd: S) {
-        let groups = SEVERAL.div_ceil(S::REGISTERS);
-        for cells in self.strip.rows(self.slab) {
-            let mut unread = cells;
-            for sums in self.sums.chunks_exact_mut(groups) {
-                match unread.cut(groups * LANES) {
-                    Ok((cells, others)) => {
-                        if sums.iter().any(|sums| sums.is_clamped) {
-                            weigh_groups::<true, SEVERAL, S, _>(simd, sums, cells);
-                        } else {
-                            weigh_groups::<false, SEVERAL, S, _>(simd, sums, cells);
-                        }
-                        unread = others;
-                    }
-                    Err(last) => {
-                        if last.len() > 0 {
-                            weigh_groups::<true, SEVERAL, S, _>(simd, sums, last);
-                        }
+        let Weigh { strip, slab, sums } = self;
+        let at_once = SEVERAL.div_ceil(S::REGISTERS);
+        let many = strip.width / (at_once * LANES) * at_once;
+        let (sums, of_few) = sums.split_at_mut(many.min(STRIP));
+        if many > 0 {
+            let width = many * LANES;
+            for cells in (Cells { width, ..strip }).rows(slab) {
+                let mut unread = cells;
+                for sums in sums.chunks_exact_mut(at_once) {
+                    let Ok((cells, others)) = unread.cut(at_once * LANES) else {
                         break;
-                    }
+                    };
+                    weigh_cells::<SEVERAL, S, _>(simd, sums, &mut [Some(cells)]);
+                    unread = others;
+                }
+            }
+        }
+        for (columns, sums) in strip.groups().skip(many).zip(of_few.chunks_exact_mut(1)) {
+            let mut rows = columns.rows(slab);
+            for _ in 0..strip.rows.div_ceil(at_once) {
+                let mut cells = [const { None }; SEVERAL];
+                for cells in cells.iter_mut().take(at_once) {
+                    *cells = rows.next();
+                }
+                if let Some(cells) = cells.get_mut(..at_once) {
+                    weigh_cells::<SEVERAL, S, _>(simd, sums, cells);
                 }
             }
         }
     }
 }
 
-/// The cells of a row. Past the end −∞ is weighed, which changes nothing.
+/// Cells of one row in some groups, or of some rows in one.
 #[inline(always)]
-fn weigh_groups<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+fn weigh_cells<const SEVERAL: usize, S: Simd, R: Row>(
     simd: S,
     sums: &mut [Sums<S>],
-    mut cells: R,
+    cells: &mut [Option<R>],
 ) {
-    let start = |register: usize| register * S::Vector::WIDTH;
+    let is_whole = |cells: &Option<R>| {
+        cells
+            .as_ref()
+            .is_some_and(|cells| cells.len() >= sums.len() * LANES)
+    };
+    if cells.iter().all(is_whole) && !sums.iter().any(|sums| sums.is_clamped) {
+        weigh_cells_as::<false, SEVERAL, S, R>(simd, sums, cells);
+    } else {
+        weigh_cells_as::<true, SEVERAL, S, R>(simd, sums, cells);
+    }
+}
+
+/// Where there are none −∞ is weighed, which changes nothing.
+#[inline(always)]
+fn weigh_cells_as<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+    simd: S,
+    sums: &mut [Sums<S>],
+    cells: &mut [Option<R>],
+) {
+    let registers = sums.len() * S::REGISTERS;
+    let start = |register: usize| register % registers * S::Vector::WIDTH;
     let nothing = Several([simd.splat(f32::NEG_INFINITY); SEVERAL]);
-    for first in (0..sums.len() * S::REGISTERS).step_by(SEVERAL) {
+    for first in (0..cells.len() * registers).step_by(SEVERAL) {
         let mut lanes = Reference::unit().splat(simd).several();
         let (mut logits, mut offsets) = (nothing, nothing);
         for i in 0..SEVERAL {
             let register = first + i;
-            if let Some(sums) = sums.get(register / S::REGISTERS) {
-                let register = register % S::REGISTERS;
-                offsets.0[i] = sums.references.set(register, &mut lanes, i);
+            if let Some(sums) = sums.get(register % registers / S::REGISTERS) {
+                offsets.0[i] = sums.references.set(register % S::REGISTERS, &mut lanes, i);
             }
-            if start(register) < cells.len() {
+            if let Some(Some(cells)) = cells.get(register / registers)
+                && start(register) < cells.len()
+            {
                 logits.0[i] = cells.logits().load(simd, start(register));
             }
         }
@@ -389,12 +419,15 @@ fn weigh_groups<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
         let values = weights.value();
         for i in 0..SEVERAL {
             let register = first + i;
-            if let Some(sums) = sums.get_mut(register / S::REGISTERS) {
+            if let Some(sums) = sums.get_mut(register % registers / S::REGISTERS) {
                 let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
                 let weight = Weight { power, excess };
                 sums.sum.add(register % S::REGISTERS, weight);
             }
-            if R::KEEPS_WEIGHTS && start(register) < cells.len() {
+            if R::KEEPS_WEIGHTS
+                && let Some(Some(cells)) = cells.get_mut(register / registers)
+                && start(register) < cells.len()
+            {
                 cells.store(start(register), values.0[i]);
             }
         }
