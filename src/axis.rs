@@ -22,15 +22,15 @@
 
 use crate::exp::{LAG, LaneReferences, Reference, Weight};
 use crate::kernel::{
-    Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row, SUMMED,
-    Sum, Terms, load_group, store_group,
+    Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row, Sum,
+    Terms, load_group, store_group,
 };
 use crate::normalizer::{Normalizer, Outcome};
 use crate::vector::{Group, LANES, Lanewise, Several, Simd, Task, Vector};
 use core::ops::Range;
 
 /// Rows of a tile: of so many logits the weights are summed in `f32`.
-const TILE: usize = SUMMED / LANES;
+const TILE: usize = 64;
 
 /// Groups of columns of a strip, which are read side by side: so much of a row is read at once, as
 /// memory likes it.

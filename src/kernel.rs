@@ -53,7 +53,7 @@ use crate::vector::{Group, LANES, Lanewise, Several, Simd, Task, Vector};
 pub(crate) const BLOCK: usize = 4 * LANES;
 
 /// Logits of which the weights are summed in `f32` before the sum joins one in `f64`.
-pub(crate) const SUMMED: usize = 16 * BLOCK;
+const SUMMED: usize = 16 * BLOCK;
 
 /// Logits of the least matrix that is read from beyond the second-level cache, and how far ahead,
 /// in logits, it is then prefetched. Processors do it by themselves within a page of memory, which
@@ -1192,7 +1192,7 @@ pub(crate) const CACHED: usize = 1 << 21;
 const SHORT: usize = 1024;
 
 /// The longest row that is scanned before the row above it is written.
-const OVERLAPPED: usize = 1 << 16;
+const OVERLAPPED: usize = 1 << 15;
 
 /// A softmax in passes over a row, and the few steps between them, each of which waits for the one
 /// before: lanes are combined, a quotient is taken.
@@ -1278,7 +1278,7 @@ pub(crate) trait Passes: Sized {
         }
     }
 
-    /// With four rows under way.
+    /// With three rows under way.
     #[inline(always)]
     fn softmax_short_rows<S: Simd, R: Row>(
         simd: S,
@@ -1288,17 +1288,14 @@ pub(crate) trait Passes: Sized {
         ahead: usize,
     ) {
         let mut unread = Some(matrix);
-        let (mut scanned, mut planned, mut summed) = (None, None, None);
+        let (mut scanned, mut summed) = (None, None);
         loop {
             let mut finished = None;
             if let Some((row, sums)) = summed.take() {
                 finished = Some((row, Self::new(simd, sums, terms)));
             }
-            let to_be_summed = planned.take();
-            if let Some((row, scan)) = scanned.take() {
-                planned = Some((row, Self::plan(simd, scan, terms)));
-            }
-            if let Some((mut row, plan)) = to_be_summed {
+            if let Some((mut row, scan)) = scanned.take() {
+                let plan = Self::plan(simd, scan, terms);
                 let sums = Self::sum(simd, R::view(&mut row), plan, ahead);
                 summed = Some((row, sums));
             }
@@ -1311,7 +1308,7 @@ pub(crate) trait Passes: Sized {
                     scanned = Some((row, scan));
                     unread = Some(others);
                 }
-                _ if planned.is_none() && summed.is_none() => return,
+                _ if summed.is_none() => return,
                 _ => {}
             }
         }
@@ -1697,22 +1694,54 @@ fn weigh<S: Simd, R: Row>(
     sums: &mut WeightSums<S>,
     ahead: usize,
 ) {
-    loop {
-        match row.cut(SUMMED) {
-            Ok((part, others)) => {
-                simd.call(Weigh { part, plan, ahead })
-                    .flush(&mut sums.totals);
-                row = others;
-            }
-            Err(part) => {
-                sums.sum = simd.call(Weigh { part, plan, ahead });
-                return;
+    if row.len() >= SUMMED {
+        let mut totals = [0.0; LANES];
+        row = simd.call(WeighParts {
+            row,
+            plan,
+            ahead,
+            totals: &mut totals,
+        });
+        sums.totals = totals;
+    }
+    let part = row;
+    sums.sum = simd.call(Weigh { part, plan, ahead });
+}
+
+/// Weighs the parts of a row that have [`SUMMED`] logits; returns what is left.
+struct WeighParts<'a, S: Simd, R> {
+    row: R,
+    plan: &'a Plan<S>,
+    ahead: usize,
+    totals: &'a mut [f64; LANES],
+}
+
+impl<S: Simd, R: Row> Task<S> for WeighParts<'_, S, R> {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> R {
+        let WeighParts {
+            mut row,
+            plan,
+            ahead,
+            totals,
+        } = self;
+        let lanes = plan.reference.splat(simd);
+        loop {
+            match row.cut(SUMMED) {
+                Ok((part, others)) => {
+                    let (_, sum) = plan.weigh_blocks(simd, part, &lanes, ahead);
+                    sum.take_off(&plan.above).flush(totals);
+                    row = others;
+                }
+                Err(last) => return last,
             }
         }
     }
 }
 
-/// Weighs at most [`SUMMED`] logits.
+/// Weighs fewer than [`SUMMED`] logits.
 struct Weigh<'a, S: Simd, R> {
     part: R,
     plan: &'a Plan<S>,
@@ -1726,15 +1755,30 @@ impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
     fn run(self, simd: S) -> Sum<S> {
         let Weigh { part, plan, ahead } = self;
         let lanes = plan.reference.splat(simd);
-        let offset = simd.splat(plan.reference.offset);
-        let sum = Sum::above(simd, &plan.above);
-        let (last, sum) = match (plan.is_clamped, S::SEVERAL) {
-            (true, _) => weigh_blocks::<true, 4, S, R>(part, &lanes, offset, sum, ahead),
-            (false, 8) => weigh_blocks::<false, 8, S, R>(part, &lanes, offset, sum, ahead),
-            (false, _) => weigh_blocks::<false, 4, S, R>(part, &lanes, offset, sum, ahead),
-        };
+        let (last, sum) = plan.weigh_blocks(simd, part, &lanes, ahead);
         // Two registers at a time: few of what is left is past the end then.
+        let offset = simd.splat(plan.reference.offset);
         weigh_block::<true, 2, S, R>(last, &lanes.several(), offset, sum).take_off(&plan.above)
+    }
+}
+
+impl<S: Simd> Plan<S> {
+    /// The whole blocks of a row; returns what is left, and a sum that began [above](Sum::above).
+    #[inline(always)]
+    fn weigh_blocks<R: Row>(
+        &self,
+        simd: S,
+        row: R,
+        lanes: &Lanes<S::Vector>,
+        ahead: usize,
+    ) -> (R, Sum<S>) {
+        let offset = simd.splat(self.reference.offset);
+        let sum = Sum::above(simd, &self.above);
+        match (self.is_clamped, S::SEVERAL) {
+            (true, _) => weigh_blocks::<true, 4, S, R>(row, lanes, offset, sum, ahead),
+            (false, 8) => weigh_blocks::<false, 8, S, R>(row, lanes, offset, sum, ahead),
+            (false, _) => weigh_blocks::<false, 4, S, R>(row, lanes, offset, sum, ahead),
+        }
     }
 }
 
