@@ -59,7 +59,7 @@ const SUMMED: usize = 16 * BLOCK;
 /// in logits, it is then prefetched. Processors do it by themselves within a page of memory, which
 /// is a row of 1024.
 const LARGE: usize = 1 << 19;
-const AHEAD: usize = 2048;
+const AHEAD: usize = 1024;
 
 /// The same for the third-level cache: main memory takes longer.
 const VERY_LARGE: usize = 1 << 23;
@@ -1191,7 +1191,8 @@ pub(crate) const CACHED: usize = 1 << 21;
 /// their results, stay in the first-level cache.
 const SHORT: usize = 1024;
 
-/// The longest row that is scanned before the row above it is written.
+/// The longest row that is scanned before the row above it is written: then it is still in the
+/// second-level cache when it is weighed. Longer ones are prefetched for the scan.
 const OVERLAPPED: usize = 1 << 15;
 
 /// A softmax in passes over a row, and the few steps between them, each of which waits for the one
@@ -1627,10 +1628,16 @@ impl<S: Simd> Extremes<S> {
             maxima: simd.splat(f32::NEG_INFINITY).group(),
             least: simd.splat(f32::INFINITY),
         };
+        let is_far = logits.len() > OVERLAPPED;
         let mut unread = logits;
         let last = loop {
             match unread.cut(BLOCK) {
                 Ok((block, others)) => {
+                    if is_far {
+                        for line in 0..BLOCK / LINE {
+                            block.prefetch(simd, AHEAD + line * LINE);
+                        }
+                    }
                     extremes.least = extremes.least.order(extremes.raise(simd, block)).0;
                     unread = others;
                 }
