@@ -62,7 +62,7 @@ const LARGE: usize = 1 << 19;
 const AHEAD: usize = 1024;
 
 /// The same for the third-level cache: main memory takes longer.
-const VERY_LARGE: usize = 1 << 23;
+const VERY_LARGE: usize = 1 << 21;
 const FAR_AHEAD: usize = 4096;
 
 /// Logits in a line of a cache.
