@@ -565,8 +565,8 @@ impl<S: Simd> Sum<S> {
     }
 
     /// A sum that begins, in each lane, with more than any weight of that lane, to be [taken
-    /// off](Self::take_off) in the end. Not with more than is needed: what the sum is too large for is left out of it,
-    /// and the sum of that is not corrected.
+    /// off](Self::take_off) in the end. Not with more than is needed: what the sum is too large for
+    /// is left out of it, and the sum of that is not corrected.
     #[inline(always)]
     pub(crate) fn above(simd: S, weights: &Group<S>) -> Self {
         Sum {
@@ -1081,10 +1081,13 @@ impl<V: Vector> Finish<V> for Constant<V> {
     }
 }
 
+/// The longest row that is written from its first logit on, not from where a line of a cache begins.
+const UNALIGNED: usize = 256;
+
 /// The last pass.
 #[inline(always)]
 fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
-    if row.len() > 256 {
+    if row.len() > UNALIGNED {
         let before_line = row.before_line();
         match row.cut(before_line) {
             Ok((unaligned, others)) => {
