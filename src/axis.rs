@@ -20,13 +20,13 @@
 //! are rescaled, by powers of two. The log-softmax sums by the kernel's own recurrence instead, which
 //! leaves each maximum's own term out, and stores nothing.
 
-use crate::exp::{LAG, LaneReferences, Reference, Weight};
+use crate::exp::{LaneShifts, RESCALE_THRESHOLD, ScaledExp, Shift};
 use crate::kernel::{
-    Finish, LINE, LogProbability, Logits, NEGLIGIBLE, Probability, RoundProbability, Row, Sum,
-    Terms, load_group, store_group,
+    CompensatedSum, Epilogue, ExactMax, LINE, LogProbability, NEGLIGIBLE, Probability, Sink,
+    Source, SrcDst, load_group, store_group,
 };
 use crate::normalizer::{Normalizer, Outcome};
-use crate::vector::{Group, LANES, Lanewise, Several, Simd, Task, Vector};
+use crate::vector::{Group, LANES, Lanewise, Simd, SimdFnOnce, Unrolled, Vector};
 use core::ops::Range;
 
 /// Rows of a tile: of so many logits the weights are summed in `f32`.
@@ -45,38 +45,38 @@ const NEAR: f32 = 104.0;
 
 /// The softmax of each column of `slab`.
 #[inline(always)]
-pub(crate) fn softmax<S: Simd, R: Row>(simd: S, slab: R, inner: usize, terms: Terms) {
-    Probabilities::of_columns(simd, slab, inner, terms);
+pub(crate) fn softmax<S: Simd, R: SrcDst>(simd: S, slab: R, inner: usize, sink: Sink) {
+    Probabilities::of_columns(simd, slab, inner, sink);
 }
 
 /// The log-softmax of each column of `slab`.
 #[inline(always)]
-pub(crate) fn log_softmax<S: Simd, R: Row>(simd: S, slab: R, inner: usize, terms: Terms) {
-    LogProbabilities::of_columns(simd, slab, inner, terms);
+pub(crate) fn log_softmax<S: Simd, R: SrcDst>(simd: S, slab: R, inner: usize, sink: Sink) {
+    LogProbabilities::of_columns(simd, slab, inner, sink);
 }
 
 /// A softmax in passes over columns; made of their sums, it is what the last pass writes.
 trait ColumnPasses<S: Simd>: Copy {
     /// Sums the weights of a strip in the tile of rows from `first` on; it may store something in
     /// the places of the results.
-    fn sum<R: Row>(
+    fn sum<R: SrcDst>(
         sums: &mut [Sums<S>; STRIP],
         strip: Cells<S>,
         first: usize,
         slab: &mut R,
-        terms: Terms,
+        sink: Sink,
     );
 
-    fn new(simd: S, sums: &Sums<S>, terms: Terms) -> Self;
+    fn new(simd: S, sums: &Sums<S>, sink: Sink) -> Self;
 
     /// What the last pass reads.
-    fn last<R: Row>(slab: &mut R) -> impl Row;
+    fn last<R: SrcDst>(slab: &mut R) -> impl SrcDst;
 
     /// The last pass over a row of a group.
-    fn write<R: Row>(&self, simd: S, cells: &mut R);
+    fn write<R: SrcDst>(&self, simd: S, cells: &mut R);
 
     #[inline(always)]
-    fn of_columns<R: Row>(simd: S, mut slab: R, inner: usize, terms: Terms) {
+    fn of_columns<R: SrcDst>(simd: S, mut slab: R, inner: usize, sink: Sink) {
         let rows = slab.len().checked_div(inner).unwrap_or(0);
         let mut start = 0;
         while start < inner {
@@ -90,14 +90,14 @@ trait ColumnPasses<S: Simd>: Copy {
             let mut sums = [Sums::new(simd); STRIP];
             let mut first = 0;
             while first < rows {
-                Self::sum(&mut sums, strip, first, &mut slab, terms);
+                Self::sum(&mut sums, strip, first, &mut slab, sink);
                 first += TILE;
             }
-            let mut passes = [Self::new(simd, &sums[0], terms); STRIP];
+            let mut passes = [Self::new(simd, &sums[0], sink); STRIP];
             for ((_, passes), sums) in strip.groups().zip(&mut passes).zip(&sums).skip(1) {
-                *passes = Self::new(simd, sums, terms);
+                *passes = Self::new(simd, sums, sink);
             }
-            simd.call(Write {
+            simd.vectorize(Write {
                 strip,
                 slab: &mut Self::last(&mut slab),
                 passes: &passes,
@@ -140,7 +140,7 @@ impl<S: Simd> Cells<S> {
 
     /// The cells of each row.
     #[inline(always)]
-    fn rows<'a, R: Row>(&self, slab: &'a mut R) -> Rows<impl Row + use<'a, R, S>> {
+    fn rows<'a, R: SrcDst>(&self, slab: &'a mut R) -> Rows<impl SrcDst + use<'a, R, S>> {
         let before_last = self.rows.saturating_sub(1) * self.inner;
         Rows {
             unread: Some(slab.part(self.start, before_last + self.width)),
@@ -150,14 +150,14 @@ impl<S: Simd> Cells<S> {
     }
 
     #[inline(always)]
-    fn prefetch<R: Row>(&self, cells: &R) {
+    fn prefetch<R: SrcDst>(&self, cells: &R) {
         for line in 0..LANES / LINE {
             cells.prefetch(self.simd, ROWS_AHEAD * self.inner + line * LINE);
         }
     }
 
     #[inline(always)]
-    fn maxima<R: Row>(&self, slab: &mut R, mut maxima: Group<S>) -> Group<S> {
+    fn maxima<R: SrcDst>(&self, slab: &mut R, mut maxima: Group<S>) -> Group<S> {
         for cells in self.rows(slab) {
             self.prefetch(&cells);
             maxima = larger(self.simd, maxima, &load(self.simd, &cells));
@@ -179,15 +179,15 @@ struct Rows<R> {
     between: usize,
 }
 
-impl<R: Row> Iterator for Rows<R> {
+impl<R: SrcDst> Iterator for Rows<R> {
     type Item = R;
 
     #[inline(always)]
     fn next(&mut self) -> Option<R> {
-        let Ok((cells, others)) = self.unread.take()?.cut(self.width) else {
+        let Ok((cells, others)) = self.unread.take()?.split_at(self.width) else {
             return None;
         };
-        if let Ok((_, below)) = others.cut(self.between) {
+        if let Ok((_, below)) = others.split_at(self.between) {
             self.unread = Some(below);
         }
         Some(cells)
@@ -196,11 +196,11 @@ impl<R: Row> Iterator for Rows<R> {
 
 /// The cells of a row, −∞ where there are none.
 #[inline(always)]
-fn load<S: Simd, R: Row>(simd: S, cells: &R) -> Group<S> {
+fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
     let mut group = simd.splat(f32::NEG_INFINITY).group();
     let logits = cells.logits();
     let registers = group.as_mut().iter_mut().enumerate();
-    match logits.cut(LANES) {
+    match logits.split_at(LANES) {
         Ok((logits, _)) => {
             for (register, lanes) in registers {
                 *lanes = logits.load(simd, register * S::Vector::WIDTH);
@@ -220,7 +220,7 @@ fn load<S: Simd, R: Row>(simd: S, cells: &R) -> Group<S> {
 
 /// Writes some registers of a row.
 #[inline(always)]
-fn store<S: Simd, R: Row>(simd: S, cells: &mut R, registers: Range<usize>, group: &Group<S>) {
+fn store<S: Simd, R: SrcDst>(simd: S, cells: &mut R, registers: Range<usize>, group: &Group<S>) {
     let len = cells.len();
     if len >= LANES {
         let mut cells = cells.part(0, LANES);
@@ -239,11 +239,11 @@ fn store<S: Simd, R: Row>(simd: S, cells: &mut R, registers: Range<usize>, group
 
 /// For each lane whether that of `group` is greater than that of `bounds`, as bits.
 #[inline(always)]
-fn where_greater<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
+fn gt_mask<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
     let mut greater = 0;
     for (register, lanes) in group.as_ref().iter().enumerate() {
         let bounds = simd.register(bounds, register);
-        greater |= lanes.where_greater(bounds) << (register * S::Vector::WIDTH);
+        greater |= lanes.gt_mask(bounds) << (register * S::Vector::WIDTH);
     }
     greater
 }
@@ -252,7 +252,7 @@ fn where_greater<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
 #[inline(always)]
 fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
     for (register, lanes) in group.as_mut().iter_mut().enumerate() {
-        (_, *lanes) = lanes.order(simd.register(other, register));
+        (_, *lanes) = lanes.min_max(simd.register(other, register));
     }
     group
 }
@@ -271,7 +271,7 @@ struct Scan<'a, S, R> {
     slab: &'a mut R,
 }
 
-impl<S: Simd, R: Row> Task<S> for Scan<'_, S, R> {
+impl<S: Simd, R: SrcDst> SimdFnOnce<S> for Scan<'_, S, R> {
     type Output = Extremes<S>;
 
     #[inline(always)]
@@ -282,11 +282,11 @@ impl<S: Simd, R: Row> Task<S> for Scan<'_, S, R> {
         for cells in strip.rows(slab) {
             let mut unread = cells;
             for maxima in &mut maxima {
-                let (cells, others) = cut_group(unread);
+                let (cells, others) = split_group(unread);
                 strip.prefetch(&cells);
                 let logits = load(simd, &cells);
                 for lanes in logits.as_ref() {
-                    least = lanes.at_most(least);
+                    least = lanes.min_drop_nan(least);
                 }
                 *maxima = larger(simd, *maxima, &logits);
                 match others {
@@ -301,43 +301,43 @@ impl<S: Simd, R: Row> Task<S> for Scan<'_, S, R> {
 
 /// The first [`LANES`] cells of a row, or all if there are no more, and the others.
 #[inline(always)]
-fn cut_group<R: Row>(cells: R) -> (R, Option<R>) {
-    match cells.cut(LANES) {
+fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
+    match cells.split_at(LANES) {
         Ok((group, others)) if others.len() > 0 => (group, Some(others)),
         Ok((last, _)) | Err(last) => (last, None),
     }
 }
 
 /// Sums the weights of a strip in a tile, and stores them.
-struct Weigh<'a, S: Simd, R> {
+struct ExpSum<'a, S: Simd, R> {
     strip: Cells<S>,
     slab: &'a mut R,
     sums: &'a mut [Sums<S>; STRIP],
 }
 
-impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
+impl<S: Simd, R: SrcDst> SimdFnOnce<S> for ExpSum<'_, S, R> {
     type Output = ();
 
     #[inline(always)]
     fn run(self, simd: S) {
-        if S::SEVERAL == 8 {
-            self.weigh::<8>(simd);
+        if S::UNROLL == 8 {
+            self.exp_scaled::<8>(simd);
         } else {
-            self.weigh::<4>(simd);
+            self.exp_scaled::<4>(simd);
         }
     }
 }
 
-impl<S: Simd, R: Row> Weigh<'_, S, R> {
+impl<S: Simd, R: SrcDst> ExpSum<'_, S, R> {
     /// With so many registers side by side: those of some groups, row by row, and of the groups that
     /// are too few for that, those of some rows.
     ///
     /// Row by row, because where a row is as long as a page, logits above one another have the same
     /// low bits in their addresses, and a processor takes a load for one of what was just stored.
     #[inline(always)]
-    fn weigh<const SEVERAL: usize>(self, simd: S) {
-        let Weigh { strip, slab, sums } = self;
-        let at_once = SEVERAL.div_ceil(S::REGISTERS);
+    fn exp_scaled<const UNROLL: usize>(self, simd: S) {
+        let ExpSum { strip, slab, sums } = self;
+        let at_once = UNROLL.div_ceil(S::REGISTERS);
         let many = strip.width / (at_once * LANES) * at_once;
         let (sums, of_few) = sums.split_at_mut(many.min(STRIP));
         if many > 0 {
@@ -345,10 +345,10 @@ impl<S: Simd, R: Row> Weigh<'_, S, R> {
             for cells in (Cells { width, ..strip }).rows(slab) {
                 let mut unread = cells;
                 for sums in sums.chunks_exact_mut(at_once) {
-                    let Ok((cells, others)) = unread.cut(at_once * LANES) else {
+                    let Ok((cells, others)) = unread.split_at(at_once * LANES) else {
                         break;
                     };
-                    weigh_cells::<SEVERAL, S, _>(simd, sums, &mut [Some(cells)]);
+                    weigh_cells::<UNROLL, S, _>(simd, sums, &mut [Some(cells)]);
                     unread = others;
                 }
             }
@@ -356,12 +356,12 @@ impl<S: Simd, R: Row> Weigh<'_, S, R> {
         for (columns, sums) in strip.groups().skip(many).zip(of_few.chunks_exact_mut(1)) {
             let mut rows = columns.rows(slab);
             for _ in 0..strip.rows.div_ceil(at_once) {
-                let mut cells = [const { None }; SEVERAL];
+                let mut cells = [const { None }; UNROLL];
                 for cells in cells.iter_mut().take(at_once) {
                     *cells = rows.next();
                 }
                 if let Some(cells) = cells.get_mut(..at_once) {
-                    weigh_cells::<SEVERAL, S, _>(simd, sums, cells);
+                    weigh_cells::<UNROLL, S, _>(simd, sums, cells);
                 }
             }
         }
@@ -370,7 +370,7 @@ impl<S: Simd, R: Row> Weigh<'_, S, R> {
 
 /// Cells of one row in some groups, or of some rows in one.
 #[inline(always)]
-fn weigh_cells<const SEVERAL: usize, S: Simd, R: Row>(
+fn weigh_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     sums: &mut [Sums<S>],
     cells: &mut [Option<R>],
@@ -381,29 +381,29 @@ fn weigh_cells<const SEVERAL: usize, S: Simd, R: Row>(
             .is_some_and(|cells| cells.len() >= sums.len() * LANES)
     };
     if cells.iter().all(is_whole) && !sums.iter().any(|sums| sums.is_clamped) {
-        weigh_cells_as::<false, SEVERAL, S, R>(simd, sums, cells);
+        weigh_cells_as::<false, UNROLL, S, R>(simd, sums, cells);
     } else {
-        weigh_cells_as::<true, SEVERAL, S, R>(simd, sums, cells);
+        weigh_cells_as::<true, UNROLL, S, R>(simd, sums, cells);
     }
 }
 
 /// Where there are none −∞ is weighed, which changes nothing.
 #[inline(always)]
-fn weigh_cells_as<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+fn weigh_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     sums: &mut [Sums<S>],
     cells: &mut [Option<R>],
 ) {
     let registers = sums.len() * S::REGISTERS;
     let start = |register: usize| register % registers * S::Vector::WIDTH;
-    let nothing = Several([simd.splat(f32::NEG_INFINITY); SEVERAL]);
-    for first in (0..cells.len() * registers).step_by(SEVERAL) {
-        let mut lanes = Reference::unit().splat(simd).several();
-        let (mut logits, mut offsets) = (nothing, nothing);
-        for i in 0..SEVERAL {
+    let empty = Unrolled([simd.splat(f32::NEG_INFINITY); UNROLL]);
+    for first in (0..cells.len() * registers).step_by(UNROLL) {
+        let mut lanes = Shift::unit().splat(simd).unrolled();
+        let (mut logits, mut offsets) = (empty, empty);
+        for i in 0..UNROLL {
             let register = first + i;
             if let Some(sums) = sums.get(register % registers / S::REGISTERS) {
-                offsets.0[i] = sums.references.set(register % S::REGISTERS, &mut lanes, i);
+                offsets.0[i] = sums.shifts.set(register % S::REGISTERS, &mut lanes, i);
             }
             if let Some(Some(cells)) = cells.get(register / registers)
                 && start(register) < cells.len()
@@ -412,19 +412,19 @@ fn weigh_cells_as<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
             }
         }
         let weights = if CLAMPED {
-            lanes.weigh(logits - offsets)
+            lanes.exp_scaled(logits - offsets)
         } else {
-            lanes.weigh_in_range(logits)
+            lanes.exp_scaled_in_range(logits)
         };
         let values = weights.value();
-        for i in 0..SEVERAL {
+        for i in 0..UNROLL {
             let register = first + i;
             if let Some(sums) = sums.get_mut(register % registers / S::REGISTERS) {
                 let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
-                let weight = Weight { power, excess };
+                let weight = ScaledExp { power, excess };
                 sums.sum.add(register % S::REGISTERS, weight);
             }
-            if R::KEEPS_WEIGHTS
+            if R::HAS_SCRATCH
                 && let Some(Some(cells)) = cells.get_mut(register / registers)
                 && start(register) < cells.len()
             {
@@ -439,11 +439,11 @@ fn weigh_cells_as<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
 struct Sums<S: Simd> {
     simd: S,
     maxima: Group<S>,
-    references: LaneReferences<S>,
+    shifts: LaneShifts<S>,
     /// The largest logits that the references are good for.
     limits: Group<S>,
     /// The sum of a tile, which began with more than any weight of it, and of those before it.
-    sum: Sum<S>,
+    sum: CompensatedSum<S>,
     above: Group<S>,
     totals: [f64; LANES],
     /// Whether there is an offset, or a weight in the tile that may be nothing.
@@ -453,13 +453,13 @@ struct Sums<S: Simd> {
 impl<S: Simd> Sums<S> {
     #[inline(always)]
     fn new(simd: S) -> Self {
-        let nothing = simd.splat(f32::NEG_INFINITY).group();
+        let empty = simd.splat(f32::NEG_INFINITY).group();
         Sums {
             simd,
-            maxima: nothing,
-            references: LaneReferences::of(simd, &nothing),
-            limits: nothing,
-            sum: Sum::new(simd),
+            maxima: empty,
+            shifts: LaneShifts::of(simd, &empty),
+            limits: empty,
+            sum: CompensatedSum::new(simd),
             above: simd.splat(0.0).group(),
             totals: [0.0; LANES],
             is_clamped: true,
@@ -474,43 +474,43 @@ impl<S: Simd> Sums<S> {
         self.above = *maxima;
         for (register, maximum) in self.above.as_mut().iter_mut().enumerate() {
             // Twice a power of two is more than the weight.
-            let power = self.references.weigh(register, *maximum).power;
+            let power = self.shifts.exp_scaled(register, *maximum).power;
             *maximum = power + power;
         }
-        self.sum = Sum::above(simd, &self.above);
-        self.is_clamped = self.references.may_clamp(least);
+        self.sum = CompensatedSum::above(simd, &self.above);
+        self.is_clamped = self.shifts.may_clamp(least);
     }
 
     #[inline(always)]
     fn end(&mut self) {
-        self.sum.take_off(&self.above).flush(&mut self.totals);
+        self.sum.remove_bias(&self.above).flush(&mut self.totals);
     }
 
     /// Makes the references good for the maxima of a tile, of which the first row is `first`.
     #[inline(always)]
-    fn make_room_for<R: Row>(
+    fn raise_shift<R: SrcDst>(
         &mut self,
         columns: Cells<S>,
         first: usize,
         maxima: &Group<S>,
         slab: &mut R,
-        terms: Terms,
+        sink: Sink,
     ) {
         let simd = columns.simd;
-        if first > 0 && where_greater(simd, maxima, &self.limits) == 0 {
+        if first > 0 && gt_mask(simd, maxima, &self.limits) == 0 {
             return;
         }
-        let known = with_sink(simd, *maxima, terms);
-        let not_far_below = where_greater(simd, &known, &simd.splat(-NEAR).group());
-        let far_above = where_greater(simd, &known, &simd.splat(NEAR).group());
+        let known = with_sink(simd, *maxima, sink);
+        let not_far_below = gt_mask(simd, &known, &simd.splat(-NEAR).group());
+        let far_above = gt_mask(simd, &known, &simd.splat(NEAR).group());
         if first == 0 && not_far_below & !far_above & columns.lanes() == columns.lanes() {
-            self.references = LaneReferences::of(simd, &known);
+            self.shifts = LaneShifts::of(simd, &known);
             self.limits = known;
             for limit in self.limits.as_mut() {
-                *limit = *limit + simd.splat(LAG);
+                *limit = *limit + simd.splat(RESCALE_THRESHOLD);
             }
         } else {
-            self.settle(columns, slab, first, terms);
+            self.rescale(columns, slab, first, sink);
             self.limits = simd.splat(f32::INFINITY).group();
         }
     }
@@ -518,17 +518,17 @@ impl<S: Simd> Sums<S> {
     /// Makes the references those of the maxima of all rows, of which those from `first` on were not
     /// weighed yet.
     #[inline(always)]
-    fn settle<R: Row>(&mut self, columns: Cells<S>, slab: &mut R, first: usize, terms: Terms) {
+    fn rescale<R: SrcDst>(&mut self, columns: Cells<S>, slab: &mut R, first: usize, sink: Sink) {
         let simd = columns.simd;
         let maxima = columns.below(first, columns.rows).maxima(slab, self.maxima);
-        let references = LaneReferences::of(simd, &with_sink(simd, maxima, terms));
-        let half_factors = self.references.half_rescaling_to(&references);
-        self.references = references;
+        let shifts = LaneShifts::of(simd, &with_sink(simd, maxima, sink));
+        let half_factors = self.shifts.half_rescale_factors(&shifts);
+        self.shifts = shifts;
         let factors = store_group::<S>(&half_factors).map(f64::from);
         for (total, factor) in self.totals.iter_mut().zip(factors) {
             *total *= factor * factor;
         }
-        if R::KEEPS_WEIGHTS {
+        if R::HAS_SCRATCH {
             let mut stored = slab.view().stored();
             let weighed = Cells {
                 rows: first,
@@ -553,21 +553,21 @@ struct WeighOthers<'a, S: Simd, R> {
     sums: &'a mut Sums<S>,
 }
 
-impl<S: Simd, R: Row> Task<S> for WeighOthers<'_, S, R> {
+impl<S: Simd, R: SrcDst> SimdFnOnce<S> for WeighOthers<'_, S, R> {
     type Output = ();
 
     #[inline(always)]
     fn run(self, simd: S) {
         let WeighOthers { cells, slab, sums } = self;
-        let references = sums.references;
+        let shifts = sums.shifts;
         let mut maxima = sums.maxima;
-        let mut sum = Sum::new(simd);
+        let mut sum = CompensatedSum::new(simd);
         for cells in cells.rows(slab) {
             let logits = load(simd, &cells);
             for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
-                let (smaller, larger) = maximum.order(simd.register(&logits, register));
+                let (smaller, larger) = maximum.min_max(simd.register(&logits, register));
                 *maximum = larger;
-                sum.add(register, references.weigh(register, smaller));
+                sum.add(register, shifts.exp_scaled(register, smaller));
             }
         }
         sums.maxima = maxima;
@@ -577,9 +577,9 @@ impl<S: Simd, R: Row> Task<S> for WeighOthers<'_, S, R> {
 
 /// The largest logits of the columns, the sink among them.
 #[inline(always)]
-fn with_sink<S: Simd>(simd: S, mut maxima: Group<S>, terms: Terms) -> Group<S> {
+fn with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S> {
     for maximum in maxima.as_mut() {
-        *maximum = maximum.at_least(simd.splat(terms.sink));
+        *maximum = maximum.max_keep_nan(simd.splat(sink.logit));
     }
     maxima
 }
@@ -588,12 +588,12 @@ fn with_sink<S: Simd>(simd: S, mut maxima: Group<S>, terms: Terms) -> Group<S> {
 #[inline(always)]
 fn weigh_one<S: Simd>(
     simd: S,
-    references: &LaneReferences<S>,
+    shifts: &LaneShifts<S>,
     logits: &Group<S>,
 ) -> ([f64; LANES], Group<S>) {
     let (mut powers, mut excesses, mut rounded) = (*logits, *logits, *logits);
     for register in 0..S::REGISTERS {
-        let weight = references.weigh(register, simd.register(logits, register));
+        let weight = shifts.exp_scaled(register, simd.register(logits, register));
         for (group, lanes) in [
             (&mut powers, weight.power),
             (&mut excesses, weight.excess),
@@ -614,40 +614,40 @@ fn weigh_one<S: Simd>(
     (weights, rounded)
 }
 
-/// A [`RoundProbability`] for each lane.
+/// A [`ExactMax`] for each lane.
 #[derive(Clone, Copy)]
 struct Probabilities<S: Simd> {
     simd: S,
-    references: LaneReferences<S>,
+    shifts: LaneShifts<S>,
     inverse: Group<S>,
     inverse_residue: Group<S>,
     negligible: Group<S>,
     /// NaN where no probability can be a round number.
-    own: Group<S>,
+    max_term: Group<S>,
     of_maximum: Group<S>,
     /// Zero, or what each result is where there is no softmax.
-    instead: Group<S>,
+    fallback: Group<S>,
     /// Whether the last three matter in any lane.
     are_usual: bool,
 }
 
 impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
     #[inline(always)]
-    fn sum<R: Row>(
+    fn sum<R: SrcDst>(
         sums: &mut [Sums<S>; STRIP],
         strip: Cells<S>,
         first: usize,
         slab: &mut R,
-        terms: Terms,
+        sink: Sink,
     ) {
         let simd = strip.simd;
         let tile = strip.below(first, TILE);
-        let Extremes { maxima, least } = simd.call(Scan { strip: tile, slab });
+        let Extremes { maxima, least } = simd.vectorize(Scan { strip: tile, slab });
         for (columns, (sums, maxima)) in strip.groups().zip(sums.iter_mut().zip(&maxima)) {
-            sums.make_room_for(columns, first, maxima, slab, terms);
+            sums.raise_shift(columns, first, maxima, slab, sink);
             sums.begin(maxima, least);
         }
-        simd.call(Weigh {
+        simd.vectorize(ExpSum {
             strip: tile,
             slab,
             sums,
@@ -658,54 +658,54 @@ impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
     }
 
     #[inline(always)]
-    fn new(simd: S, sums: &Sums<S>, terms: Terms) -> Self {
-        let (own, own_rounded) = weigh_one(simd, &sums.references, &sums.maxima);
-        let (sink, _) = weigh_one(simd, &sums.references, &simd.splat(terms.sink).group());
+    fn new(simd: S, sums: &Sums<S>, sink: Sink) -> Self {
+        let (max_term, max_term_rounded) = weigh_one(simd, &sums.shifts, &sums.maxima);
+        let (sink_terms, _) = weigh_one(simd, &sums.shifts, &simd.splat(sink.logit).group());
         let maxima = store_group::<S>(&sums.maxima);
-        let mut round = store_group::<S>(&own_rounded);
+        let mut round = store_group::<S>(&max_term_rounded);
         let [
             mut inverse,
             mut residue,
             mut negligible,
             mut of_maximum,
-            mut instead,
+            mut fallback,
         ] = [[0.0; LANES]; 5];
         let mut are_usual = true;
         for lane in 0..LANES {
-            let total = sums.totals[lane] + sink[lane];
+            let total = sums.totals[lane] + sink_terms[lane];
             let exact = 1.0 / total;
             inverse[lane] = exact as f32;
             residue[lane] = (exact - f64::from(inverse[lane])) as f32;
             negligible[lane] = (total * NEGLIGIBLE) as f32;
-            if may_be_round(own[lane], total) {
-                of_maximum[lane] = (own[lane] / total) as f32;
+            if may_be_round(max_term[lane], total) {
+                of_maximum[lane] = (max_term[lane] / total) as f32;
                 are_usual = false;
             } else {
                 round[lane] = f32::NAN;
             }
-            instead[lane] = instead_of(maxima[lane], sums.totals[lane], terms);
-            are_usual &= instead[lane] == 0.0;
+            fallback[lane] = fallback_of(maxima[lane], sums.totals[lane], sink);
+            are_usual &= fallback[lane] == 0.0;
         }
         Probabilities {
             simd,
-            references: sums.references,
+            shifts: sums.shifts,
             inverse: load_group(simd, &inverse),
             inverse_residue: load_group(simd, &residue),
             negligible: load_group(simd, &negligible),
-            own: load_group(simd, &round),
+            max_term: load_group(simd, &round),
             of_maximum: load_group(simd, &of_maximum),
-            instead: load_group(simd, &instead),
+            fallback: load_group(simd, &fallback),
             are_usual,
         }
     }
 
     #[inline(always)]
-    fn last<R: Row>(slab: &mut R) -> impl Row {
+    fn last<R: SrcDst>(slab: &mut R) -> impl SrcDst {
         slab.view().stored()
     }
 
     #[inline(always)]
-    fn write<R: Row>(&self, simd: S, cells: &mut R) {
+    fn write<R: SrcDst>(&self, simd: S, cells: &mut R) {
         let mut results = load(simd, cells);
         for (register, lanes) in results.as_mut().iter_mut().enumerate() {
             *lanes = if self.are_usual {
@@ -720,30 +720,30 @@ impl<S: Simd> ColumnPasses<S> for Probabilities<S> {
 
 impl<S: Simd> Probabilities<S> {
     #[inline(always)]
-    fn weights<R: Row>(&self, register: usize, loaded: S::Vector) -> S::Vector {
-        if R::KEEPS_WEIGHTS {
+    fn weights<R: SrcDst>(&self, register: usize, loaded: S::Vector) -> S::Vector {
+        if R::HAS_SCRATCH {
             loaded
         } else {
-            self.references.weigh(register, loaded).value()
+            self.shifts.exp_scaled(register, loaded).value()
         }
     }
 
     #[inline(always)]
-    fn usual<R: Row>(&self, register: usize, loaded: S::Vector) -> S::Vector {
+    fn usual<R: SrcDst>(&self, register: usize, loaded: S::Vector) -> S::Vector {
         let weights = self.weights::<R>(register, loaded);
         self.probability(register).finish(weights)
     }
 
     #[inline(always)]
-    fn any<R: Row>(&self, register: usize, loaded: S::Vector) -> S::Vector {
+    fn any<R: SrcDst>(&self, register: usize, loaded: S::Vector) -> S::Vector {
         let of = |group| self.simd.register(group, register);
-        let probability = RoundProbability {
+        let probability = ExactMax {
             probability: self.probability(register),
-            own: of(&self.own),
+            max_term: of(&self.max_term),
             of_maximum: of(&self.of_maximum),
         };
         let weights = self.weights::<R>(register, loaded);
-        probability.finish(weights) + of(&self.instead)
+        probability.finish(weights) + of(&self.fallback)
     }
 
     #[inline(always)]
@@ -759,11 +759,11 @@ impl<S: Simd> Probabilities<S> {
 
 /// Whether the probability of the maximum is 1, or one over an integer, or nearly so.
 #[inline(always)]
-fn may_be_round(own: f64, total: f64) -> bool {
+fn may_be_round(max_term: f64, total: f64) -> bool {
     const ROUND: f64 = (1_u64 << 52) as f64;
-    let inverse = total / own;
+    let inverse = total / max_term;
     let integer = (inverse + ROUND) - ROUND;
-    own > 0.0 && (inverse < 1.0 + 1e-6 || (inverse - integer).abs() <= inverse * 1e-9)
+    max_term > 0.0 && (inverse < 1.0 + 1e-6 || (inverse - integer).abs() <= inverse * 1e-9)
 }
 
 /// The last pass over a strip.
@@ -773,7 +773,7 @@ struct Write<'a, S, R, P> {
     passes: &'a [P; STRIP],
 }
 
-impl<S: Simd, R: Row, P: ColumnPasses<S>> Task<S> for Write<'_, S, R, P> {
+impl<S: Simd, R: SrcDst, P: ColumnPasses<S>> SimdFnOnce<S> for Write<'_, S, R, P> {
     type Output = ();
 
     #[inline(always)]
@@ -786,7 +786,7 @@ impl<S: Simd, R: Row, P: ColumnPasses<S>> Task<S> for Write<'_, S, R, P> {
         for cells in strip.rows(slab) {
             let mut unread = cells;
             for passes in passes {
-                let (mut cells, others) = cut_group(unread);
+                let (mut cells, others) = split_group(unread);
                 strip.prefetch(&cells);
                 passes.write(strip.simd, &mut cells);
                 match others {
@@ -805,24 +805,24 @@ struct LogProbabilities<S: Simd> {
     maximum: Group<S>,
     log_denominator: Group<S>,
     /// Zero, or what each result is where there is no softmax.
-    instead: Group<S>,
+    fallback: Group<S>,
 }
 
 impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
     #[inline(always)]
-    fn sum<R: Row>(
+    fn sum<R: SrcDst>(
         sums: &mut [Sums<S>; STRIP],
         strip: Cells<S>,
         first: usize,
         slab: &mut R,
-        _: Terms,
+        _: Sink,
     ) {
         for (columns, sums) in strip.groups().zip(sums) {
             if first == 0 {
                 let maxima = columns.maxima(slab, sums.maxima);
-                sums.references = LaneReferences::of(strip.simd, &maxima);
+                sums.shifts = LaneShifts::of(strip.simd, &maxima);
             }
-            strip.simd.call(WeighOthers {
+            strip.simd.vectorize(WeighOthers {
                 cells: columns.below(first, TILE),
                 slab,
                 sums,
@@ -831,14 +831,14 @@ impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
     }
 
     #[inline(always)]
-    fn new(simd: S, sums: &Sums<S>, terms: Terms) -> Self {
-        let (own, _) = weigh_one(simd, &sums.references, &sums.maxima);
+    fn new(simd: S, sums: &Sums<S>, sink: Sink) -> Self {
+        let (max_term, _) = weigh_one(simd, &sums.shifts, &sums.maxima);
         let maxima = store_group::<S>(&sums.maxima);
-        let [mut maximum, mut log_denominator, mut instead] = [[0.0; LANES]; 3];
+        let [mut maximum, mut log_denominator, mut fallback] = [[0.0; LANES]; 3];
         for lane in 0..LANES {
-            let column = Normalizer::from_parts(maxima[lane], sums.totals[lane] / own[lane]);
-            let normalizer = terms.with_sink(column);
-            instead[lane] = instead_of(maxima[lane], sums.totals[lane], terms);
+            let column = Normalizer::from_parts(maxima[lane], sums.totals[lane] / max_term[lane]);
+            let normalizer = sink.with_sink(column);
+            fallback[lane] = fallback_of(maxima[lane], sums.totals[lane], sink);
             if normalizer.outcome() == Outcome::Finite {
                 maximum[lane] = normalizer.max();
                 log_denominator[lane] = normalizer.log_denominator() as f32;
@@ -848,17 +848,17 @@ impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
             simd,
             maximum: load_group(simd, &maximum),
             log_denominator: load_group(simd, &log_denominator),
-            instead: load_group(simd, &instead),
+            fallback: load_group(simd, &fallback),
         }
     }
 
     #[inline(always)]
-    fn last<R: Row>(slab: &mut R) -> impl Row {
+    fn last<R: SrcDst>(slab: &mut R) -> impl SrcDst {
         slab.view()
     }
 
     #[inline(always)]
-    fn write<R: Row>(&self, simd: S, cells: &mut R) {
+    fn write<R: SrcDst>(&self, simd: S, cells: &mut R) {
         let mut results = load(simd, cells);
         for (register, lanes) in results.as_mut().iter_mut().enumerate() {
             let of = |group| self.simd.register(group, register);
@@ -866,7 +866,7 @@ impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
                 maximum: of(&self.maximum),
                 log_denominator: of(&self.log_denominator),
             };
-            *lanes = log_probability.finish(*lanes) + of(&self.instead);
+            *lanes = log_probability.finish(*lanes) + of(&self.fallback);
         }
         store(simd, cells, 0..S::REGISTERS, &results);
     }
@@ -874,11 +874,11 @@ impl<S: Simd> ColumnPasses<S> for LogProbabilities<S> {
 
 /// What is to be added to each result of a column: zero if it has a softmax.
 #[inline(always)]
-fn instead_of(maximum: f32, sum: f64, terms: Terms) -> f32 {
-    let has_softmax = maximum.max(terms.sink).is_finite() && !maximum.is_nan() && !sum.is_nan();
+fn fallback_of(maximum: f32, sum: f64, sink: Sink) -> f32 {
+    let has_softmax = maximum.max(sink.logit).is_finite() && !maximum.is_nan() && !sum.is_nan();
     if has_softmax {
         0.0
     } else {
-        terms.instead(maximum == f32::NEG_INFINITY && !sum.is_nan())
+        sink.fallback(maximum == f32::NEG_INFINITY && !sum.is_nan())
     }
 }

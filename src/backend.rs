@@ -1,7 +1,7 @@
 //! The public names of the backends, which of them this machine has, and the one place that
 //! dispatches.
 
-use crate::vector::{Simd, Task, portable::Portable, scalar::Scalar};
+use crate::vector::{Simd, SimdFnOnce, portable::Portable, scalar::Scalar};
 
 #[cfg(target_arch = "aarch64")]
 use crate::vector::neon::Neon;
@@ -126,41 +126,41 @@ impl Backend {
 
     /// Runs `kernel` on this backend, or on `Portable` if this one is not available.
     #[inline]
-    pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
-        let task = Dispatched(kernel);
+    pub(crate) fn dispatch<K: WithSimd>(self, kernel: K) -> K::Output {
+        let task = AnySimd(kernel);
         match self {
-            Backend::Scalar => Scalar.call(task),
+            Backend::Scalar => Scalar.vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512 if self.is_available() => {
                 // SAFETY: `is_available` has just found AVX-512F and POPCNT.
-                unsafe { Avx512::new() }.call(task)
+                unsafe { Avx512::new() }.vectorize(task)
             }
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 if self.is_available() => {
                 // SAFETY: `is_available` has just found AVX2, FMA and POPCNT.
-                unsafe { Avx2::new() }.call(task)
+                unsafe { Avx2::new() }.vectorize(task)
             }
             #[cfg(target_arch = "aarch64")]
             Backend::Neon if self.is_available() => {
                 // SAFETY: `is_available` has just found NEON.
-                unsafe { Neon::new() }.call(task)
+                unsafe { Neon::new() }.vectorize(task)
             }
-            _ => Portable.call(task),
+            _ => Portable.vectorize(task),
         }
     }
 }
 
-/// A [`Task`] for any instruction set.
-pub(crate) trait Kernel {
+/// A [`SimdFnOnce`] for any instruction set.
+pub(crate) trait WithSimd {
     type Output;
 
     /// `#[inline(always)]` in every implementation: see [`crate::vector`].
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-struct Dispatched<K>(K);
+struct AnySimd<K>(K);
 
-impl<S: Simd, K: Kernel> Task<S> for Dispatched<K> {
+impl<S: Simd, K: WithSimd> SimdFnOnce<S> for AnySimd<K> {
     type Output = K::Output;
 
     #[inline(always)]

@@ -20,7 +20,7 @@
 //! The two parts of a weight are left apart: 2^n · t is exact in a fused operation or as a product,
 //! so that a sum of rounded weights can recover what their rounding left out.
 
-use crate::vector::{Group, Lanewise, Several, Simd, Vector};
+use crate::vector::{Group, Lanewise, Simd, Unrolled, Vector};
 
 /// log2 e, rounded to nearest.
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
@@ -62,20 +62,20 @@ const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 /// The maxima that share a reference, so that weighing need not wait for the maximum.
 const USUAL: core::ops::RangeInclusive<f32> = -2.0..=20.0;
 
-/// How far above the maximum it was made for a [`Reference`] still serves, in logits: weights are
+/// How far above the maximum it was made for a [`Shift`] still serves, in logits: weights are
 /// then at most e^22 = 2^32 times larger, and below 2^110, so that their sums stay in range.
-pub(crate) const LAG: f32 = 22.0;
+pub(crate) const RESCALE_THRESHOLD: f32 = 22.0;
 
 /// What the weights of a row are relative to: weight(x) = e^(x − offset) · 2^(bias − 127).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reference {
+pub(crate) struct Shift {
     /// What is to be subtracted from a logit, exactly.
     pub(crate) offset: f32,
     /// Even, so that a tie is rounded to the same n under every reference.
     bias: i32,
 }
 
-impl Reference {
+impl Shift {
     /// A reference under which the weight of `max` is near 2^[`HEADROOM`], or up to 2^30 above.
     #[inline(always)]
     pub(crate) fn of(max: f32) -> Self {
@@ -92,12 +92,12 @@ impl Reference {
     fn of_unusual(max: f32) -> Self {
         if UNSHIFTED.contains(&max) {
             let half_exponent = (max * (LOG2_E / 2.0)) as i32;
-            Reference {
+            Shift {
                 offset: 0.0,
                 bias: 126 + HEADROOM - 2 * half_exponent,
             }
         } else {
-            Reference {
+            Shift {
                 offset: max,
                 bias: 126 + HEADROOM,
             }
@@ -107,7 +107,7 @@ impl Reference {
     /// The reference under which a weight times [`Self::UNIT`] is the exponential itself.
     #[inline(always)]
     pub(crate) fn unit() -> Self {
-        Reference {
+        Shift {
             offset: 0.0,
             bias: 126 + HEADROOM,
         }
@@ -117,7 +117,7 @@ impl Reference {
     pub(crate) const UNIT: f32 = 1.0 / (1_u64 << (HEADROOM - 1)) as f32;
 
     /// What a sum of weights under `self` is to be multiplied by to hold under `other`.
-    pub(crate) fn rescaling_to(self, other: Self) -> f64 {
+    pub(crate) fn rescale_factor(self, other: Self) -> f64 {
         let power = libm::scalbn(1.0, other.bias - self.bias);
         if self.offset == other.offset {
             power
@@ -128,8 +128,8 @@ impl Reference {
 
     /// The same in every lane.
     #[inline(always)]
-    pub(crate) fn splat<S: Simd>(self, simd: S) -> Lanes<S::Vector> {
-        Lanes {
+    pub(crate) fn splat<S: Simd>(self, simd: S) -> ExpConstants<S::Vector> {
+        ExpConstants {
             lowest: simd.splat(self.bias as f32 * -core::f32::consts::LN_2),
             round: simd.splat(ROUND + self.bias as f32),
             log2_e: simd.splat(LOG2_E),
@@ -146,16 +146,16 @@ impl Reference {
     }
 }
 
-/// A [`Reference`] for each lane of a group, for the maximum of that lane.
+/// A [`Shift`] for each lane of a group, for the maximum of that lane.
 #[derive(Clone, Copy)]
-pub(crate) struct LaneReferences<S: Simd> {
+pub(crate) struct LaneShifts<S: Simd> {
     simd: S,
     offsets: Group<S>,
     /// The biases, and [`ROUND`].
     rounds: Group<S>,
 }
 
-impl<S: Simd> LaneReferences<S> {
+impl<S: Simd> LaneShifts<S> {
     #[inline(always)]
     pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
         let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
@@ -163,15 +163,15 @@ impl<S: Simd> LaneReferences<S> {
         let (mut offsets, mut rounds) = (*maxima, *maxima);
         for (offset, biased) in offsets.as_mut().iter_mut().zip(rounds.as_mut()) {
             // −∞ is nothing that could be subtracted from −∞.
-            let maximum = offset.at_least(simd.splat(f32::MIN));
-            let above = maximum.if_greater(end, maximum);
-            let below = (zero - maximum).if_greater(zero - start, maximum);
+            let maximum = offset.max_keep_nan(simd.splat(f32::MIN));
+            let above = maximum.and_gt(end, maximum);
+            let below = (zero - maximum).and_gt(zero - start, maximum);
             *offset = above + below;
             let half_exponent =
                 (maximum - *offset).mul_add(simd.splat(LOG2_E / 2.0), round) - round;
             *biased = simd.splat(ROUND + (126 + HEADROOM) as f32) - (half_exponent + half_exponent);
         }
-        LaneReferences {
+        LaneShifts {
             simd,
             offsets,
             rounds,
@@ -184,7 +184,7 @@ impl<S: Simd> LaneReferences<S> {
     pub(crate) fn set<const COUNT: usize>(
         &self,
         register: usize,
-        lanes: &mut Lanes<Several<S::Vector, COUNT>>,
+        lanes: &mut ExpConstants<Unrolled<S::Vector, COUNT>>,
         place: usize,
     ) -> S::Vector {
         if let (Some(lowest), Some(round)) =
@@ -201,32 +201,32 @@ impl<S: Simd> LaneReferences<S> {
         self.simd.register(&self.rounds, register) - self.simd.splat(ROUND)
     }
 
-    /// As [`Lanes::lowest`].
+    /// As [`ExpConstants::lowest`].
     #[inline(always)]
     fn lowest(&self, register: usize) -> S::Vector {
         self.bias(register) * self.simd.splat(-core::f32::consts::LN_2)
     }
 
     /// Whether there is an offset, or some lane of a logit may be too low for
-    /// [`Lanes::weigh_in_range`] though it is not below that lane of `least`.
+    /// [`ExpConstants::exp_scaled_in_range`] though it is not below that lane of `least`.
     #[inline(always)]
     pub(crate) fn may_clamp(&self, least: S::Vector) -> bool {
         let zero = self.simd.splat(0.0);
         let mut lanes = 0;
         for (register, offset) in self.offsets.as_ref().iter().enumerate() {
-            lanes |= self.lowest(register).where_greater(least);
-            lanes |= offset.where_greater(zero) | zero.where_greater(*offset);
+            lanes |= self.lowest(register).gt_mask(least);
+            lanes |= offset.gt_mask(zero) | zero.gt_mask(*offset);
         }
         lanes != 0
     }
 
-    /// The weights of one register of logits, as [`Lanes::weigh`].
+    /// The weights of one register of logits, as [`ExpConstants::exp_scaled`].
     #[inline(always)]
-    pub(crate) fn weigh(&self, register: usize, logits: S::Vector) -> Weight<S::Vector> {
-        let mut lanes = Reference::unit().splat(self.simd).several::<1>();
+    pub(crate) fn exp_scaled(&self, register: usize, logits: S::Vector) -> ScaledExp<S::Vector> {
+        let mut lanes = Shift::unit().splat(self.simd).unrolled::<1>();
         let offset = self.set(register, &mut lanes, 0);
-        let weight = lanes.weigh(Several([logits - offset]));
-        Weight {
+        let weight = lanes.exp_scaled(Unrolled([logits - offset]));
+        ScaledExp {
             power: weight.power.0[0],
             excess: weight.excess.0[0],
         }
@@ -236,26 +236,27 @@ impl<S: Simd> LaneReferences<S> {
     /// to be multiplied by to hold under `other`; zero where they are nothing under it. A power of
     /// two: both biases are even.
     #[inline(always)]
-    pub(crate) fn half_rescaling_to(&self, other: &Self) -> Group<S> {
+    pub(crate) fn half_rescale_factors(&self, other: &Self) -> Group<S> {
         let simd = self.simd;
         let (zero, half) = (simd.splat(0.0), simd.splat(0.5));
         let mut factors = self.rounds;
         for (register, factor) in factors.as_mut().iter_mut().enumerate() {
             let difference = simd.register(&other.rounds, register) - *factor;
-            let exponent = difference.mul_add(half, simd.splat(127.0)).at_least(zero);
+            let exponent = difference
+                .mul_add(half, simd.splat(127.0))
+                .max_keep_nan(zero);
             let power = (exponent + simd.splat(ROUND)).low_bits_to_exponent();
             let offset = simd.register(&other.offsets, register);
-            let is_shifted =
-                offset.if_greater(zero, power) + (zero - offset).if_greater(zero, power);
+            let is_shifted = offset.and_gt(zero, power) + (zero - offset).and_gt(zero, power);
             *factor = power - is_shifted;
         }
         factors
     }
 }
 
-/// The bias of a [`Reference`] and the constants of the exponential, in registers.
+/// The bias of a [`Shift`] and the constants of the exponential, in registers.
 #[derive(Clone, Copy)]
-pub(crate) struct Lanes<V> {
+pub(crate) struct ExpConstants<V> {
     /// The logit whose 2^n is just flushed to zero; nothing lower is worth computing.
     pub(crate) lowest: V,
     round: V,
@@ -267,12 +268,12 @@ pub(crate) struct Lanes<V> {
 
 /// `power · (1 + excess)`: a power of two, or zero where the weight is below 2^−126; and e^r − 1.
 #[derive(Clone, Copy)]
-pub(crate) struct Weight<V> {
+pub(crate) struct ScaledExp<V> {
     pub(crate) power: V,
     pub(crate) excess: V,
 }
 
-impl<V: Lanewise> Weight<V> {
+impl<V: Lanewise> ScaledExp<V> {
     /// The weight, rounded.
     #[inline(always)]
     pub(crate) fn value(self) -> V {
@@ -280,31 +281,31 @@ impl<V: Lanewise> Weight<V> {
     }
 }
 
-impl<V: Lanewise> Lanes<V> {
+impl<V: Lanewise> ExpConstants<V> {
     /// For so many registers side by side.
     #[inline(always)]
-    pub(crate) fn several<const COUNT: usize>(&self) -> Lanes<Several<V, COUNT>> {
-        Lanes {
-            lowest: Several([self.lowest; COUNT]),
-            round: Several([self.round; COUNT]),
-            log2_e: Several([self.log2_e; COUNT]),
-            minus_ln_2_high: Several([self.minus_ln_2_high; COUNT]),
-            minus_ln_2_low: Several([self.minus_ln_2_low; COUNT]),
-            coefficients: self.coefficients.map(|value| Several([value; COUNT])),
+    pub(crate) fn unrolled<const COUNT: usize>(&self) -> ExpConstants<Unrolled<V, COUNT>> {
+        ExpConstants {
+            lowest: Unrolled([self.lowest; COUNT]),
+            round: Unrolled([self.round; COUNT]),
+            log2_e: Unrolled([self.log2_e; COUNT]),
+            minus_ln_2_high: Unrolled([self.minus_ln_2_high; COUNT]),
+            minus_ln_2_low: Unrolled([self.minus_ln_2_low; COUNT]),
+            coefficients: self.coefficients.map(|value| Unrolled([value; COUNT])),
         }
     }
 
-    /// The weights of logits less the offset of the [`Reference`], at most [`LAG`] above the
+    /// The weights of logits less the offset of the [`Shift`], at most [`RESCALE_THRESHOLD`] above the
     /// maximum that it was made for. −∞ has the weight 0; NaN has NaN.
     #[inline(always)]
-    pub(crate) fn weigh(&self, logits: V) -> Weight<V> {
+    pub(crate) fn exp_scaled(&self, logits: V) -> ScaledExp<V> {
         // The clamp makes the exponent come out as zero for all that is too low.
-        self.weigh_in_range(logits.at_least(self.lowest))
+        self.exp_scaled_in_range(logits.max_keep_nan(self.lowest))
     }
 
     /// The same for logits of which none is below [`Self::lowest`].
     #[inline(always)]
-    pub(crate) fn weigh_in_range(&self, x: V) -> Weight<V> {
+    pub(crate) fn exp_scaled_in_range(&self, x: V) -> ScaledExp<V> {
         // n + bias in the low bits of a float.
         let biased = x.mul_add(self.log2_e, self.round);
         let n = biased - self.round;
@@ -318,7 +319,7 @@ impl<V: Lanewise> Lanes<V> {
         let q = c6
             .mul_add(r_squared, c5.mul_add(r, c4))
             .mul_add(r_squared, c3.mul_add(r, c2));
-        Weight {
+        ScaledExp {
             power: biased.low_bits_to_exponent(),
             excess: high + q.mul_add(r_squared, low),
         }
@@ -335,7 +336,7 @@ impl<V: Lanewise> Lanes<V> {
 /// most 3 ULP from the true value on every backend (the test `hyperbolic_tangent`); ±∞ has ±1, NaN
 /// has NaN.
 pub(crate) struct Tanh<V> {
-    lanes: Lanes<V>,
+    lanes: ExpConstants<V>,
     unit: V,
     zero: V,
     one: V,
@@ -345,8 +346,8 @@ impl<V: Vector> Tanh<V> {
     #[inline(always)]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
         Tanh {
-            lanes: Reference::unit().splat(simd),
-            unit: simd.splat(Reference::UNIT),
+            lanes: Shift::unit().splat(simd),
+            unit: simd.splat(Shift::UNIT),
             zero: simd.splat(0.0),
             one: simd.splat(1.0),
         }
@@ -354,13 +355,12 @@ impl<V: Vector> Tanh<V> {
 
     #[inline(always)]
     pub(crate) fn of(&self, y: V) -> V {
-        let magnitude = y.at_least(self.zero - y);
-        let weight = self.lanes.weigh(self.zero - (magnitude + magnitude));
+        let magnitude = y.max_keep_nan(self.zero - y);
+        let weight = self.lanes.exp_scaled(self.zero - (magnitude + magnitude));
         let power = weight.power * self.unit;
         let e = power.mul_add(weight.excess, power - self.one);
         let tanh = (self.zero - e).divide((self.one + self.one) + e);
-        let sign =
-            y.if_greater(self.zero, self.one) - (self.zero - y).if_greater(self.zero, self.one);
+        let sign = y.and_gt(self.zero, self.one) - (self.zero - y).and_gt(self.zero, self.one);
         tanh * sign
     }
 }

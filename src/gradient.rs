@@ -1,6 +1,6 @@
 //! Gradients through softmax and log-softmax, from their results.
 
-use crate::backend::Kernel;
+use crate::backend::WithSimd;
 use crate::error::Error;
 use crate::kernel::{Exponential, total};
 use crate::softmax::{Softmax, check_length};
@@ -136,7 +136,7 @@ struct Gradient<'a, const LOG: bool> {
     gradient: &'a mut [f32],
 }
 
-impl<const LOG: bool> Kernel for Gradient<'_, LOG> {
+impl<const LOG: bool> WithSimd for Gradient<'_, LOG> {
     type Output = ();
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Half precision: `bf16` and `f16` are widened as they are loaded, and rounded as they are stored.
 
 use crate::error::Error;
-use crate::kernel::{Apart, Logits, Row};
+use crate::kernel::{OutOfPlace, Source, SrcDst};
 use crate::normalizer::Normalizer;
 use crate::softmax::{Softmax, check_length};
 use crate::top_k::Candidate;
@@ -129,9 +129,9 @@ macro_rules! probability {
 logit!(f32);
 logit!(bf16);
 logit!(f16);
-probability!(Apart: f32 => f32);
-probability!(Apart: bf16 => f32);
-probability!(Apart: f16 => f32);
+probability!(OutOfPlace: f32 => f32);
+probability!(OutOfPlace: bf16 => f32);
+probability!(OutOfPlace: f16 => f32);
 probability!(Narrow: bf16 => bf16);
 probability!(Narrow: f16 => f16);
 
@@ -261,19 +261,19 @@ impl Half for f16 {
     }
 }
 
-impl<H: Half> Logits for &[H] {
+impl<H: Half> Source for &[H] {
     #[inline(always)]
     fn len(self) -> usize {
         <[H]>::len(self)
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         self.split_at_checked(count).ok_or(self)
     }
 
     #[inline(always)]
-    fn nothing() -> Self {
+    fn empty() -> Self {
         &[]
     }
 
@@ -295,8 +295,8 @@ pub(crate) struct Narrow<'a, H> {
     pub(crate) results: &'a mut [H],
 }
 
-impl<H: Half> Row for Narrow<'_, H> {
-    const KEEPS_WEIGHTS: bool = false;
+impl<H: Half> SrcDst for Narrow<'_, H> {
+    const HAS_SCRATCH: bool = false;
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -304,7 +304,7 @@ impl<H: Half> Row for Narrow<'_, H> {
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         if count > self.logits.len() || count > self.results.len() {
             return Err(self);
         }
@@ -318,7 +318,7 @@ impl<H: Half> Row for Narrow<'_, H> {
     }
 
     #[inline(always)]
-    fn logits(&self) -> impl Logits {
+    fn logits(&self) -> impl Source {
         self.logits
     }
 
@@ -331,12 +331,12 @@ impl<H: Half> Row for Narrow<'_, H> {
     fn prefetch<S: Simd>(&self, _: S, _: usize) {}
 
     #[inline(always)]
-    fn before_line(&self) -> usize {
+    fn align_offset(&self) -> usize {
         0
     }
 
     #[inline(always)]
-    fn part(&mut self, start: usize, len: usize) -> impl Row {
+    fn part(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         match (self.logits.get(range.clone()), self.results.get_mut(range)) {
             (Some(logits), Some(results)) => Narrow { logits, results },
@@ -348,16 +348,16 @@ impl<H: Half> Row for Narrow<'_, H> {
     }
 
     #[inline(always)]
-    fn stored(self) -> impl Row {
+    fn stored(self) -> impl SrcDst {
         self
     }
 
     #[inline(always)]
-    fn keeping(&mut self, columns: usize) -> Option<impl Row> {
+    fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst> {
         let logits = self.logits.get(..columns)?;
         let (results, others) = self.results.split_at_mut_checked(columns)?;
         let weights = others.get_mut(..columns.checked_mul(2)?)?;
-        Some(Keeping {
+        Some(Scratch {
             logits,
             results,
             weights: H::bits(weights),
@@ -366,22 +366,22 @@ impl<H: Half> Row for Narrow<'_, H> {
 }
 
 /// A row of a matrix, whose weights wait, each in two places, where later rows get their results.
-struct Keeping<'a, L, H> {
+struct Scratch<'a, L, H> {
     logits: L,
     results: &'a mut [H],
     weights: &'a mut [u16],
 }
 
-impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
+impl<L: Source, H: Half> SrcDst for Scratch<'_, L, H> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.results.len()
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let (Ok((logits, other_logits)), true, true) = (
-            self.logits.cut(count),
+            self.logits.split_at(count),
             count <= self.results.len(),
             count <= self.weights.len() / 2,
         ) else {
@@ -389,12 +389,12 @@ impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
         };
         let (results, other_results) = self.results.split_at_mut(count);
         let (weights, other_weights) = self.weights.split_at_mut(2 * count);
-        let row = Keeping {
+        let row = Scratch {
             logits,
             results,
             weights,
         };
-        let others = Keeping {
+        let others = Scratch {
             logits: other_logits,
             results: other_results,
             weights: other_weights,
@@ -403,7 +403,7 @@ impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
     }
 
     #[inline(always)]
-    fn logits(&self) -> impl Logits {
+    fn logits(&self) -> impl Source {
         self.logits
     }
 
@@ -416,12 +416,12 @@ impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
     fn prefetch<S: Simd>(&self, _: S, _: usize) {}
 
     #[inline(always)]
-    fn before_line(&self) -> usize {
+    fn align_offset(&self) -> usize {
         0
     }
 
     #[inline(always)]
-    fn part(&mut self, start: usize, len: usize) -> impl Row {
+    fn part(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         let in_pairs = 2 * range.start..2 * range.end.min(self.results.len());
         match (
@@ -429,13 +429,13 @@ impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
             self.results.get_mut(range),
             self.weights.get_mut(in_pairs),
         ) {
-            (Some(logits), Some(results), Some(weights)) => Keeping {
+            (Some(logits), Some(results), Some(weights)) => Scratch {
                 logits,
                 results,
                 weights,
             },
-            _ => Keeping {
-                logits: L::nothing(),
+            _ => Scratch {
+                logits: L::empty(),
                 results: &mut [],
                 weights: &mut [],
             },
@@ -443,8 +443,8 @@ impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
     }
 
     #[inline(always)]
-    fn stored(self) -> impl Row {
-        Kept {
+    fn stored(self) -> impl SrcDst {
+        FromScratch {
             weights: Pairs(self.weights),
             results: self.results,
         }
@@ -452,34 +452,34 @@ impl<L: Logits, H: Half> Row for Keeping<'_, L, H> {
 }
 
 /// Results, and the weights that they are to be made of.
-struct Kept<'a, H> {
+struct FromScratch<'a, H> {
     weights: Pairs<'a>,
     results: &'a mut [H],
 }
 
-impl<H: Half> Row for Kept<'_, H> {
+impl<H: Half> SrcDst for FromScratch<'_, H> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.results.len()
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let (Ok((weights, other_weights)), true) =
-            (self.weights.cut(count), count <= self.results.len())
+            (self.weights.split_at(count), count <= self.results.len())
         else {
             return Err(self);
         };
         let (results, other_results) = self.results.split_at_mut(count);
-        let others = Kept {
+        let others = FromScratch {
             weights: other_weights,
             results: other_results,
         };
-        Ok((Kept { weights, results }, others))
+        Ok((FromScratch { weights, results }, others))
     }
 
     #[inline(always)]
-    fn logits(&self) -> impl Logits {
+    fn logits(&self) -> impl Source {
         self.weights
     }
 
@@ -492,16 +492,16 @@ impl<H: Half> Row for Kept<'_, H> {
     fn prefetch<S: Simd>(&self, _: S, _: usize) {}
 
     #[inline(always)]
-    fn before_line(&self) -> usize {
+    fn align_offset(&self) -> usize {
         0
     }
 
     #[inline(always)]
-    fn part(&mut self, start: usize, len: usize) -> impl Row {
+    fn part(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         match (self.weights.part(start, len), self.results.get_mut(range)) {
-            (Some(weights), Some(results)) => Kept { weights, results },
-            _ => Kept {
+            (Some(weights), Some(results)) => FromScratch { weights, results },
+            _ => FromScratch {
                 weights: Pairs(&[]),
                 results: &mut [],
             },
@@ -509,7 +509,7 @@ impl<H: Half> Row for Kept<'_, H> {
     }
 
     #[inline(always)]
-    fn stored(self) -> impl Row {
+    fn stored(self) -> impl SrcDst {
         self
     }
 }
@@ -518,14 +518,14 @@ impl<H: Half> Row for Kept<'_, H> {
 #[derive(Clone, Copy)]
 struct Pairs<'a>(&'a [u16]);
 
-impl Logits for Pairs<'_> {
+impl Source for Pairs<'_> {
     #[inline(always)]
     fn len(self) -> usize {
         self.0.len() / 2
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         if count > self.len() {
             return Err(self);
         }
@@ -534,7 +534,7 @@ impl Logits for Pairs<'_> {
     }
 
     #[inline(always)]
-    fn nothing() -> Self {
+    fn empty() -> Self {
         Pairs(&[])
     }
 
@@ -556,7 +556,7 @@ impl Logits for Pairs<'_> {
 mod tests {
     use super::*;
     use crate::Backend;
-    use crate::backend::Kernel;
+    use crate::backend::WithSimd;
     use std::{vec, vec::Vec};
 
     #[test]
@@ -601,7 +601,7 @@ mod tests {
         pairs: &'a mut [u16],
     }
 
-    impl<H: Half> Kernel for Convert<'_, H> {
+    impl<H: Half> WithSimd for Convert<'_, H> {
         type Output = ();
 
         #[inline(always)]

@@ -15,7 +15,7 @@
 //! d ← d · e^(m − m') + e^(x − m'), with d = (rest + e^(m − reference)) · e^(reference − m). Keeping
 //! the maximum's own term out makes log1p(rest) as precise for a rest of 1e-30 as for one of 3, and
 //! scaling by a reference instead of by the maximum makes the first factor 1 at almost every step:
-//! the reference follows only when the maximum has risen by more than [`LAG`].
+//! the reference follows only when the maximum has risen by more than [`RESCALE_THRESHOLD`].
 //!
 //! ```text
 //! maxima ← the first group of 32 logits                   one recurrence in each of 32 lanes
@@ -29,7 +29,7 @@
 //! ```
 //!
 //! A row that is to be written, and that a cache holds, is read for its maximum first
-//! ([`Cached`]): the reference is then known, no limit has to be watched, and the weights can stay
+//! ([`ThreePass`]): the reference is then known, no limit has to be watched, and the weights can stay
 //! in the places of the results until they are divided.
 //!
 //! # The merge rule
@@ -45,9 +45,9 @@
 //! result. A stored weight is divided as one that was just computed, and logits are read before
 //! anything is written in their place.
 
-use crate::exp::{LAG, Lanes, Reference, Weight};
+use crate::exp::{ExpConstants, RESCALE_THRESHOLD, ScaledExp, Shift};
 use crate::normalizer::{Normalizer, Outcome};
-use crate::vector::{Group, LANES, Lanewise, Several, Simd, Task, Vector};
+use crate::vector::{Group, LANES, Lanewise, Simd, SimdFnOnce, Unrolled, Vector};
 
 /// Logits between two looks at whether the reference must be raised.
 pub(crate) const BLOCK: usize = 4 * LANES;
@@ -69,25 +69,26 @@ const FAR_AHEAD: usize = 4096;
 pub(crate) const LINE: usize = 16;
 
 /// Logits to be read; the hook for all that is done to a logit as it is loaded.
-pub(crate) trait Logits: Copy {
+pub(crate) trait Source: Copy {
     fn len(self) -> usize;
 
     /// The first `count` and the others; `self` if there are fewer.
-    fn cut(self, count: usize) -> Result<(Self, Self), Self>;
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self>;
 
     /// The first [`LANES`], or all if there are fewer, and the others.
     #[inline(always)]
-    fn cut_group(self) -> (Self, Self) {
-        self.cut(LANES).unwrap_or_else(|all| (all, Self::nothing()))
+    fn split_group(self) -> (Self, Self) {
+        self.split_at(LANES)
+            .unwrap_or_else(|all| (all, Self::empty()))
     }
 
-    fn nothing() -> Self;
+    fn empty() -> Self;
 
     /// `len` from `start`, if there are so many.
     #[inline(always)]
     fn part(self, start: usize, len: usize) -> Option<Self> {
-        let (_, from_start) = self.cut(start).ok()?;
-        let (part, _) = from_start.cut(len).ok()?;
+        let (_, from_start) = self.split_at(start).ok()?;
+        let (part, _) = from_start.split_at(len).ok()?;
         Some(part)
     }
 
@@ -104,19 +105,19 @@ pub(crate) trait Logits: Copy {
     }
 }
 
-impl Logits for &[f32] {
+impl Source for &[f32] {
     #[inline(always)]
     fn len(self) -> usize {
         <[f32]>::len(self)
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         self.split_at_checked(count).ok_or(self)
     }
 
     #[inline(always)]
-    fn nothing() -> Self {
+    fn empty() -> Self {
         &[]
     }
 
@@ -140,37 +141,37 @@ impl Logits for &[f32] {
 #[derive(Clone, Copy)]
 struct Weights<L> {
     loaded: L,
-    reference: Reference,
+    shift: Shift,
     are_stored: bool,
 }
 
-impl<L: Logits> Logits for Weights<L> {
+impl<L: Source> Source for Weights<L> {
     #[inline(always)]
     fn len(self) -> usize {
         self.loaded.len()
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let of = |loaded| Weights { loaded, ..self };
-        match self.loaded.cut(count) {
+        match self.loaded.split_at(count) {
             Ok((first, others)) => Ok((of(first), of(others))),
             Err(all) => Err(of(all)),
         }
     }
 
     #[inline(always)]
-    fn nothing() -> Self {
+    fn empty() -> Self {
         Weights {
-            loaded: L::nothing(),
-            reference: Reference::unit(),
+            loaded: L::empty(),
+            shift: Shift::unit(),
             are_stored: true,
         }
     }
 
     #[inline(always)]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
-        let unweighed = Weighing::new(simd, self.reference, self.are_stored, Unchanged);
+        let unweighed = Recompute::new(simd, self.shift, self.are_stored, Unchanged);
         unweighed.finish(self.loaded.load(simd, start))
     }
 
@@ -181,16 +182,16 @@ impl<L: Logits> Logits for Weights<L> {
 }
 
 /// Logits, and places of the same number for the results.
-pub(crate) trait Row: Sized {
+pub(crate) trait SrcDst: Sized {
     /// Whether the places of the results can hold weights in between.
-    const KEEPS_WEIGHTS: bool = true;
+    const HAS_SCRATCH: bool = true;
 
     fn len(&self) -> usize;
 
     /// The first `count` and the others; `self` if there are fewer.
-    fn cut(self, count: usize) -> Result<(Self, Self), Self>;
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self>;
 
-    fn logits(&self) -> impl Logits;
+    fn logits(&self) -> impl Source;
 
     /// Writes a register of results from `start`; nothing past the end.
     fn store<V: Vector>(&mut self, start: usize, results: V);
@@ -199,58 +200,58 @@ pub(crate) trait Row: Sized {
     fn prefetch<S: Simd>(&self, simd: S, distance: usize);
 
     /// Results before the first that begins a line of a cache.
-    fn before_line(&self) -> usize;
+    fn align_offset(&self) -> usize;
 
     /// The same row, borrowed for one pass.
     #[inline(always)]
-    fn view(&mut self) -> impl Row {
+    fn view(&mut self) -> impl SrcDst {
         self.part(0, self.len())
     }
 
     /// `len` logits and places from `start`; none if there are not so many.
-    fn part(&mut self, start: usize, len: usize) -> impl Row;
+    fn part(&mut self, start: usize, len: usize) -> impl SrcDst;
 
     /// What was stored, as a row of its own; the row itself if it keeps no weights.
-    fn stored(self) -> impl Row;
+    fn stored(self) -> impl SrcDst;
 
     /// The first `columns` as a row that keeps its weights, if that needs places of others: those
     /// are overwritten.
     #[inline(always)]
-    fn keeping(&mut self, columns: usize) -> Option<impl Row> {
+    fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst> {
         let _ = columns;
         None::<InPlace<'_>>
     }
 }
 
 /// Results beside their logits; the two have one length.
-pub(crate) struct Apart<'a, L> {
+pub(crate) struct OutOfPlace<'a, L> {
     pub(crate) logits: L,
     pub(crate) results: &'a mut [f32],
 }
 
-impl<L: Logits> Row for Apart<'_, L> {
+impl<L: Source> SrcDst for OutOfPlace<'_, L> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.results.len()
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let (Ok((logits, other_logits)), true) =
-            (self.logits.cut(count), count <= self.results.len())
+            (self.logits.split_at(count), count <= self.results.len())
         else {
             return Err(self);
         };
         let (results, other_results) = self.results.split_at_mut(count);
-        let others = Apart {
+        let others = OutOfPlace {
             logits: other_logits,
             results: other_results,
         };
-        Ok((Apart { logits, results }, others))
+        Ok((OutOfPlace { logits, results }, others))
     }
 
     #[inline(always)]
-    fn logits(&self) -> impl Logits {
+    fn logits(&self) -> impl Source {
         self.logits
     }
 
@@ -266,24 +267,24 @@ impl<L: Logits> Row for Apart<'_, L> {
     }
 
     #[inline(always)]
-    fn before_line(&self) -> usize {
+    fn align_offset(&self) -> usize {
         self.results.as_ptr().align_offset(LINE * size_of::<f32>())
     }
 
     #[inline(always)]
-    fn part(&mut self, start: usize, len: usize) -> impl Row {
+    fn part(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         match (self.logits.part(start, len), self.results.get_mut(range)) {
-            (Some(logits), Some(results)) => Apart { logits, results },
-            _ => Apart {
-                logits: L::nothing(),
+            (Some(logits), Some(results)) => OutOfPlace { logits, results },
+            _ => OutOfPlace {
+                logits: L::empty(),
                 results: &mut [],
             },
         }
     }
 
     #[inline(always)]
-    fn stored(self) -> impl Row {
+    fn stored(self) -> impl SrcDst {
         InPlace(self.results)
     }
 }
@@ -291,14 +292,14 @@ impl<L: Logits> Row for Apart<'_, L> {
 /// Results in the place of their logits.
 pub(crate) struct InPlace<'a>(pub(crate) &'a mut [f32]);
 
-impl Row for InPlace<'_> {
+impl SrcDst for InPlace<'_> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.0.len()
     }
 
     #[inline(always)]
-    fn cut(self, count: usize) -> Result<(Self, Self), Self> {
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         if count > self.0.len() {
             return Err(self);
         }
@@ -307,7 +308,7 @@ impl Row for InPlace<'_> {
     }
 
     #[inline(always)]
-    fn logits(&self) -> impl Logits {
+    fn logits(&self) -> impl Source {
         &*self.0
     }
 
@@ -322,44 +323,44 @@ impl Row for InPlace<'_> {
     }
 
     #[inline(always)]
-    fn before_line(&self) -> usize {
+    fn align_offset(&self) -> usize {
         self.0.as_ptr().align_offset(LINE * size_of::<f32>())
     }
 
     #[inline(always)]
-    fn part(&mut self, start: usize, len: usize) -> impl Row {
+    fn part(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         InPlace(self.0.get_mut(range).unwrap_or(&mut []))
     }
 
     #[inline(always)]
-    fn stored(self) -> impl Row {
+    fn stored(self) -> impl SrcDst {
         self
     }
 }
 
 /// What a softmax is taken with beside its logits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct Sink {
     /// One more logit, of the denominator alone; below +∞. −∞ is none.
-    pub(crate) sink: f32,
+    pub(crate) logit: f32,
     /// What each result of a fully masked row is.
     pub(crate) fully_masked: f32,
 }
 
-impl Terms {
-    pub(crate) const NONE: Self = Terms {
-        sink: f32::NEG_INFINITY,
+impl Sink {
+    pub(crate) const NONE: Self = Sink {
+        logit: f32::NEG_INFINITY,
         fully_masked: f32::NAN,
     };
 
     /// The state of a row, and of the sink.
     #[inline(always)]
     pub(crate) fn with_sink(self, normalizer: Normalizer) -> Normalizer {
-        if self.sink == f32::NEG_INFINITY {
+        if self.logit == f32::NEG_INFINITY {
             normalizer
         } else {
-            normalizer.merge(Normalizer::from_parts(self.sink, 0.0))
+            normalizer.merge(Normalizer::from_parts(self.logit, 0.0))
         }
     }
 
@@ -368,13 +369,13 @@ impl Terms {
         match of_row.outcome() {
             Outcome::Finite if is_log => f32::NEG_INFINITY,
             Outcome::Finite => 0.0,
-            outcome => self.instead(outcome == Outcome::FullyMasked),
+            outcome => self.fallback(outcome == Outcome::FullyMasked),
         }
     }
 
     /// What each result of a row without a softmax is.
     #[inline(always)]
-    pub(crate) fn instead(self, is_fully_masked: bool) -> f32 {
+    pub(crate) fn fallback(self, is_fully_masked: bool) -> f32 {
         if is_fully_masked {
             self.fully_masked
         } else {
@@ -389,15 +390,15 @@ pub(crate) struct Online {
     /// The largest logit that each lane has seen.
     maxima: [f32; LANES],
     /// The sum of the weights of all its others, but for what is still summed in `f32`.
-    rest: [f64; LANES],
+    other_terms: [f64; LANES],
     /// That sum, what rounding left out of it, and of how many blocks it is.
     sums: [f32; LANES],
-    left_out: [f32; LANES],
+    low: [f32; LANES],
     summed: usize,
     /// Lanes that have seen a logit.
     lanes: usize,
-    reference: Reference,
-    /// The largest logit that `reference` is good for. −∞ before there is a finite logit and after
+    shift: Shift,
+    /// The largest logit that `shift` is good for. −∞ before there is a finite logit and after
     /// +∞: then every block is looked at.
     limit: f32,
 }
@@ -406,12 +407,12 @@ impl Online {
     pub(crate) fn new() -> Self {
         Online {
             maxima: [f32::NEG_INFINITY; LANES],
-            rest: [0.0; LANES],
+            other_terms: [0.0; LANES],
             sums: [0.0; LANES],
-            left_out: [0.0; LANES],
+            low: [0.0; LANES],
             summed: 0,
             lanes: 0,
-            reference: Reference::of(0.0),
+            shift: Shift::of(0.0),
             limit: f32::NEG_INFINITY,
         }
     }
@@ -423,16 +424,16 @@ impl Online {
     /// Reads logits: of a new row the first [`LANES`], then blocks of [`BLOCK`]. A group or block
     /// may be short only at the end of the row.
     #[inline(always)]
-    pub(crate) fn read<S: Simd, L: Logits>(&mut self, simd: S, logits: L) {
+    pub(crate) fn read<S: Simd, L: Source>(&mut self, simd: S, logits: L) {
         let mut running = Running::resume(simd, self);
         let mut unread = logits;
         if self.is_new() {
-            let (group, others) = unread.cut_group();
+            let (group, others) = unread.split_group();
             running.start(group);
             unread = others;
         }
         let last = loop {
-            match unread.cut(BLOCK) {
+            match unread.split_at(BLOCK) {
                 Ok((block, others)) => {
                     running.block(block);
                     unread = others;
@@ -451,85 +452,83 @@ impl Online {
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
         let maximum = reduce(self.maxima, LANES, larger) + 0.0;
-        let rest = self.total_rest();
+        let other_terms = self.total_other_terms();
         let mut denominator = Denominator {
             maximum,
-            own: 0.0,
-            own_rounded: 0.0,
-            rest: total(rest),
-            sink: 0.0,
-            reference: self.reference,
+            max_term: 0.0,
+            max_term_rounded: 0.0,
+            other_terms: total(other_terms),
+            sink_term: 0.0,
+            shift: self.shift,
             is_empty: self.lanes == 0,
-            terms: Terms::NONE,
+            sink: Sink::NONE,
         };
         if maximum == f32::INFINITY {
             if self.maxima.iter().any(is_nan) {
-                denominator.rest = f64::NAN;
+                denominator.other_terms = f64::NAN;
             }
             return denominator;
         }
 
-        let reference = self.reference.splat(simd);
-        let offset = simd.splat(self.reference.offset);
-        denominator.weigh_own(simd);
-        let mut sum = Sum::new(simd);
+        let shift = self.shift.splat(simd);
+        let offset = simd.splat(self.shift.offset);
+        denominator.exp_max_term(simd);
+        let mut sum = CompensatedSum::new(simd);
         let mut equal_lanes = 0;
         for register in 0..self.lanes.div_ceil(S::Vector::WIDTH) {
             let start = register * S::Vector::WIDTH;
             let maxima = (&self.maxima[..]).load(simd, start);
-            let (others, equal) = maxima.replace_where_equal(
-                maxima,
-                simd.splat(maximum),
-                simd.splat(f32::NEG_INFINITY),
-            );
-            sum.add(register, reference.weigh(others - offset));
+            let (others, equal) =
+                maxima.select_eq(maxima, simd.splat(maximum), simd.splat(f32::NEG_INFINITY));
+            sum.add(register, shift.exp_scaled(others - offset));
             equal_lanes += equal;
         }
-        let mut totals = rest;
+        let mut totals = other_terms;
         sum.flush(&mut totals);
-        denominator.rest = total(totals) + (f64::from(equal_lanes) - 1.0) * denominator.own;
+        denominator.other_terms =
+            total(totals) + (f64::from(equal_lanes) - 1.0) * denominator.max_term;
         denominator
     }
 
     /// The sum of the weights of all but the maximum of each lane.
     #[inline(always)]
-    fn total_rest(&self) -> [f64; LANES] {
-        let mut rest = self.rest;
-        for ((rest, sum), left_out) in rest.iter_mut().zip(self.sums).zip(self.left_out) {
-            *rest += f64::from(sum);
-            *rest += f64::from(left_out);
+    fn total_other_terms(&self) -> [f64; LANES] {
+        let mut other_terms = self.other_terms;
+        for ((other_terms, sum), low) in other_terms.iter_mut().zip(self.sums).zip(self.low) {
+            *other_terms += f64::from(sum);
+            *other_terms += f64::from(low);
         }
-        rest
+        other_terms
     }
 
-    /// [`Running::make_room_for`], out of the way of the loop.
+    /// [`Running::raise_shift`], out of the way of the loop.
     #[cold]
     #[inline(never)]
-    fn make_room_for(&mut self, block: &[f32; BLOCK]) -> bool {
-        self.rest = self.total_rest();
+    fn raise_shift(&mut self, block: &[f32; BLOCK]) -> bool {
+        self.other_terms = self.total_other_terms();
         self.sums = [0.0; LANES];
-        self.left_out = [0.0; LANES];
+        self.low = [0.0; LANES];
         self.summed = 0;
         let logits = || block.iter().chain(&self.maxima);
         let maximum = logits().fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
         if maximum == f32::INFINITY {
             if logits().any(is_nan) {
-                self.rest = [f64::NAN; LANES];
+                self.other_terms = [f64::NAN; LANES];
             }
             self.maxima = [maximum; LANES];
             self.limit = f32::NEG_INFINITY;
             return false;
         }
-        let reference = Reference::of(maximum);
-        let rescaling = self.reference.rescaling_to(reference);
-        for rest in &mut self.rest {
+        let shift = Shift::of(maximum);
+        let rescaling = self.shift.rescale_factor(shift);
+        for other_terms in &mut self.other_terms {
             // Before the first finite logit there is no rest, and the factor may be infinite.
-            if *rest != 0.0 {
-                *rest *= rescaling;
+            if *other_terms != 0.0 {
+                *other_terms *= rescaling;
             }
         }
-        self.reference = reference;
-        self.limit = maximum + LAG;
+        self.shift = shift;
+        self.limit = maximum + RESCALE_THRESHOLD;
         true
     }
 }
@@ -538,48 +537,48 @@ impl Online {
 struct Running<S: Simd> {
     simd: S,
     maxima: Group<S>,
-    rest: [f64; LANES],
-    sum: Sum<S>,
+    other_terms: [f64; LANES],
+    sum: CompensatedSum<S>,
     /// Blocks in `sum`.
     summed: usize,
     lanes: usize,
-    reference: Reference,
+    shift: Shift,
     offset: S::Vector,
-    in_lanes: Lanes<S::Vector>,
+    in_lanes: ExpConstants<S::Vector>,
     limit: f32,
 }
 
 /// A sum of weights as they were before they were rounded, by lanes: in `f32` with what rounding
 /// left out of it, then in `f64`.
 #[derive(Clone, Copy)]
-pub(crate) struct Sum<S: Simd> {
+pub(crate) struct CompensatedSum<S: Simd> {
     simd: S,
     sums: Group<S>,
-    left_out: Group<S>,
+    low: Group<S>,
 }
 
-impl<S: Simd> Sum<S> {
+impl<S: Simd> CompensatedSum<S> {
     #[inline(always)]
     pub(crate) fn new(simd: S) -> Self {
         Self::above(simd, &simd.splat(0.0).group())
     }
 
     /// A sum that begins, in each lane, with more than any weight of that lane, to be [taken
-    /// off](Self::take_off) in the end. Not with more than is needed: what the sum is too large for
+    /// off](Self::remove_bias) in the end. Not with more than is needed: what the sum is too large for
     /// is left out of it, and the sum of that is not corrected.
     #[inline(always)]
     pub(crate) fn above(simd: S, weights: &Group<S>) -> Self {
-        Sum {
+        CompensatedSum {
             simd,
             sums: *weights,
-            left_out: simd.splat(0.0).group(),
+            low: simd.splat(0.0).group(),
         }
     }
 
     /// Exact: what the sums began with and what they are now are multiples of the spacing of the
     /// larger.
     #[inline(always)]
-    pub(crate) fn take_off(mut self, weights: &Group<S>) -> Self {
+    pub(crate) fn remove_bias(mut self, weights: &Group<S>) -> Self {
         for (sums, weights) in self.sums.as_mut().iter_mut().zip(weights.as_ref()) {
             *sums = *sums - *weights;
         }
@@ -590,14 +589,14 @@ impl<S: Simd> Sum<S> {
     /// where the sum is the larger of the two (Dekker's Fast2Sum); here the weight in it is the
     /// one before rounding.
     #[inline(always)]
-    pub(crate) fn add(&mut self, register: usize, weight: Weight<S::Vector>) {
-        if let (Some(sum), Some(left_out)) = (
+    pub(crate) fn add(&mut self, register: usize, weight: ScaledExp<S::Vector>) {
+        if let (Some(sum), Some(low)) = (
             self.sums.as_mut().get_mut(register),
-            self.left_out.as_mut().get_mut(register),
+            self.low.as_mut().get_mut(register),
         ) {
             let rounded = *sum + weight.value();
             let correction = (*sum - rounded) + weight.power;
-            *left_out = *left_out + weight.power.mul_add(weight.excess, correction);
+            *low = *low + weight.power.mul_add(weight.excess, correction);
             *sum = rounded;
         }
     }
@@ -605,7 +604,7 @@ impl<S: Simd> Sum<S> {
     /// Adds all to `totals`.
     #[inline(always)]
     pub(crate) fn flush(&self, totals: &mut [f64; LANES]) {
-        for lanes in [&self.sums, &self.left_out] {
+        for lanes in [&self.sums, &self.low] {
             for (register, lanes) in lanes.as_ref().iter().enumerate() {
                 let start = register * S::Vector::WIDTH;
                 lanes.add_to(totals.get_mut(start..).unwrap_or(&mut []));
@@ -620,17 +619,17 @@ impl<S: Simd> Running<S> {
         Running {
             simd,
             maxima: load_group(simd, &state.maxima),
-            rest: state.rest,
-            sum: Sum {
+            other_terms: state.other_terms,
+            sum: CompensatedSum {
                 simd,
                 sums: load_group(simd, &state.sums),
-                left_out: load_group(simd, &state.left_out),
+                low: load_group(simd, &state.low),
             },
             summed: state.summed,
             lanes: state.lanes,
-            reference: state.reference,
-            offset: simd.splat(state.reference.offset),
-            in_lanes: state.reference.splat(simd),
+            shift: state.shift,
+            offset: simd.splat(state.shift.offset),
+            in_lanes: state.shift.splat(simd),
             limit: state.limit,
         }
     }
@@ -639,19 +638,19 @@ impl<S: Simd> Running<S> {
     fn pause(&self) -> Online {
         Online {
             maxima: store_group::<S>(&self.maxima),
-            rest: self.rest,
+            other_terms: self.other_terms,
             sums: store_group::<S>(&self.sum.sums),
-            left_out: store_group::<S>(&self.sum.left_out),
+            low: store_group::<S>(&self.sum.low),
             summed: self.summed,
             lanes: self.lanes,
-            reference: self.reference,
+            shift: self.shift,
             limit: self.limit,
         }
     }
 
     /// The first group of a row: its logits are the lanes' maxima, and there is no rest yet.
     #[inline(always)]
-    fn start<L: Logits>(&mut self, group: L) {
+    fn start<L: Source>(&mut self, group: L) {
         for (lane, maxima) in self.maxima.as_mut().iter_mut().enumerate() {
             if lane * S::Vector::WIDTH < group.len() {
                 *maxima = group.load(self.simd, lane * S::Vector::WIDTH);
@@ -660,66 +659,66 @@ impl<S: Simd> Running<S> {
         self.lanes = group.len();
         let maximum = largest(self.simd, &self.maxima);
         if !maximum.is_infinite() {
-            self.reference = Reference::of(maximum);
-            self.offset = self.simd.splat(self.reference.offset);
-            self.in_lanes = self.reference.splat(self.simd);
-            self.limit = maximum + LAG;
+            self.shift = Shift::of(maximum);
+            self.offset = self.simd.splat(self.shift.offset);
+            self.in_lanes = self.shift.splat(self.simd);
+            self.limit = maximum + RESCALE_THRESHOLD;
         }
     }
 
     #[inline(always)]
-    fn block<L: Logits>(&mut self, block: L) {
+    fn block<L: Source>(&mut self, block: L) {
         let groups = groups_of(block);
         let mut highest = block.load(self.simd, 0);
         for group in groups {
             for register in 0..S::REGISTERS {
                 let start = register * S::Vector::WIDTH;
                 if start < group.len() {
-                    (_, highest) = highest.order(group.load(self.simd, start));
+                    (_, highest) = highest.min_max(group.load(self.simd, start));
                 }
             }
         }
-        let is_above = highest.where_greater(self.simd.splat(self.limit)) != 0;
-        if is_above && !self.make_room_for(block) {
+        let is_above = highest.gt_mask(self.simd.splat(self.limit)) != 0;
+        if is_above && !self.raise_shift(block) {
             return;
         }
-        if S::SEVERAL == 8 {
+        if S::UNROLL == 8 {
             self.steps::<8, L>(block);
         } else {
             self.steps::<4, L>(block);
         }
         self.summed += 1;
         if self.summed == SUMMED / BLOCK {
-            self.sum.flush(&mut self.rest);
-            self.sum = Sum::new(self.simd);
+            self.sum.flush(&mut self.other_terms);
+            self.sum = CompensatedSum::new(self.simd);
             self.summed = 0;
         }
     }
 
     /// The steps of the recurrence in every lane. Past the end −∞ is weighed, which changes nothing.
     #[inline(always)]
-    fn steps<const SEVERAL: usize, L: Logits>(&mut self, block: L) {
-        let lanes = self.in_lanes.several::<SEVERAL>();
-        for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
-            let first = step * SEVERAL;
+    fn steps<const UNROLL: usize, L: Source>(&mut self, block: L) {
+        let lanes = self.in_lanes.unrolled::<UNROLL>();
+        for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
+            let first = step * UNROLL;
             if first * S::Vector::WIDTH >= block.len() {
                 break;
             }
-            let mut smaller = Several([self.simd.splat(f32::NEG_INFINITY); SEVERAL]);
+            let mut smaller = Unrolled([self.simd.splat(f32::NEG_INFINITY); UNROLL]);
             for (i, smaller) in smaller.0.iter_mut().enumerate() {
                 let start = (first + i) * S::Vector::WIDTH;
                 let maximum = self.maxima.as_mut().get_mut((first + i) % S::REGISTERS);
                 if let (true, Some(maximum)) = (start < block.len(), maximum) {
-                    let (less, more) = maximum.order(block.load(self.simd, start));
+                    let (less, more) = maximum.min_max(block.load(self.simd, start));
                     *maximum = more;
                     *smaller = less - self.offset;
                 }
             }
-            let weights = lanes.weigh(smaller);
-            for i in 0..SEVERAL {
+            let weights = lanes.exp_scaled(smaller);
+            for i in 0..UNROLL {
                 let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
                 let register = (first + i) % S::REGISTERS;
-                self.sum.add(register, Weight { power, excess });
+                self.sum.add(register, ScaledExp { power, excess });
             }
         }
     }
@@ -727,14 +726,14 @@ impl<S: Simd> Running<S> {
     /// Raises the reference for a block with a logit above the limit. False if all that can matter
     /// from here on, the block included, is whether there is a NaN: the maximum is +∞.
     #[inline(always)]
-    fn make_room_for<L: Logits>(&mut self, block: L) -> bool {
+    fn raise_shift<L: Source>(&mut self, block: L) -> bool {
         let mut logits = [f32::NEG_INFINITY; BLOCK];
         for register in 0..block.len().div_ceil(S::Vector::WIDTH) {
             let start = register * S::Vector::WIDTH;
             store(block.load(self.simd, start), &mut logits, start);
         }
         let mut state = self.pause();
-        let goes_on = state.make_room_for(&logits);
+        let goes_on = state.raise_shift(&logits);
         *self = Running::resume(self.simd, &state);
         goes_on
     }
@@ -797,7 +796,7 @@ fn larger(a: f32, b: f32) -> f32 {
 fn largest<S: Simd>(simd: S, group: &Group<S>) -> f32 {
     let mut highest = simd.splat(f32::NEG_INFINITY);
     for register in group.as_ref() {
-        (_, highest) = highest.order(*register);
+        (_, highest) = highest.min_max(*register);
     }
     let mut lanes = [f32::NEG_INFINITY; LANES];
     highest.store(&mut lanes);
@@ -812,10 +811,10 @@ pub(crate) fn total(lanes: [f64; LANES]) -> f64 {
 
 /// The groups of a block; of a short one the last are short or empty.
 #[inline(always)]
-fn groups_of<L: Logits>(block: L) -> [L; BLOCK / LANES] {
-    let (first, others) = block.cut_group();
-    let (second, others) = others.cut_group();
-    let (third, fourth) = others.cut_group();
+fn groups_of<L: Source>(block: L) -> [L; BLOCK / LANES] {
+    let (first, others) = block.split_group();
+    let (second, others) = others.split_group();
+    let (third, fourth) = others.split_group();
     [first, second, third, fourth]
 }
 
@@ -823,31 +822,31 @@ fn groups_of<L: Logits>(block: L) -> [L; BLOCK / LANES] {
 #[derive(Clone, Copy)]
 pub(crate) struct Denominator {
     maximum: f32,
-    own: f64,
+    max_term: f64,
     /// The maximum's own weight as it is stored.
-    own_rounded: f32,
-    rest: f64,
-    sink: f64,
-    reference: Reference,
+    max_term_rounded: f32,
+    other_terms: f64,
+    sink_term: f64,
+    shift: Shift,
     is_empty: bool,
-    terms: Terms,
+    sink: Sink,
 }
 
 impl Denominator {
     /// Weighs the maximum and the sink.
     #[inline(always)]
-    fn weigh_own<S: Simd>(&mut self, simd: S) {
-        (self.own, self.own_rounded) = self.weigh(simd, self.maximum);
-        if self.terms.sink > f32::NEG_INFINITY {
-            (self.sink, _) = self.weigh(simd, self.terms.sink);
+    fn exp_max_term<S: Simd>(&mut self, simd: S) {
+        (self.max_term, self.max_term_rounded) = self.exp_scaled(simd, self.maximum);
+        if self.sink.logit > f32::NEG_INFINITY {
+            (self.sink_term, _) = self.exp_scaled(simd, self.sink.logit);
         }
     }
 
     /// The weight of a logit, unrounded and rounded.
     #[inline(always)]
-    fn weigh<S: Simd>(&self, simd: S, logit: f32) -> (f64, f32) {
-        let logit = simd.splat(logit) - simd.splat(self.reference.offset);
-        let weight = self.reference.splat(simd).weigh(logit);
+    fn exp_scaled<S: Simd>(&self, simd: S, logit: f32) -> (f64, f32) {
+        let logit = simd.splat(logit) - simd.splat(self.shift.offset);
+        let weight = self.shift.splat(simd).exp_scaled(logit);
         let power = f64::from(first_lane(weight.power));
         let exact = power + power * f64::from(first_lane(weight.excess));
         (exact, first_lane(weight.value()))
@@ -855,39 +854,45 @@ impl Denominator {
 
     #[inline(always)]
     fn total(&self) -> f64 {
-        self.own + self.rest + self.sink
+        self.max_term + self.other_terms + self.sink_term
     }
 
     /// The largest logit, the sink among them.
     #[inline(always)]
     fn largest(&self) -> f32 {
-        self.maximum.max(self.terms.sink)
+        self.maximum.max(self.sink.logit)
     }
 
     #[inline(always)]
     fn is_finite(&self) -> bool {
-        self.largest().is_finite() && !self.maximum.is_nan() && !self.rest.is_nan()
+        self.largest().is_finite() && !self.maximum.is_nan() && !self.other_terms.is_nan()
     }
 
     /// What each result is if that is not so.
     #[inline(always)]
-    fn instead<S: Simd>(&self, simd: S) -> Constant<S::Vector> {
-        let is_fully_masked = self.largest() == f32::NEG_INFINITY && !self.rest.is_nan();
-        Constant(simd.splat(self.terms.instead(is_fully_masked)))
+    fn fallback<S: Simd>(&self, simd: S) -> Constant<S::Vector> {
+        let is_fully_masked = self.largest() == f32::NEG_INFINITY && !self.other_terms.is_nan();
+        Constant(simd.splat(self.sink.fallback(is_fully_masked)))
     }
 
     /// Whether the probability of the maximum can be so round a number that it must come out
     /// exactly: 1, or 1/N if all N values of the row, which `row` has as logits or weights, are
-    /// equal to the maximum's, `own`, or masked.
+    /// equal to the maximum's, `max_term`, or masked.
     #[inline(always)]
-    fn is_round<S: Simd, L: Logits>(&mut self, simd: S, row: L, own: f32, masked: f32) -> bool {
+    fn is_round<S: Simd, L: Source>(
+        &mut self,
+        simd: S,
+        row: L,
+        max_term: f32,
+        masked: f32,
+    ) -> bool {
         if let Some(others) =
-            count_if_constant(simd, row, own, masked).and_then(|count| count.checked_sub(1))
+            count_if_constant(simd, row, max_term, masked).and_then(|count| count.checked_sub(1))
         {
-            self.rest = others as f64 * self.own;
+            self.other_terms = others as f64 * self.max_term;
             return true;
         }
-        self.rest + self.sink < self.own * 1e-6
+        self.other_terms + self.sink_term < self.max_term * 1e-6
     }
 
     #[inline(always)]
@@ -896,51 +901,57 @@ impl Denominator {
     }
 
     #[inline(always)]
-    fn round_probability<S: Simd>(&self, simd: S) -> RoundProbability<S::Vector> {
-        RoundProbability {
+    fn exact_max<S: Simd>(&self, simd: S) -> ExactMax<S::Vector> {
+        ExactMax {
             probability: self.probability(simd),
-            own: simd.splat(self.own_rounded),
-            of_maximum: simd.splat((self.own / self.total()) as f32),
+            max_term: simd.splat(self.max_term_rounded),
+            of_maximum: simd.splat((self.max_term / self.total()) as f32),
         }
     }
 
     /// Relative to the maximum's own weight.
     #[inline(always)]
     pub(crate) fn normalizer(&self) -> Normalizer {
-        if self.terms.sink > self.maximum {
-            Normalizer::from_parts(self.terms.sink, (self.own + self.rest) / self.sink)
+        if self.sink.logit > self.maximum {
+            Normalizer::from_parts(
+                self.sink.logit,
+                (self.max_term + self.other_terms) / self.sink_term,
+            )
         } else if self.is_empty {
             Normalizer::new()
         } else if self.maximum.is_infinite() {
             // The rest is NaN if a logit was; there is no other use for it.
-            Normalizer::from_parts(self.maximum, self.rest * 0.0)
+            Normalizer::from_parts(self.maximum, self.other_terms * 0.0)
         } else {
-            Normalizer::from_parts(self.maximum, (self.rest + self.sink) / self.own)
+            Normalizer::from_parts(
+                self.maximum,
+                (self.other_terms + self.sink_term) / self.max_term,
+            )
         }
     }
 }
 
 /// What the last pass makes of what is loaded: a logit, or a weight that was stored.
-pub(crate) trait Finish<V: Vector>: Copy {
+pub(crate) trait Epilogue<V: Vector>: Copy {
     fn finish(&self, loaded: V) -> V;
 
     /// Whether it takes so long that registers side by side, in a function of their own, are worth
     /// it.
     #[inline(always)]
-    fn is_long(&self) -> bool {
+    fn recomputes(&self) -> bool {
         false
     }
 
-    /// [`Self::finish`] of each, if it [is long](Self::is_long).
+    /// [`Self::finish`] of each, if it [is long](Self::recomputes).
     #[inline(always)]
-    fn finish_several<const COUNT: usize>(
+    fn apply_unrolled<const COUNT: usize>(
         &self,
-        mut several: Several<V, COUNT>,
-    ) -> Several<V, COUNT> {
-        for register in &mut several.0 {
+        mut unrolled: Unrolled<V, COUNT>,
+    ) -> Unrolled<V, COUNT> {
+        for register in &mut unrolled.0 {
             *register = self.finish(*register);
         }
-        several
+        unrolled
     }
 }
 
@@ -968,29 +979,29 @@ impl<V: Vector> Probability<V> {
     }
 }
 
-impl<V: Vector> Finish<V> for Probability<V> {
+impl<V: Vector> Epilogue<V> for Probability<V> {
     #[inline(always)]
     fn finish(&self, weights: V) -> V {
         let quotient = weights.mul_add(self.inverse, weights * self.inverse_residue);
-        weights.if_greater(self.negligible, quotient)
+        weights.and_gt(self.negligible, quotient)
     }
 }
 
 /// A [`Probability`], and that of the maximum known: a weight was rounded, and its quotient may
 /// miss a round number.
 #[derive(Clone, Copy)]
-pub(crate) struct RoundProbability<V> {
+pub(crate) struct ExactMax<V> {
     pub(crate) probability: Probability<V>,
-    pub(crate) own: V,
+    pub(crate) max_term: V,
     pub(crate) of_maximum: V,
 }
 
-impl<V: Vector> Finish<V> for RoundProbability<V> {
+impl<V: Vector> Epilogue<V> for ExactMax<V> {
     #[inline(always)]
     fn finish(&self, weights: V) -> V {
         let quotient = self.probability.finish(weights);
         quotient
-            .replace_where_equal(weights, self.own, self.of_maximum)
+            .select_eq(weights, self.max_term, self.of_maximum)
             .0
     }
 }
@@ -999,7 +1010,7 @@ impl<V: Vector> Finish<V> for RoundProbability<V> {
 #[derive(Clone, Copy)]
 struct Unchanged;
 
-impl<V: Vector> Finish<V> for Unchanged {
+impl<V: Vector> Epilogue<V> for Unchanged {
     #[inline(always)]
     fn finish(&self, weights: V) -> V {
         weights
@@ -1008,51 +1019,46 @@ impl<V: Vector> Finish<V> for Unchanged {
 
 /// Weighs what is loaded first, unless that is done.
 #[derive(Clone, Copy)]
-struct Weighing<V, F> {
-    lanes: Lanes<V>,
+struct Recompute<V, F> {
+    lanes: ExpConstants<V>,
     offset: V,
     are_weights: bool,
     finish: F,
 }
 
-impl<V: Vector, F: Finish<V>> Weighing<V, F> {
+impl<V: Vector, F: Epilogue<V>> Recompute<V, F> {
     #[inline(always)]
-    fn new<S: Simd<Vector = V>>(
-        simd: S,
-        reference: Reference,
-        are_weights: bool,
-        finish: F,
-    ) -> Self {
-        Weighing {
-            lanes: reference.splat(simd),
-            offset: simd.splat(reference.offset),
+    fn new<S: Simd<Vector = V>>(simd: S, shift: Shift, are_weights: bool, finish: F) -> Self {
+        Recompute {
+            lanes: shift.splat(simd),
+            offset: simd.splat(shift.offset),
             are_weights,
             finish,
         }
     }
 }
 
-impl<V: Vector, F: Finish<V>> Finish<V> for Weighing<V, F> {
+impl<V: Vector, F: Epilogue<V>> Epilogue<V> for Recompute<V, F> {
     #[inline(always)]
     fn finish(&self, logits: V) -> V {
         let weights = if self.are_weights {
             logits
         } else {
-            self.lanes.weigh(logits - self.offset).value()
+            self.lanes.exp_scaled(logits - self.offset).value()
         };
         self.finish.finish(weights)
     }
 
     #[inline(always)]
-    fn is_long(&self) -> bool {
+    fn recomputes(&self) -> bool {
         !self.are_weights
     }
 
     #[inline(always)]
-    fn finish_several<const COUNT: usize>(&self, logits: Several<V, COUNT>) -> Several<V, COUNT> {
-        let logits = logits - Several([self.offset; COUNT]);
-        let weights = self.lanes.several().weigh(logits).value();
-        self.finish.finish_several(weights)
+    fn apply_unrolled<const COUNT: usize>(&self, logits: Unrolled<V, COUNT>) -> Unrolled<V, COUNT> {
+        let logits = logits - Unrolled([self.offset; COUNT]);
+        let weights = self.lanes.unrolled().exp_scaled(logits).value();
+        self.finish.apply_unrolled(weights)
     }
 }
 
@@ -1063,7 +1069,7 @@ pub(crate) struct LogProbability<V> {
     pub(crate) log_denominator: V,
 }
 
-impl<V: Vector> Finish<V> for LogProbability<V> {
+impl<V: Vector> Epilogue<V> for LogProbability<V> {
     #[inline(always)]
     fn finish(&self, logits: V) -> V {
         (logits - self.maximum) - self.log_denominator
@@ -1074,7 +1080,7 @@ impl<V: Vector> Finish<V> for LogProbability<V> {
 #[derive(Clone, Copy)]
 struct Constant<V>(V);
 
-impl<V: Vector> Finish<V> for Constant<V> {
+impl<V: Vector> Epilogue<V> for Constant<V> {
     #[inline(always)]
     fn finish(&self, _: V) -> V {
         self.0
@@ -1086,10 +1092,10 @@ const UNALIGNED: usize = 256;
 
 /// The last pass.
 #[inline(always)]
-fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) {
+fn write<S: Simd, R: SrcDst>(simd: S, mut row: R, finish: &impl Epilogue<S::Vector>) {
     if row.len() > UNALIGNED {
-        let before_line = row.before_line();
-        match row.cut(before_line) {
+        let align_offset = row.align_offset();
+        match row.split_at(align_offset) {
             Ok((unaligned, others)) => {
                 write_group(simd, unaligned, finish);
                 row = others;
@@ -1097,12 +1103,12 @@ fn write<S: Simd, R: Row>(simd: S, mut row: R, finish: &impl Finish<S::Vector>) 
             Err(all) => row = all,
         }
     }
-    if finish.is_long() {
+    if finish.recomputes() {
         let finish = *finish;
-        row = simd.call(WriteBlocks { row, finish });
+        row = simd.vectorize(WriteBlocks { row, finish });
     }
     loop {
-        match row.cut(LANES) {
+        match row.split_at(LANES) {
             Ok((group, others)) => {
                 write_group(simd, group, finish);
                 row = others;
@@ -1119,16 +1125,16 @@ struct WriteBlocks<R, F> {
     finish: F,
 }
 
-impl<S: Simd, R: Row, F: Finish<S::Vector>> Task<S> for WriteBlocks<R, F> {
+impl<S: Simd, R: SrcDst, F: Epilogue<S::Vector>> SimdFnOnce<S> for WriteBlocks<R, F> {
     type Output = R;
 
     #[inline(always)]
     fn run(self, simd: S) -> R {
         let WriteBlocks { mut row, finish } = self;
         loop {
-            match row.cut(BLOCK) {
+            match row.split_at(BLOCK) {
                 Ok((block, others)) => {
-                    if S::SEVERAL == 8 {
+                    if S::UNROLL == 8 {
                         write_block::<8, S, R>(simd, block, &finish);
                     } else {
                         write_block::<4, S, R>(simd, block, &finish);
@@ -1142,19 +1148,19 @@ impl<S: Simd, R: Row, F: Finish<S::Vector>> Task<S> for WriteBlocks<R, F> {
 }
 
 #[inline(always)]
-fn write_block<const SEVERAL: usize, S: Simd, R: Row>(
+fn write_block<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     mut block: R,
-    finish: &impl Finish<S::Vector>,
+    finish: &impl Epilogue<S::Vector>,
 ) {
-    for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
-        let first = step * SEVERAL;
+    for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
+        let first = step * UNROLL;
         let start = |i: usize| (first + i) * S::Vector::WIDTH;
-        let mut loaded = Several([simd.splat(0.0); SEVERAL]);
+        let mut loaded = Unrolled([simd.splat(0.0); UNROLL]);
         for (i, loaded) in loaded.0.iter_mut().enumerate() {
             *loaded = block.logits().load(simd, start(i));
         }
-        let results = finish.finish_several(loaded);
+        let results = finish.apply_unrolled(loaded);
         for (i, results) in results.0.into_iter().enumerate() {
             block.store(start(i), results);
         }
@@ -1162,7 +1168,7 @@ fn write_block<const SEVERAL: usize, S: Simd, R: Row>(
 }
 
 #[inline(always)]
-fn write_group<S: Simd, R: Row>(simd: S, mut group: R, finish: &impl Finish<S::Vector>) {
+fn write_group<S: Simd, R: SrcDst>(simd: S, mut group: R, finish: &impl Epilogue<S::Vector>) {
     for register in 0..S::REGISTERS {
         let start = register * S::Vector::WIDTH;
         if start < group.len() {
@@ -1173,7 +1179,7 @@ fn write_group<S: Simd, R: Row>(simd: S, mut group: R, finish: &impl Finish<S::V
 }
 
 #[inline(always)]
-fn denominator<S: Simd, L: Logits>(simd: S, logits: L) -> Denominator {
+fn denominator<S: Simd, L: Source>(simd: S, logits: L) -> Denominator {
     let mut online = Online::new();
     online.read(simd, logits);
     online.finish(simd)
@@ -1181,7 +1187,7 @@ fn denominator<S: Simd, L: Logits>(simd: S, logits: L) -> Denominator {
 
 /// The normalizer of a row: one read.
 #[inline(always)]
-pub(crate) fn normalizer<S: Simd, L: Logits>(simd: S, logits: L) -> Normalizer {
+pub(crate) fn normalizer<S: Simd, L: Source>(simd: S, logits: L) -> Normalizer {
     denominator(simd, logits).normalizer()
 }
 
@@ -1200,9 +1206,9 @@ const OVERLAPPED: usize = 1 << 15;
 
 /// A softmax in passes over a row, and the few steps between them, each of which waits for the one
 /// before: lanes are combined, a quotient is taken.
-pub(crate) trait Passes: Sized {
+pub(crate) trait Algorithm: Sized {
     /// Whether the last pass is to read weights that the second has stored.
-    const STORES_WEIGHTS: bool = false;
+    const USES_SCRATCH: bool = false;
 
     /// What the first pass finds, by lanes.
     type Scan<S: Simd>;
@@ -1214,68 +1220,69 @@ pub(crate) trait Passes: Sized {
     type Sums<S: Simd>;
 
     /// The first pass, which writes nothing.
-    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Self::Scan<S>;
+    fn scan<S: Simd, L: Source>(simd: S, logits: L) -> Self::Scan<S>;
 
-    fn plan<S: Simd>(simd: S, scan: Self::Scan<S>, terms: Terms) -> Self::Plan<S>;
+    fn plan<S: Simd>(simd: S, scan: Self::Scan<S>, sink: Sink) -> Self::Plan<S>;
 
     /// The second pass; it may store something in the places of the results. What lies so far
     /// `ahead` is prefetched, unless that is 0.
-    fn sum<S: Simd, R: Row>(simd: S, row: R, plan: Self::Plan<S>, ahead: usize) -> Self::Sums<S>;
+    fn sum<S: Simd, R: SrcDst>(simd: S, row: R, plan: Self::Plan<S>, ahead: usize)
+    -> Self::Sums<S>;
 
-    fn new<S: Simd>(simd: S, sums: Self::Sums<S>, terms: Terms) -> Self;
+    fn new<S: Simd>(simd: S, sums: Self::Sums<S>, sink: Sink) -> Self;
 
     /// The last pass, which writes the results.
-    fn write<S: Simd, R: Row>(&self, simd: S, row: R);
+    fn write<S: Simd, R: SrcDst>(&self, simd: S, row: R);
 
     /// To be called before the last pass.
-    fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer;
+    fn normalizer<S: Simd, R: SrcDst>(&self, simd: S, row: R) -> Normalizer;
 
     /// The softmax of each row of a matrix. What is between two passes over a row is done while
     /// there is a pass over a neighbour to be done, which does not wait for it.
     #[inline(always)]
-    fn softmax_rows<S: Simd, R: Row>(simd: S, matrix: R, columns: usize, terms: Terms) {
+    fn softmax_rows<S: Simd, R: SrcDst>(simd: S, matrix: R, columns: usize, sink: Sink) {
         let ahead = match matrix.len() {
             0..LARGE => 0,
             LARGE..VERY_LARGE => AHEAD,
             _ => FAR_AHEAD,
         };
-        if Self::STORES_WEIGHTS && !R::KEEPS_WEIGHTS {
-            return Self::softmax_rows_among_others(simd, matrix, columns, terms, ahead);
+        if Self::USES_SCRATCH && !R::HAS_SCRATCH {
+            return Self::softmax_rows_among_others(simd, matrix, columns, sink, ahead);
         }
         if columns <= SHORT {
-            Self::softmax_short_rows(simd, matrix, columns, terms, ahead);
+            Self::softmax_short_rows(simd, matrix, columns, sink, ahead);
         } else {
-            Self::softmax_long_rows(simd, matrix, columns, terms, ahead);
+            Self::softmax_long_rows(simd, matrix, columns, sink, ahead);
         }
     }
 
     /// Of a matrix with room for the weights of a row in the places of those after it, as long as
     /// there are enough of these.
     #[inline(always)]
-    fn softmax_rows_among_others<S: Simd, R: Row>(
+    fn softmax_rows_among_others<S: Simd, R: SrcDst>(
         simd: S,
         matrix: R,
         columns: usize,
-        terms: Terms,
+        sink: Sink,
         ahead: usize,
     ) {
         let mut unread = matrix;
         let mut scan = Self::scan(simd, unread.part(0, columns).logits());
         while unread.len() > 0 {
-            let plan = Self::plan(simd, scan, terms);
-            let sums = if let Some(row) = unread.keeping(columns) {
+            let plan = Self::plan(simd, scan, sink);
+            let sums = if let Some(row) = unread.with_scratch(columns) {
                 Self::sum(simd, row, plan, ahead)
             } else {
                 Self::sum(simd, unread.part(0, columns), plan, ahead)
             };
             scan = Self::scan(simd, unread.part(columns, columns).logits());
-            let passes = Self::new(simd, sums, terms);
-            if let Some(row) = unread.keeping(columns) {
+            let passes = Self::new(simd, sums, sink);
+            if let Some(row) = unread.with_scratch(columns) {
                 passes.write(simd, row);
             } else {
                 passes.write(simd, unread.part(0, columns));
             }
-            match unread.cut(columns) {
+            match unread.split_at(columns) {
                 Ok((_, others)) => unread = others,
                 Err(_) => return,
             }
@@ -1284,11 +1291,11 @@ pub(crate) trait Passes: Sized {
 
     /// With three rows under way.
     #[inline(always)]
-    fn softmax_short_rows<S: Simd, R: Row>(
+    fn softmax_short_rows<S: Simd, R: SrcDst>(
         simd: S,
         matrix: R,
         columns: usize,
-        terms: Terms,
+        sink: Sink,
         ahead: usize,
     ) {
         let mut unread = Some(matrix);
@@ -1296,17 +1303,17 @@ pub(crate) trait Passes: Sized {
         loop {
             let mut finished = None;
             if let Some((row, sums)) = summed.take() {
-                finished = Some((row, Self::new(simd, sums, terms)));
+                finished = Some((row, Self::new(simd, sums, sink)));
             }
             if let Some((mut row, scan)) = scanned.take() {
-                let plan = Self::plan(simd, scan, terms);
+                let plan = Self::plan(simd, scan, sink);
                 let sums = Self::sum(simd, R::view(&mut row), plan, ahead);
                 summed = Some((row, sums));
             }
             if let Some((row, passes)) = finished {
                 passes.write(simd, row);
             }
-            match unread.take().map(|matrix| matrix.cut(columns)) {
+            match unread.take().map(|matrix| matrix.split_at(columns)) {
                 Some(Ok((row, others))) => {
                     let scan = Self::scan(simd, R::logits(&row));
                     scanned = Some((row, scan));
@@ -1320,11 +1327,11 @@ pub(crate) trait Passes: Sized {
 
     /// With two rows under way, if they stay in the second-level cache.
     #[inline(always)]
-    fn softmax_long_rows<S: Simd, R: Row>(
+    fn softmax_long_rows<S: Simd, R: SrcDst>(
         simd: S,
         matrix: R,
         columns: usize,
-        terms: Terms,
+        sink: Sink,
         ahead: usize,
     ) {
         let mut unread = matrix;
@@ -1332,16 +1339,16 @@ pub(crate) trait Passes: Sized {
         loop {
             let mut finished = None;
             if let Some((row, sums)) = summed.take() {
-                finished = Some((row, Self::new(simd, sums, terms)));
+                finished = Some((row, Self::new(simd, sums, sink)));
             }
-            let Ok((mut row, others)) = unread.cut(columns) else {
+            let Ok((mut row, others)) = unread.split_at(columns) else {
                 if let Some((row, passes)) = finished {
                     passes.write(simd, row);
                 }
                 return;
             };
             let scan = Self::scan(simd, row.logits());
-            let plan = Self::plan(simd, scan, terms);
+            let plan = Self::plan(simd, scan, sink);
             if let Some((row, passes)) = finished {
                 passes.write(simd, row);
             }
@@ -1349,7 +1356,7 @@ pub(crate) trait Passes: Sized {
             if columns <= OVERLAPPED {
                 summed = Some((row, sums));
             } else {
-                Self::new(simd, sums, terms).write(simd, row);
+                Self::new(simd, sums, sink).write(simd, row);
             }
             unread = others;
         }
@@ -1357,10 +1364,10 @@ pub(crate) trait Passes: Sized {
 
     /// The softmax of a row.
     #[inline(always)]
-    fn softmax<S: Simd, R: Row>(simd: S, mut row: R, terms: Terms) -> Normalizer {
-        let plan = Self::plan(simd, Self::scan(simd, row.logits()), terms);
+    fn softmax<S: Simd, R: SrcDst>(simd: S, mut row: R, sink: Sink) -> Normalizer {
+        let plan = Self::plan(simd, Self::scan(simd, row.logits()), sink);
         let sums = Self::sum(simd, row.view(), plan, 0);
-        let passes = Self::new(simd, sums, terms);
+        let passes = Self::new(simd, sums, sink);
         let normalizer = passes.normalizer(simd, row.view());
         passes.write(simd, row);
         normalizer
@@ -1371,64 +1378,64 @@ pub(crate) trait Passes: Sized {
 /// least there is.
 pub(crate) struct Streamed(Denominator);
 
-impl Passes for Streamed {
+impl Algorithm for Streamed {
     type Scan<S: Simd> = ();
     type Plan<S: Simd> = ();
     type Sums<S: Simd> = Denominator;
 
     #[inline(always)]
-    fn scan<S: Simd, L: Logits>(_: S, _: L) {}
+    fn scan<S: Simd, L: Source>(_: S, _: L) {}
 
     #[inline(always)]
-    fn plan<S: Simd>(_: S, (): (), _: Terms) {}
+    fn plan<S: Simd>(_: S, (): (), _: Sink) {}
 
     #[inline(always)]
-    fn sum<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Denominator {
+    fn sum<S: Simd, R: SrcDst>(simd: S, row: R, (): (), _: usize) -> Denominator {
         denominator(simd, row.logits())
     }
 
     #[inline(always)]
-    fn new<S: Simd>(simd: S, mut denominator: Denominator, terms: Terms) -> Self {
-        denominator.terms = terms;
+    fn new<S: Simd>(simd: S, mut denominator: Denominator, sink: Sink) -> Self {
+        denominator.sink = sink;
         if denominator.is_finite() {
-            let reference = Reference::of(denominator.largest());
-            denominator.rest *= denominator.reference.rescaling_to(reference);
-            denominator.reference = reference;
-            denominator.weigh_own(simd);
+            let shift = Shift::of(denominator.largest());
+            denominator.other_terms *= denominator.shift.rescale_factor(shift);
+            denominator.shift = shift;
+            denominator.exp_max_term(simd);
         }
         Streamed(denominator)
     }
 
     #[inline(always)]
-    fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
+    fn write<S: Simd, R: SrcDst>(&self, simd: S, row: R) {
         let mut denominator = self.0;
         if !denominator.is_finite() {
-            write(simd, row, &denominator.instead(simd));
+            write(simd, row, &denominator.fallback(simd));
         } else if denominator.is_round(simd, row.logits(), denominator.maximum, f32::NEG_INFINITY) {
-            let finish = denominator.round_probability(simd);
-            let finish = Weighing::new(simd, denominator.reference, false, finish);
+            let finish = denominator.exact_max(simd);
+            let finish = Recompute::new(simd, denominator.shift, false, finish);
             write(simd, row, &finish);
         } else {
             let finish = denominator.probability(simd);
-            let finish = Weighing::new(simd, denominator.reference, false, finish);
+            let finish = Recompute::new(simd, denominator.shift, false, finish);
             write(simd, row, &finish);
         }
     }
 
     #[inline(always)]
-    fn normalizer<S: Simd, R: Row>(&self, _: S, _: R) -> Normalizer {
+    fn normalizer<S: Simd, R: SrcDst>(&self, _: S, _: R) -> Normalizer {
         self.0.normalizer()
     }
 }
 
 /// The three loops of the textbook: the maximum; the weights, which are stored, and their sum; the
 /// division.
-pub(crate) struct Cached(Denominator);
+pub(crate) struct ThreePass(Denominator);
 
 /// What the weights of a row are relative to, and how large they are.
 pub(crate) struct Plan<S: Simd> {
     maximum: f32,
-    reference: Reference,
+    shift: Shift,
     /// More than any weight, for each lane.
     above: Group<S>,
     /// Whether some weight may be nothing, but for those of an incomplete last block.
@@ -1436,59 +1443,59 @@ pub(crate) struct Plan<S: Simd> {
 }
 
 /// The sum of the weights of a row, in parts.
-pub(crate) struct WeightSums<S: Simd> {
+pub(crate) struct ExpSums<S: Simd> {
     maximum: f32,
-    reference: Reference,
+    shift: Shift,
     /// The last part, and in `f64` those before it.
-    sum: Sum<S>,
+    sum: CompensatedSum<S>,
     totals: [f64; LANES],
     is_empty: bool,
 }
 
-impl Passes for Cached {
-    const STORES_WEIGHTS: bool = true;
+impl Algorithm for ThreePass {
+    const USES_SCRATCH: bool = true;
 
     type Scan<S: Simd> = Extremes<S>;
     type Plan<S: Simd> = Plan<S>;
-    type Sums<S: Simd> = WeightSums<S>;
+    type Sums<S: Simd> = ExpSums<S>;
 
     #[inline(always)]
-    fn scan<S: Simd, L: Logits>(simd: S, logits: L) -> Extremes<S> {
+    fn scan<S: Simd, L: Source>(simd: S, logits: L) -> Extremes<S> {
         Extremes::of(simd, logits)
     }
 
     #[inline(always)]
-    fn plan<S: Simd>(simd: S, scan: Extremes<S>, terms: Terms) -> Plan<S> {
+    fn plan<S: Simd>(simd: S, scan: Extremes<S>, sink: Sink) -> Plan<S> {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
         let maximum = largest(simd, &scan.maxima) + 0.0;
-        let largest = maximum.max(terms.sink);
-        let reference = Reference::of(if largest > f32::NEG_INFINITY {
+        let largest = maximum.max(sink.logit);
+        let shift = Shift::of(if largest > f32::NEG_INFINITY {
             largest
         } else {
             0.0
         });
-        let lanes = reference.splat(simd);
-        let is_clamped = reference.offset != 0.0 || lanes.lowest.where_greater(scan.least) != 0;
+        let lanes = shift.splat(simd);
+        let is_clamped = shift.offset != 0.0 || lanes.lowest.gt_mask(scan.least) != 0;
         let mut above = scan.maxima;
         for maxima in above.as_mut() {
             // Twice a power of two is more than the weight.
-            let power = lanes.weigh(*maxima - simd.splat(reference.offset)).power;
+            let power = lanes.exp_scaled(*maxima - simd.splat(shift.offset)).power;
             *maxima = power + power;
         }
         Plan {
             maximum,
-            reference,
+            shift,
             above,
             is_clamped,
         }
     }
 
     #[inline(always)]
-    fn sum<S: Simd, R: Row>(simd: S, row: R, plan: Plan<S>, ahead: usize) -> WeightSums<S> {
-        let mut sums = WeightSums {
+    fn sum<S: Simd, R: SrcDst>(simd: S, row: R, plan: Plan<S>, ahead: usize) -> ExpSums<S> {
+        let mut sums = ExpSums {
             maximum: plan.maximum,
-            reference: plan.reference,
-            sum: Sum::new(simd),
+            shift: plan.shift,
+            sum: CompensatedSum::new(simd),
             totals: [0.0; LANES],
             is_empty: row.len() == 0,
         };
@@ -1497,50 +1504,50 @@ impl Passes for Cached {
                 sums.totals = [f64::NAN; LANES];
             }
         } else {
-            weigh(simd, row, &plan, &mut sums, ahead);
+            exp_scaled(simd, row, &plan, &mut sums, ahead);
         }
         sums
     }
 
     #[inline(always)]
-    fn new<S: Simd>(simd: S, mut sums: WeightSums<S>, terms: Terms) -> Self {
+    fn new<S: Simd>(simd: S, mut sums: ExpSums<S>, sink: Sink) -> Self {
         sums.sum.flush(&mut sums.totals);
         let mut denominator = Denominator {
             maximum: sums.maximum,
-            own: 0.0,
-            own_rounded: 0.0,
-            rest: total(sums.totals),
-            sink: 0.0,
-            reference: sums.reference,
+            max_term: 0.0,
+            max_term_rounded: 0.0,
+            other_terms: total(sums.totals),
+            sink_term: 0.0,
+            shift: sums.shift,
             is_empty: sums.is_empty,
-            terms,
+            sink,
         };
         if denominator.maximum != f32::INFINITY {
-            denominator.weigh_own(simd);
-            denominator.rest -= denominator.own;
+            denominator.exp_max_term(simd);
+            denominator.other_terms -= denominator.max_term;
         }
-        Cached(denominator)
+        ThreePass(denominator)
     }
 
     #[inline(always)]
-    fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
+    fn write<S: Simd, R: SrcDst>(&self, simd: S, row: R) {
         let mut denominator = self.0;
-        let (reference, are_weights) = (denominator.reference, R::KEEPS_WEIGHTS);
+        let (shift, are_weights) = (denominator.shift, R::HAS_SCRATCH);
         let row = row.stored();
         let weights = Weights {
             loaded: row.logits(),
-            reference,
+            shift,
             are_stored: are_weights,
         };
         if !denominator.is_finite() {
-            write(simd, row, &denominator.instead(simd));
-        } else if denominator.is_round(simd, weights, denominator.own_rounded, 0.0) {
-            let finish = denominator.round_probability(simd);
-            let finish = Weighing::new(simd, reference, are_weights, finish);
+            write(simd, row, &denominator.fallback(simd));
+        } else if denominator.is_round(simd, weights, denominator.max_term_rounded, 0.0) {
+            let finish = denominator.exact_max(simd);
+            let finish = Recompute::new(simd, shift, are_weights, finish);
             write(simd, row, &finish);
         } else {
             let finish = denominator.probability(simd);
-            let finish = Weighing::new(simd, reference, are_weights, finish);
+            let finish = Recompute::new(simd, shift, are_weights, finish);
             write(simd, row, &finish);
         }
     }
@@ -1548,31 +1555,31 @@ impl Passes for Cached {
     /// Where the maximum is nearly all of the sum, the rest is summed anew without it: the sum is
     /// not precise enough to find so small a difference in it.
     #[inline(always)]
-    fn normalizer<S: Simd, R: Row>(&self, simd: S, row: R) -> Normalizer {
+    fn normalizer<S: Simd, R: SrcDst>(&self, simd: S, row: R) -> Normalizer {
         let mut denominator = self.0;
-        if denominator.is_finite() && denominator.rest < 1e-3 * denominator.own {
+        if denominator.is_finite() && denominator.other_terms < 1e-3 * denominator.max_term {
             let row = row.stored();
             let weights = Weights {
                 loaded: row.logits(),
-                reference: denominator.reference,
-                are_stored: R::KEEPS_WEIGHTS,
+                shift: denominator.shift,
+                are_stored: R::HAS_SCRATCH,
             };
-            denominator.rest = sum_of_others(simd, weights, denominator.own_rounded);
+            denominator.other_terms = sum_of_others(simd, weights, denominator.max_term_rounded);
         }
         denominator.normalizer()
     }
 }
 
-/// The sum of stored weights other than `own`.
+/// The sum of stored weights other than `max_term`.
 #[inline(always)]
-fn sum_of_others<S: Simd, L: Logits>(simd: S, weights: L, own: f32) -> f64 {
-    let (own, zero) = (simd.splat(own), simd.splat(0.0));
+fn sum_of_others<S: Simd, L: Source>(simd: S, weights: L, max_term: f32) -> f64 {
+    let (max_term, zero) = (simd.splat(max_term), simd.splat(0.0));
     let mut totals = [0.0; LANES];
     for register in 0..weights.len().div_ceil(S::Vector::WIDTH) {
         let start = register * S::Vector::WIDTH;
         // Past the end −∞ is loaded.
-        let weights = weights.load(simd, start).at_least(zero);
-        let (others, _) = weights.replace_where_equal(weights, own, zero);
+        let weights = weights.load(simd, start).max_keep_nan(zero);
+        let (others, _) = weights.select_eq(weights, max_term, zero);
         others.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));
     }
     total(totals)
@@ -1580,7 +1587,7 @@ fn sum_of_others<S: Simd, L: Logits>(simd: S, weights: L, own: f32) -> f64 {
 
 /// How many values are `value`, if all others are `masked`.
 #[inline(always)]
-fn count_if_constant<S: Simd, L: Logits>(
+fn count_if_constant<S: Simd, L: Source>(
     simd: S,
     row: L,
     value: f32,
@@ -1591,8 +1598,8 @@ fn count_if_constant<S: Simd, L: Logits>(
     for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
         let start = register * S::Vector::WIDTH;
         let lanes = row.load(simd, start);
-        let (others, equal) = lanes.replace_where_equal(lanes, values, masks);
-        let (_, all) = others.replace_where_equal(others, masks, masks);
+        let (others, equal) = lanes.select_eq(lanes, values, masks);
+        let (_, all) = others.select_eq(others, masks, masks);
         let width = S::Vector::WIDTH.min(row.len() - start);
         if width == S::Vector::WIDTH {
             if all as usize != width {
@@ -1626,7 +1633,7 @@ pub(crate) struct Extremes<S: Simd> {
 
 impl<S: Simd> Extremes<S> {
     #[inline(always)]
-    fn of<L: Logits>(simd: S, logits: L) -> Self {
+    fn of<L: Source>(simd: S, logits: L) -> Self {
         let mut extremes = Extremes::<S> {
             maxima: simd.splat(f32::NEG_INFINITY).group(),
             least: simd.splat(f32::INFINITY),
@@ -1634,14 +1641,14 @@ impl<S: Simd> Extremes<S> {
         let is_far = logits.len() > OVERLAPPED;
         let mut unread = logits;
         let last = loop {
-            match unread.cut(BLOCK) {
+            match unread.split_at(BLOCK) {
                 Ok((block, others)) => {
                     if is_far {
                         for line in 0..BLOCK / LINE {
                             block.prefetch(simd, AHEAD + line * LINE);
                         }
                     }
-                    extremes.least = extremes.least.order(extremes.raise(simd, block)).0;
+                    extremes.least = extremes.least.min_max(extremes.raise(simd, block)).0;
                     unread = others;
                 }
                 Err(last) => break last,
@@ -1655,7 +1662,7 @@ impl<S: Simd> Extremes<S> {
 
     /// Returns the least of the block, by lanes.
     #[inline(always)]
-    fn raise<L: Logits>(&mut self, simd: S, block: L) -> S::Vector {
+    fn raise<L: Source>(&mut self, simd: S, block: L) -> S::Vector {
         let groups = groups_of(block);
         let mut lowest = simd.splat(f32::INFINITY);
         for (register, maximum) in self.maxima.as_mut().iter_mut().enumerate() {
@@ -1667,9 +1674,9 @@ impl<S: Simd> Extremes<S> {
                 }
             }
             let [a, b, c, d] = highest;
-            let ((less, more), (other_less, other_more)) = (a.order(b), c.order(d));
-            (_, *maximum) = maximum.order(more.order(other_more).1);
-            (lowest, _) = lowest.order(less.order(other_less).0);
+            let ((less, more), (other_less, other_more)) = (a.min_max(b), c.min_max(d));
+            (_, *maximum) = maximum.min_max(more.min_max(other_more).1);
+            (lowest, _) = lowest.min_max(less.min_max(other_less).0);
         }
         lowest
     }
@@ -1682,7 +1689,7 @@ fn is_nan(value: &f32) -> bool {
 }
 
 #[inline(always)]
-fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
+fn has_nan<S: Simd, L: Source>(simd: S, logits: L) -> bool {
     for register in 0..logits.len().div_ceil(S::Vector::WIDTH) {
         let mut values = [0.0; LANES];
         logits
@@ -1697,16 +1704,16 @@ fn has_nan<S: Simd, L: Logits>(simd: S, logits: L) -> bool {
 
 /// Stores the weights of a row and sums them.
 #[inline(always)]
-fn weigh<S: Simd, R: Row>(
+fn exp_scaled<S: Simd, R: SrcDst>(
     simd: S,
     mut row: R,
     plan: &Plan<S>,
-    sums: &mut WeightSums<S>,
+    sums: &mut ExpSums<S>,
     ahead: usize,
 ) {
     if row.len() >= SUMMED {
         let mut totals = [0.0; LANES];
-        row = simd.call(WeighParts {
+        row = simd.vectorize(ExpSumSlices {
             row,
             plan,
             ahead,
@@ -1715,34 +1722,34 @@ fn weigh<S: Simd, R: Row>(
         sums.totals = totals;
     }
     let part = row;
-    sums.sum = simd.call(Weigh { part, plan, ahead });
+    sums.sum = simd.vectorize(ExpSum { part, plan, ahead });
 }
 
 /// Weighs the parts of a row that have [`SUMMED`] logits; returns what is left.
-struct WeighParts<'a, S: Simd, R> {
+struct ExpSumSlices<'a, S: Simd, R> {
     row: R,
     plan: &'a Plan<S>,
     ahead: usize,
     totals: &'a mut [f64; LANES],
 }
 
-impl<S: Simd, R: Row> Task<S> for WeighParts<'_, S, R> {
+impl<S: Simd, R: SrcDst> SimdFnOnce<S> for ExpSumSlices<'_, S, R> {
     type Output = R;
 
     #[inline(always)]
     fn run(self, simd: S) -> R {
-        let WeighParts {
+        let ExpSumSlices {
             mut row,
             plan,
             ahead,
             totals,
         } = self;
-        let lanes = plan.reference.splat(simd);
+        let lanes = plan.shift.splat(simd);
         loop {
-            match row.cut(SUMMED) {
+            match row.split_at(SUMMED) {
                 Ok((part, others)) => {
-                    let (_, sum) = plan.weigh_blocks(simd, part, &lanes, ahead);
-                    sum.take_off(&plan.above).flush(totals);
+                    let (_, sum) = plan.exp_sum_blocks(simd, part, &lanes, ahead);
+                    sum.remove_bias(&plan.above).flush(totals);
                     row = others;
                 }
                 Err(last) => return last,
@@ -1752,42 +1759,43 @@ impl<S: Simd, R: Row> Task<S> for WeighParts<'_, S, R> {
 }
 
 /// Weighs fewer than [`SUMMED`] logits.
-struct Weigh<'a, S: Simd, R> {
+struct ExpSum<'a, S: Simd, R> {
     part: R,
     plan: &'a Plan<S>,
     ahead: usize,
 }
 
-impl<S: Simd, R: Row> Task<S> for Weigh<'_, S, R> {
-    type Output = Sum<S>;
+impl<S: Simd, R: SrcDst> SimdFnOnce<S> for ExpSum<'_, S, R> {
+    type Output = CompensatedSum<S>;
 
     #[inline(always)]
-    fn run(self, simd: S) -> Sum<S> {
-        let Weigh { part, plan, ahead } = self;
-        let lanes = plan.reference.splat(simd);
-        let (last, sum) = plan.weigh_blocks(simd, part, &lanes, ahead);
+    fn run(self, simd: S) -> CompensatedSum<S> {
+        let ExpSum { part, plan, ahead } = self;
+        let lanes = plan.shift.splat(simd);
+        let (last, sum) = plan.exp_sum_blocks(simd, part, &lanes, ahead);
         // Two registers at a time: few of what is left is past the end then.
-        let offset = simd.splat(plan.reference.offset);
-        weigh_block::<true, 2, S, R>(last, &lanes.several(), offset, sum).take_off(&plan.above)
+        let offset = simd.splat(plan.shift.offset);
+        exp_sum_block::<true, 2, S, R>(last, &lanes.unrolled(), offset, sum)
+            .remove_bias(&plan.above)
     }
 }
 
 impl<S: Simd> Plan<S> {
     /// The whole blocks of a row; returns what is left, and a sum that began [above](Sum::above).
     #[inline(always)]
-    fn weigh_blocks<R: Row>(
+    fn exp_sum_blocks<R: SrcDst>(
         &self,
         simd: S,
         row: R,
-        lanes: &Lanes<S::Vector>,
+        lanes: &ExpConstants<S::Vector>,
         ahead: usize,
-    ) -> (R, Sum<S>) {
-        let offset = simd.splat(self.reference.offset);
-        let sum = Sum::above(simd, &self.above);
-        match (self.is_clamped, S::SEVERAL) {
-            (true, _) => weigh_blocks::<true, 4, S, R>(row, lanes, offset, sum, ahead),
-            (false, 8) => weigh_blocks::<false, 8, S, R>(row, lanes, offset, sum, ahead),
-            (false, _) => weigh_blocks::<false, 4, S, R>(row, lanes, offset, sum, ahead),
+    ) -> (R, CompensatedSum<S>) {
+        let offset = simd.splat(self.shift.offset);
+        let sum = CompensatedSum::above(simd, &self.above);
+        match (self.is_clamped, S::UNROLL) {
+            (true, _) => exp_sum_blocks::<true, 4, S, R>(row, lanes, offset, sum, ahead),
+            (false, 8) => exp_sum_blocks::<false, 8, S, R>(row, lanes, offset, sum, ahead),
+            (false, _) => exp_sum_blocks::<false, 4, S, R>(row, lanes, offset, sum, ahead),
         }
     }
 }
@@ -1795,23 +1803,23 @@ impl<S: Simd> Plan<S> {
 /// The whole blocks of a row; returns what is left. The sum is moved, so that it is in registers
 /// here whatever becomes of it elsewhere.
 #[inline(always)]
-fn weigh_blocks<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+fn exp_sum_blocks<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     mut row: R,
-    lanes: &Lanes<S::Vector>,
+    lanes: &ExpConstants<S::Vector>,
     offset: S::Vector,
-    mut sum: Sum<S>,
+    mut sum: CompensatedSum<S>,
     ahead: usize,
-) -> (R, Sum<S>) {
-    let lanes = lanes.several::<SEVERAL>();
+) -> (R, CompensatedSum<S>) {
+    let lanes = lanes.unrolled::<UNROLL>();
     loop {
-        match row.cut(BLOCK) {
+        match row.split_at(BLOCK) {
             Ok((block, others)) => {
                 if ahead > 0 {
                     for line in 0..BLOCK / LINE {
                         block.prefetch(sum.simd, ahead + line * LINE);
                     }
                 }
-                sum = weigh_block::<CLAMPED, SEVERAL, S, R>(block, &lanes, offset, sum);
+                sum = exp_sum_block::<CLAMPED, UNROLL, S, R>(block, &lanes, offset, sum);
                 row = others;
             }
             Err(last) => return (last, sum),
@@ -1821,19 +1829,19 @@ fn weigh_blocks<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
 
 /// A block, or what is left of one. Past the end −∞ is weighed, which changes no sum.
 #[inline(always)]
-fn weigh_block<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
+fn exp_sum_block<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     mut block: R,
-    lanes: &Lanes<Several<S::Vector, SEVERAL>>,
+    lanes: &ExpConstants<Unrolled<S::Vector, UNROLL>>,
     offset: S::Vector,
-    mut sum: Sum<S>,
-) -> Sum<S> {
-    for step in 0..BLOCK / S::Vector::WIDTH / SEVERAL {
-        let first = step * SEVERAL;
+    mut sum: CompensatedSum<S>,
+) -> CompensatedSum<S> {
+    for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
+        let first = step * UNROLL;
         if first * S::Vector::WIDTH >= block.len() {
             break;
         }
-        let nothing = sum.simd.splat(f32::NEG_INFINITY);
-        let mut logits = Several([nothing; SEVERAL]);
+        let empty = sum.simd.splat(f32::NEG_INFINITY);
+        let mut logits = Unrolled([empty; UNROLL]);
         for (i, logits) in logits.0.iter_mut().enumerate() {
             let start = (first + i) * S::Vector::WIDTH;
             if start < block.len() {
@@ -1842,16 +1850,16 @@ fn weigh_block<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
             }
         }
         let weights = if CLAMPED {
-            lanes.weigh(logits)
+            lanes.exp_scaled(logits)
         } else {
-            lanes.weigh_in_range(logits)
+            lanes.exp_scaled_in_range(logits)
         };
         let values = weights.value();
-        for i in 0..SEVERAL {
+        for i in 0..UNROLL {
             let (power, excess) = (weights.power.0[i], weights.excess.0[i]);
-            sum.add((first + i) % S::REGISTERS, Weight { power, excess });
+            sum.add((first + i) % S::REGISTERS, ScaledExp { power, excess });
             let start = (first + i) * S::Vector::WIDTH;
-            if R::KEEPS_WEIGHTS && start < block.len() {
+            if R::HAS_SCRATCH && start < block.len() {
                 block.store(start, values.0[i]);
             }
         }
@@ -1860,31 +1868,31 @@ fn weigh_block<const CLAMPED: bool, const SEVERAL: usize, S: Simd, R: Row>(
 }
 
 /// The log-softmax: the recurrence reads the row, the second pass subtracts.
-pub(crate) struct Logarithmic(Normalizer, Terms);
+pub(crate) struct LogSoftmax(Normalizer, Sink);
 
-impl Passes for Logarithmic {
+impl Algorithm for LogSoftmax {
     type Scan<S: Simd> = ();
     type Plan<S: Simd> = ();
     type Sums<S: Simd> = Denominator;
 
     #[inline(always)]
-    fn scan<S: Simd, L: Logits>(_: S, _: L) {}
+    fn scan<S: Simd, L: Source>(_: S, _: L) {}
 
     #[inline(always)]
-    fn plan<S: Simd>(_: S, (): (), _: Terms) {}
+    fn plan<S: Simd>(_: S, (): (), _: Sink) {}
 
     #[inline(always)]
-    fn sum<S: Simd, R: Row>(simd: S, row: R, (): (), _: usize) -> Denominator {
+    fn sum<S: Simd, R: SrcDst>(simd: S, row: R, (): (), _: usize) -> Denominator {
         denominator(simd, row.logits())
     }
 
     #[inline(always)]
-    fn new<S: Simd>(_: S, denominator: Denominator, terms: Terms) -> Self {
-        Logarithmic(terms.with_sink(denominator.normalizer()), terms)
+    fn new<S: Simd>(_: S, denominator: Denominator, sink: Sink) -> Self {
+        LogSoftmax(sink.with_sink(denominator.normalizer()), sink)
     }
 
     #[inline(always)]
-    fn write<S: Simd, R: Row>(&self, simd: S, row: R) {
+    fn write<S: Simd, R: SrcDst>(&self, simd: S, row: R) {
         if self.0.outcome() == Outcome::Finite {
             let log_probability = LogProbability {
                 maximum: simd.splat(self.0.max()),
@@ -1893,26 +1901,26 @@ impl Passes for Logarithmic {
             write(simd, row, &log_probability);
         } else {
             let is_fully_masked = self.0.outcome() == Outcome::FullyMasked;
-            let instead = self.1.instead(is_fully_masked);
-            write(simd, row, &Constant(simd.splat(instead)));
+            let fallback = self.1.fallback(is_fully_masked);
+            write(simd, row, &Constant(simd.splat(fallback)));
         }
     }
 
     #[inline(always)]
-    fn normalizer<S: Simd, R: Row>(&self, _: S, _: R) -> Normalizer {
+    fn normalizer<S: Simd, R: SrcDst>(&self, _: S, _: R) -> Normalizer {
         self.0
     }
 }
 
 /// e^x of each argument, x ≤ 0; greater x counts as 0.
 #[inline(always)]
-pub(crate) fn exponential<S: Simd, R: Row>(simd: S, row: R) {
+pub(crate) fn exponential<S: Simd, R: SrcDst>(simd: S, row: R) {
     write(simd, row, &Exponential::new(simd));
 }
 
 #[derive(Clone, Copy)]
 pub(crate) struct Exponential<V> {
-    lanes: Lanes<V>,
+    lanes: ExpConstants<V>,
     unit: V,
     zero: V,
 }
@@ -1921,8 +1929,8 @@ impl<V: Vector> Exponential<V> {
     #[inline(always)]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
         Exponential {
-            lanes: Reference::unit().splat(simd),
-            unit: simd.splat(Reference::UNIT),
+            lanes: Shift::unit().splat(simd),
+            unit: simd.splat(Shift::UNIT),
             zero: simd.splat(0.0),
         }
     }
@@ -1930,12 +1938,12 @@ impl<V: Vector> Exponential<V> {
     #[inline(always)]
     pub(crate) fn of(&self, arguments: V) -> V {
         // 0 − max(0 − x, 0) is min(x, 0) and keeps a NaN.
-        let arguments = self.zero - (self.zero - arguments).at_least(self.zero);
-        self.lanes.weigh(arguments).value() * self.unit
+        let arguments = self.zero - (self.zero - arguments).max_keep_nan(self.zero);
+        self.lanes.exp_scaled(arguments).value() * self.unit
     }
 }
 
-impl<V: Vector> Finish<V> for Exponential<V> {
+impl<V: Vector> Epilogue<V> for Exponential<V> {
     #[inline(always)]
     fn finish(&self, arguments: V) -> V {
         self.of(arguments)

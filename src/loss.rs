@@ -1,7 +1,7 @@
 //! Cross-entropy of a row of logits and a class, and its gradient.
 
 use crate::error::Error;
-use crate::kernel::{InPlace, Logits};
+use crate::kernel::{InPlace, Source};
 use crate::normalizer::Outcome;
 use crate::options::Prepare;
 use crate::softmax::{Softmax, apart, reads};
@@ -62,7 +62,7 @@ impl Softmax<'_> {
         fn cross_entropy(logits, target: usize) -> f32 = checked_cross_entropy, cross_entropy
     }
 
-    pub(crate) fn checked_cross_entropy<L: Logits>(
+    pub(crate) fn checked_cross_entropy<L: Source>(
         &self,
         logits: L,
         target: usize,
@@ -136,7 +136,7 @@ impl Softmax<'_> {
     }
 
     /// The logit of the target as the softmax sees it.
-    fn logit_of<L: Logits>(&self, logits: L, target: usize) -> Result<f32, Error> {
+    fn logit_of<L: Source>(&self, logits: L, target: usize) -> Result<f32, Error> {
         let columns = logits.len();
         if target >= columns {
             return Err(Error::TargetOutOfRange { columns, target });
@@ -147,7 +147,7 @@ impl Softmax<'_> {
         let mut prepared = [logits.at(target)];
         self.dispatch(Prepare {
             row: InPlace(&mut prepared),
-            to_logits: self.options.of_logits(0, columns, target),
+            preprocessing: self.options.preprocessing_of(0, columns, target),
         });
         Ok(prepared[0])
     }
@@ -161,7 +161,7 @@ impl Softmax<'_> {
         if self.options.scale().is_some() {
             self.dispatch(Prepare {
                 row: InPlace(gradient),
-                to_logits: self.options.scale_alone(),
+                preprocessing: self.options.scale_alone(),
             });
         }
     }

@@ -32,7 +32,7 @@
 pub struct Normalizer {
     max: f32,
     /// d − 1; −1 while empty, NaN if a logit was.
-    rest: f64,
+    other_terms: f64,
 }
 
 /// What kind of row a [`Normalizer`] has seen, so that a caller can branch without a scan.
@@ -56,7 +56,7 @@ impl Normalizer {
     pub const fn new() -> Self {
         Normalizer {
             max: f32::NEG_INFINITY,
-            rest: -1.0,
+            other_terms: -1.0,
         }
     }
 
@@ -96,13 +96,16 @@ impl Normalizer {
             (_, Outcome::Empty) => smaller,
             (Outcome::FullyMasked, _) | (_, Outcome::PositiveInfinity) => larger,
             _ => {
-                let rest = if smaller.max == larger.max {
-                    (smaller.rest + larger.rest) + 1.0
+                let other_terms = if smaller.max == larger.max {
+                    (smaller.other_terms + larger.other_terms) + 1.0
                 } else {
                     let gap = f64::from(smaller.max) - f64::from(larger.max);
-                    larger.rest + (1.0 + smaller.rest) * libm::exp(gap)
+                    larger.other_terms + (1.0 + smaller.other_terms) * libm::exp(gap)
                 };
-                Normalizer { rest, ..larger }
+                Normalizer {
+                    other_terms,
+                    ..larger
+                }
             }
         }
     }
@@ -119,7 +122,7 @@ impl Normalizer {
     #[must_use]
     pub fn denominator(&self) -> f32 {
         match self.outcome() {
-            Outcome::Finite => (1.0 + self.rest) as f32,
+            Outcome::Finite => (1.0 + self.other_terms) as f32,
             Outcome::Empty | Outcome::FullyMasked => 0.0,
             Outcome::PositiveInfinity | Outcome::NaN => f32::NAN,
         }
@@ -142,7 +145,7 @@ impl Normalizer {
         match self.outcome() {
             Outcome::Finite => {
                 let power = libm::exp(f64::from(logit) - f64::from(self.max));
-                (power / (1.0 + self.rest)) as f32
+                (power / (1.0 + self.other_terms)) as f32
             }
             _ => f32::NAN,
         }
@@ -169,13 +172,13 @@ impl Normalizer {
     #[inline]
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        if self.rest.is_nan() {
+        if self.other_terms.is_nan() {
             Outcome::NaN
         } else if self.max == f32::INFINITY {
             Outcome::PositiveInfinity
         } else if self.max > f32::NEG_INFINITY {
             Outcome::Finite
-        } else if self.rest < 0.0 {
+        } else if self.other_terms < 0.0 {
             Outcome::Empty
         } else {
             Outcome::FullyMasked
@@ -194,27 +197,27 @@ impl Normalizer {
     #[inline]
     #[must_use]
     pub const fn to_parts(&self) -> (f32, f64) {
-        (self.max, self.rest)
+        (self.max, self.other_terms)
     }
 
-    /// The state with maximum `max` and denominator 1 + `rest`; what [`to_parts`](Self::to_parts)
+    /// The state with maximum `max` and denominator 1 + `other_terms`; what [`to_parts`](Self::to_parts)
     /// gave comes back unchanged, and −0 counts as 0. Parts that no logits have (a negative rest with a finite
     /// maximum, say) make a state whose outcome is [`Outcome::NaN`].
     #[inline]
     #[must_use]
-    pub fn from_parts(max: f32, rest: f64) -> Self {
+    pub fn from_parts(max: f32, other_terms: f64) -> Self {
         let is_state = if max == f32::NEG_INFINITY {
-            rest == 0.0 || rest == -1.0
+            other_terms == 0.0 || other_terms == -1.0
         } else if max == f32::INFINITY {
-            rest == 0.0
+            other_terms == 0.0
         } else {
-            !max.is_nan() && (0.0..f64::INFINITY).contains(&rest)
+            !max.is_nan() && (0.0..f64::INFINITY).contains(&other_terms)
         };
         if is_state {
             // Adding zero makes −0 into +0: two states that are equal have the same bits.
             Normalizer {
                 max: max + 0.0,
-                rest: rest + 0.0,
+                other_terms: other_terms + 0.0,
             }
         } else {
             Normalizer::NAN
@@ -224,18 +227,18 @@ impl Normalizer {
     /// Of logits that are all −∞.
     pub(crate) const FULLY_MASKED: Self = Normalizer {
         max: f32::NEG_INFINITY,
-        rest: 0.0,
+        other_terms: 0.0,
     };
 
     const NAN: Self = Normalizer {
         max: f32::NAN,
-        rest: f64::NAN,
+        other_terms: f64::NAN,
     };
 
     /// log d.
     #[inline]
     pub(crate) fn log_denominator(&self) -> f64 {
-        libm::log1p(self.rest)
+        libm::log1p(self.other_terms)
     }
 }
 

@@ -3,10 +3,10 @@
 //! All that is done to a logit by itself is done in one pass ([`Prepare`]), which leaves the results
 //! in the places of the softmax's own; the kernels then run in place and know nothing of it.
 
-use crate::backend::Kernel;
+use crate::backend::WithSimd;
 use crate::error::Error;
 use crate::exp::Tanh;
-use crate::kernel::{Logits, Row, Terms};
+use crate::kernel::{Sink, Source, SrcDst};
 use crate::softmax::Softmax;
 use crate::vector::{LANES, Lanewise, Simd, Vector};
 
@@ -228,9 +228,9 @@ impl<'a> Options<'a> {
         self.fully_masked == FullyMasked::Zero
     }
 
-    pub(crate) fn terms(&self, is_log: bool) -> Terms {
-        Terms {
-            sink: self.sink.unwrap_or(f32::NEG_INFINITY),
+    pub(crate) fn sink(&self, is_log: bool) -> Sink {
+        Sink {
+            logit: self.sink.unwrap_or(f32::NEG_INFINITY),
             fully_masked: match (self.fully_masked, is_log) {
                 (FullyMasked::Nan, _) => f32::NAN,
                 (FullyMasked::Zero, false) => 0.0,
@@ -314,8 +314,13 @@ impl<'a> Options<'a> {
     }
 
     /// What is done to the logits `start` .. of a row.
-    pub(crate) fn of_logits(&self, row: usize, columns: usize, start: usize) -> ToLogits<'a> {
-        ToLogits {
+    pub(crate) fn preprocessing_of(
+        &self,
+        row: usize,
+        columns: usize,
+        start: usize,
+    ) -> Preprocessing<'a> {
+        Preprocessing {
             scale: self.scale,
             soft_cap: self.soft_cap,
             additive: self.additive.map(|mask| of_row(mask, row, columns, start)),
@@ -324,10 +329,10 @@ impl<'a> Options<'a> {
     }
 
     /// A scale and nothing else.
-    pub(crate) fn scale_alone(&self) -> ToLogits<'a> {
-        ToLogits {
+    pub(crate) fn scale_alone(&self) -> Preprocessing<'a> {
+        Preprocessing {
             scale: self.scale,
-            ..ToLogits::default()
+            ..Preprocessing::default()
         }
     }
 }
@@ -341,7 +346,7 @@ fn of_row<T>(mask: &[T], row: usize, columns: usize, start: usize) -> &[T] {
 
 /// What is done to each of some logits by itself, in this order; the masks begin with theirs.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ToLogits<'a> {
+pub(crate) struct Preprocessing<'a> {
     scale: Option<f32>,
     soft_cap: Option<f32>,
     additive: Option<&'a [f32]>,
@@ -351,20 +356,20 @@ pub(crate) struct ToLogits<'a> {
 /// Writes the logits that the softmax is to be taken of in the places of the results.
 pub(crate) struct Prepare<'a, R> {
     pub(crate) row: R,
-    pub(crate) to_logits: ToLogits<'a>,
+    pub(crate) preprocessing: Preprocessing<'a>,
 }
 
-impl<R: Row> Kernel for Prepare<'_, R> {
+impl<R: SrcDst> WithSimd for Prepare<'_, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let ToLogits {
+        let Preprocessing {
             scale,
             soft_cap,
             additive,
             keep,
-        } = self.to_logits;
+        } = self.preprocessing;
         let tanh = Tanh::new(simd);
         let masked = simd.splat(f32::NEG_INFINITY);
         for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
@@ -380,7 +385,7 @@ impl<R: Row> Kernel for Prepare<'_, R> {
             if let Some(additive) = additive {
                 let additive = additive.load(simd, start);
                 // Whatever the logit is.
-                (logits, _) = (logits + additive).replace_where_equal(additive, masked, masked);
+                (logits, _) = (logits + additive).select_eq(additive, masked, masked);
             }
             if let Some(keep) = keep {
                 let keep = keep.get(start..).unwrap_or(&[]);
@@ -389,7 +394,7 @@ impl<R: Row> Kernel for Prepare<'_, R> {
                     *kept = f32::from(u8::from(*keep));
                 }
                 let kept = (&kept[..]).load(simd, 0);
-                (logits, _) = logits.replace_where_equal(kept, simd.splat(0.0), masked);
+                (logits, _) = logits.select_eq(kept, simd.splat(0.0), masked);
             }
             self.row.store(start, logits);
         }
@@ -404,7 +409,7 @@ pub(crate) struct FillBelow<R> {
     pub(crate) value: f32,
 }
 
-impl<R: Row> Kernel for FillBelow<R> {
+impl<R: SrcDst> WithSimd for FillBelow<R> {
     type Output = ();
 
     #[inline(always)]
@@ -417,7 +422,7 @@ impl<R: Row> Kernel for FillBelow<R> {
                 let width = S::Vector::WIDTH.min(self.inner - start);
                 let above = self.slab.logits().load(simd, start);
                 // Of a number this is zero, of NaN NaN; −∞ is not to become one.
-                let nan = above.at_least(simd.splat(0.0)) * simd.splat(0.0);
+                let nan = above.max_keep_nan(simd.splat(0.0)) * simd.splat(0.0);
                 self.slab.part(row + start, width).store(0, value + nan);
             }
             row += self.inner;
@@ -431,7 +436,7 @@ pub(crate) struct Fill<R> {
     pub(crate) value: f32,
 }
 
-impl<R: Row> Kernel for Fill<R> {
+impl<R: SrcDst> WithSimd for Fill<R> {
     type Output = ();
 
     #[inline(always)]

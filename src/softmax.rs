@@ -1,10 +1,11 @@
 //! The public functions over rows: arguments are checked here, and nothing is computed.
 
 use crate::axis;
-use crate::backend::{Backend, Kernel};
+use crate::backend::{Backend, WithSimd};
 use crate::error::Error;
 use crate::kernel::{
-    self, Apart, BLOCK, CACHED, Cached, InPlace, Logarithmic, Logits, Passes, Row, Streamed, Terms,
+    self, Algorithm, BLOCK, CACHED, InPlace, LogSoftmax, OutOfPlace, Sink, Source, SrcDst,
+    Streamed, ThreePass,
 };
 use crate::normalizer::Normalizer;
 use crate::options::{Fill, FillBelow, Options, Prepare};
@@ -475,17 +476,20 @@ impl<'a> Softmax<'a> {
     }
 
     /// Runs `kernel` on the backend of this softmax.
-    pub(crate) fn dispatch<K: Kernel>(&self, kernel: K) -> K::Output {
+    pub(crate) fn dispatch<K: WithSimd>(&self, kernel: K) -> K::Output {
         self.backend.dispatch(kernel)
     }
 
-    pub(crate) fn checked_row<const LOG: bool, R: Row>(&self, row: R) -> Result<Normalizer, Error> {
+    pub(crate) fn checked_row<const LOG: bool, R: SrcDst>(
+        &self,
+        row: R,
+    ) -> Result<Normalizer, Error> {
         self.check_results::<R>()?;
         self.options.check(1, row.len(), 1)?;
         Ok(self.row_of::<LOG, R>(row, 0))
     }
 
-    pub(crate) fn checked_rows<const LOG: bool, R: Row>(
+    pub(crate) fn checked_rows<const LOG: bool, R: SrcDst>(
         &self,
         matrix: R,
         columns: usize,
@@ -499,7 +503,7 @@ impl<'a> Softmax<'a> {
         Ok(())
     }
 
-    pub(crate) fn checked_axis<const LOG: bool, R: Row>(
+    pub(crate) fn checked_axis<const LOG: bool, R: SrcDst>(
         &self,
         tensor: R,
         shape: [usize; 3],
@@ -519,63 +523,63 @@ impl<'a> Softmax<'a> {
         Ok(())
     }
 
-    pub(crate) fn checked_normalizer<L: Logits>(&self, logits: L) -> Result<Normalizer, Error> {
+    pub(crate) fn checked_normalizer<L: Source>(&self, logits: L) -> Result<Normalizer, Error> {
         self.options.check(1, logits.len(), 1)?;
         Ok(self.normalizer_of(logits, 0))
     }
 
     /// Results of half precision have no room for logits between two passes.
-    fn check_results<R: Row>(&self) -> Result<(), Error> {
-        if R::KEEPS_WEIGHTS || self.options.leaves_logits() {
+    fn check_results<R: SrcDst>(&self) -> Result<(), Error> {
+        if R::HAS_SCRATCH || self.options.leaves_logits() {
             Ok(())
         } else {
             self.options.check_none("results of half precision")
         }
     }
 
-    fn passes_over_row<const LOG: bool, R: Row>(&self, row: R, terms: Terms) -> Normalizer {
+    fn passes_over_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
         if LOG {
             self.dispatch(RowOf {
-                passes: PhantomData::<Logarithmic>,
+                passes: PhantomData::<LogSoftmax>,
                 row,
-                terms,
+                sink,
             })
         } else if row.len() <= CACHED {
             self.dispatch(RowOf {
-                passes: PhantomData::<Cached>,
+                passes: PhantomData::<ThreePass>,
                 row,
-                terms,
+                sink,
             })
         } else {
             self.dispatch(RowOf {
                 passes: PhantomData::<Streamed>,
                 row,
-                terms,
+                sink,
             })
         }
     }
 
-    fn passes_over_rows<const PLAIN: bool, const LOG: bool, R: Row>(
+    fn passes_over_rows<const PLAIN: bool, const LOG: bool, R: SrcDst>(
         &self,
         matrix: R,
         columns: usize,
-        terms: Terms,
+        sink: Sink,
     ) {
         if LOG {
-            let passes = PhantomData::<Logarithmic>;
+            let passes = PhantomData::<LogSoftmax>;
             self.dispatch(RowsOf::<PLAIN, _, _> {
                 passes,
                 matrix,
                 columns,
-                terms,
+                sink,
             });
         } else if columns <= CACHED {
-            let passes = PhantomData::<Cached>;
+            let passes = PhantomData::<ThreePass>;
             self.dispatch(RowsOf::<PLAIN, _, _> {
                 passes,
                 matrix,
                 columns,
-                terms,
+                sink,
             });
         } else {
             let passes = PhantomData::<Streamed>;
@@ -583,16 +587,20 @@ impl<'a> Softmax<'a> {
                 passes,
                 matrix,
                 columns,
-                terms,
+                sink,
             });
         }
     }
 
     /// The softmax, or log-softmax, of a row, which is that of this index.
-    pub(crate) fn row_of<const LOG: bool, R: Row>(&self, mut row: R, index: usize) -> Normalizer {
-        let terms = self.options.terms(LOG);
+    pub(crate) fn row_of<const LOG: bool, R: SrcDst>(
+        &self,
+        mut row: R,
+        index: usize,
+    ) -> Normalizer {
+        let sink = self.options.sink(LOG);
         if self.options.leaves_logits() {
-            return self.passes_over_row::<LOG, _>(row, terms);
+            return self.passes_over_row::<LOG, _>(row, sink);
         }
         let columns = row.len();
         let visible = self.options.visible(index, columns);
@@ -601,53 +609,53 @@ impl<'a> Softmax<'a> {
         if changes_logits {
             self.dispatch(Prepare {
                 row: row.part(0, visible),
-                to_logits: self.options.of_logits(index, columns, 0),
+                preprocessing: self.options.preprocessing_of(index, columns, 0),
             });
         } else {
-            normalizer = self.visible_row_of::<LOG, _>(row.part(0, visible), terms);
+            normalizer = self.visible_row_of::<LOG, _>(row.part(0, visible), sink);
         }
         let mut row = row.stored();
         if changes_logits {
-            normalizer = self.visible_row_of::<LOG, _>(row.part(0, visible), terms);
+            normalizer = self.visible_row_of::<LOG, _>(row.part(0, visible), sink);
         }
         if visible < columns {
             normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
         }
-        let written = if terms.sink < f32::INFINITY {
+        let written = if sink.logit < f32::INFINITY {
             visible
         } else {
             0
         };
         self.dispatch(Fill {
             row: row.part(written, columns - written),
-            value: terms.masked(&normalizer, LOG),
+            value: sink.masked(&normalizer, LOG),
         });
         normalizer
     }
 
     /// With a sink of +∞ or NaN there is nothing to write, only what the row is to be found.
-    fn visible_row_of<const LOG: bool, R: Row>(&self, row: R, terms: Terms) -> Normalizer {
-        if terms.sink < f32::INFINITY {
-            self.passes_over_row::<LOG, R>(row, terms)
+    fn visible_row_of<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
+        if sink.logit < f32::INFINITY {
+            self.passes_over_row::<LOG, R>(row, sink)
         } else {
-            terms.with_sink(self.dispatch(NormalizerOf(row.logits())))
+            sink.with_sink(self.dispatch(NormalizerOf(row.logits())))
         }
     }
 
-    fn rows_of<const LOG: bool, R: Row>(&self, matrix: R, columns: usize) {
-        let terms = self.options.terms(LOG);
+    fn rows_of<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize) {
+        let sink = self.options.sink(LOG);
         if self.options.leaves_logits() {
             return if self.options.is_plain() {
-                self.passes_over_rows::<true, LOG, _>(matrix, columns, terms)
+                self.passes_over_rows::<true, LOG, _>(matrix, columns, sink)
             } else {
-                self.passes_over_rows::<false, LOG, _>(matrix, columns, terms)
+                self.passes_over_rows::<false, LOG, _>(matrix, columns, sink)
             };
         }
         let mut index = 0;
         let mut unread = matrix;
         while unread.len() > 0 {
             let rows = self.options.rows_alike(index, columns);
-            let (mut rows, others) = match unread.cut(rows.saturating_mul(columns)) {
+            let (mut rows, others) = match unread.split_at(rows.saturating_mul(columns)) {
                 Ok((rows, others)) => (rows, Some(others)),
                 Err(last) => (last, None),
             };
@@ -657,9 +665,9 @@ impl<'a> Softmax<'a> {
             } else {
                 self.dispatch(Prepare {
                     row: rows.view(),
-                    to_logits: self.options.of_logits(index, columns, 0),
+                    preprocessing: self.options.preprocessing_of(index, columns, 0),
                 });
-                self.passes_over_rows::<false, LOG, _>(rows.stored(), columns, terms);
+                self.passes_over_rows::<false, LOG, _>(rows.stored(), columns, sink);
             }
             index += count;
             match others {
@@ -669,31 +677,31 @@ impl<'a> Softmax<'a> {
         }
     }
 
-    fn axis_of<const LOG: bool, R: Row>(&self, tensor: R, axis: usize, inner: usize) {
-        let terms = self.options.terms(LOG);
+    fn axis_of<const LOG: bool, R: SrcDst>(&self, tensor: R, axis: usize, inner: usize) {
+        let sink = self.options.sink(LOG);
         if self.options.leaves_logits() {
             return self.dispatch(AlongAxis::<LOG, _> {
                 tensor,
                 axis,
                 inner,
-                terms,
+                sink,
             });
         }
         let visible = self.options.visible(0, axis);
         let mut index = 0;
         let mut unread = tensor;
-        while let Ok((mut slab, others)) = unread.cut(axis * inner) {
+        while let Ok((mut slab, others)) = unread.split_at(axis * inner) {
             self.dispatch(Prepare {
                 row: slab.part(0, visible * inner),
-                to_logits: self.options.of_logits(index, axis * inner, 0),
+                preprocessing: self.options.preprocessing_of(index, axis * inner, 0),
             });
             let mut slab = slab.stored();
-            if terms.sink < f32::INFINITY && visible > 0 {
+            if sink.logit < f32::INFINITY && visible > 0 {
                 self.dispatch(AlongAxis::<LOG, _> {
                     tensor: slab.part(0, visible * inner),
                     axis: visible,
                     inner,
-                    terms,
+                    sink,
                 });
                 self.dispatch(FillBelow {
                     slab,
@@ -702,10 +710,10 @@ impl<'a> Softmax<'a> {
                     value: if LOG { f32::NEG_INFINITY } else { 0.0 },
                 });
             } else {
-                let column = terms.with_sink(Normalizer::FULLY_MASKED);
+                let column = sink.with_sink(Normalizer::FULLY_MASKED);
                 self.dispatch(Fill {
                     row: slab,
-                    value: terms.masked(&column, LOG),
+                    value: sink.masked(&column, LOG),
                 });
             }
             index += 1;
@@ -714,7 +722,7 @@ impl<'a> Softmax<'a> {
     }
 
     /// The normalizer of a row, which is that of this index.
-    pub(crate) fn normalizer_of<L: Logits>(&self, logits: L, index: usize) -> Normalizer {
+    pub(crate) fn normalizer_of<L: Source>(&self, logits: L, index: usize) -> Normalizer {
         if self.options.takes_logits_alone() {
             return self.dispatch(NormalizerOf(logits));
         }
@@ -726,12 +734,12 @@ impl<'a> Softmax<'a> {
         } else {
             normalizer
         };
-        self.options.terms(false).with_sink(normalizer)
+        self.options.sink(false).with_sink(normalizer)
     }
 
     /// Calls `read` with the logits that the softmax is to be taken of and where they begin, some
     /// at a time: a first group, then whole blocks. Returns how many are visible.
-    pub(crate) fn for_each_prepared<L: Logits>(
+    pub(crate) fn for_each_prepared<L: Source>(
         &self,
         logits: L,
         index: usize,
@@ -744,13 +752,13 @@ impl<'a> Softmax<'a> {
         let mut size = buffer.len();
         let mut start = 0;
         while unread.len() > 0 {
-            let (logits, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
+            let (logits, others) = unread.split_at(size).unwrap_or((unread, L::empty()));
             let Some(results) = buffer.get_mut(..logits.len()) else {
                 break;
             };
             self.dispatch(Prepare {
-                row: Apart { logits, results },
-                to_logits: self.options.of_logits(index, columns, start),
+                row: OutOfPlace { logits, results },
+                preprocessing: self.options.preprocessing_of(index, columns, start),
             });
             read(buffer.get(..logits.len()).unwrap_or(&[]), start);
             start += logits.len();
@@ -801,9 +809,9 @@ impl Backend {
 pub(crate) fn apart<'a>(
     logits: &'a [f32],
     results: &'a mut [f32],
-) -> Result<Apart<'a, &'a [f32]>, Error> {
+) -> Result<OutOfPlace<'a, &'a [f32]>, Error> {
     check_length(logits.len(), results.len())?;
-    Ok(Apart { logits, results })
+    Ok(OutOfPlace { logits, results })
 }
 
 pub(crate) fn check_length(expected: usize, given: usize) -> Result<(), Error> {
@@ -846,20 +854,20 @@ struct AlongAxis<const LOG: bool, R> {
     tensor: R,
     axis: usize,
     inner: usize,
-    terms: Terms,
+    sink: Sink,
 }
 
-impl<const LOG: bool, R: Row> Kernel for AlongAxis<LOG, R> {
+impl<const LOG: bool, R: SrcDst> WithSimd for AlongAxis<LOG, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut unread = self.tensor;
-        while let Ok((slab, others)) = unread.cut(self.axis * self.inner) {
+        while let Ok((slab, others)) = unread.split_at(self.axis * self.inner) {
             if LOG {
-                axis::log_softmax(simd, slab, self.inner, self.terms);
+                axis::log_softmax(simd, slab, self.inner, self.sink);
             } else {
-                axis::softmax(simd, slab, self.inner, self.terms);
+                axis::softmax(simd, slab, self.inner, self.sink);
             }
             unread = others;
         }
@@ -869,33 +877,33 @@ impl<const LOG: bool, R: Row> Kernel for AlongAxis<LOG, R> {
 struct RowOf<P, R> {
     passes: PhantomData<P>,
     row: R,
-    terms: Terms,
+    sink: Sink,
 }
 
-impl<P: Passes, R: Row> Kernel for RowOf<P, R> {
+impl<P: Algorithm, R: SrcDst> WithSimd for RowOf<P, R> {
     type Output = Normalizer;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Normalizer {
-        P::softmax(simd, self.row, self.terms)
+        P::softmax(simd, self.row, self.sink)
     }
 }
 
-/// With no terms but [`Terms::NONE`] if `PLAIN`, so that none costs anything.
+/// With no terms but [`Sink::NONE`] if `PLAIN`, so that none costs anything.
 struct RowsOf<const PLAIN: bool, P, R> {
     passes: PhantomData<P>,
     matrix: R,
     columns: usize,
-    terms: Terms,
+    sink: Sink,
 }
 
-impl<const PLAIN: bool, P: Passes, R: Row> Kernel for RowsOf<PLAIN, P, R> {
+impl<const PLAIN: bool, P: Algorithm, R: SrcDst> WithSimd for RowsOf<PLAIN, P, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let terms = if PLAIN { Terms::NONE } else { self.terms };
-        P::softmax_rows(simd, self.matrix, self.columns, terms);
+        let sink = if PLAIN { Sink::NONE } else { self.sink };
+        P::softmax_rows(simd, self.matrix, self.columns, sink);
     }
 }
 
@@ -905,7 +913,7 @@ struct LogSumExpRows<'a> {
     out: &'a mut [f32],
 }
 
-impl Kernel for LogSumExpRows<'_> {
+impl WithSimd for LogSumExpRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -921,7 +929,7 @@ impl Kernel for LogSumExpRows<'_> {
 
 struct NormalizerOf<L>(L);
 
-impl<L: Logits> Kernel for NormalizerOf<L> {
+impl<L: Source> WithSimd for NormalizerOf<L> {
     type Output = Normalizer;
 
     #[inline(always)]
@@ -932,7 +940,7 @@ impl<L: Logits> Kernel for NormalizerOf<L> {
 
 struct Exponential<R>(R);
 
-impl<R: Row> Kernel for Exponential<R> {
+impl<R: SrcDst> WithSimd for Exponential<R> {
     type Output = ();
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! A normalizer that is fed slices of any length, at the speed of vectors.
 
-use crate::backend::{Backend, Kernel};
+use crate::backend::{Backend, WithSimd};
 use crate::error::Error;
 use crate::kernel::{BLOCK, Online};
 use crate::normalizer::Normalizer;
@@ -86,7 +86,7 @@ impl Stream {
     /// The normalizer of all logits so far; more may follow.
     #[must_use]
     pub fn finish(&self) -> Normalizer {
-        self.backend.dispatch(Finish {
+        self.backend.dispatch(Epilogue {
             online: self.online,
             pending: self.pending.get(..self.pending_len).unwrap_or(&[]),
         })
@@ -112,7 +112,7 @@ struct Read<'a> {
     logits: &'a [f32],
 }
 
-impl Kernel for Read<'_> {
+impl WithSimd for Read<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -121,12 +121,12 @@ impl Kernel for Read<'_> {
     }
 }
 
-struct Finish<'a> {
+struct Epilogue<'a> {
     online: Online,
     pending: &'a [f32],
 }
 
-impl Kernel for Finish<'_> {
+impl WithSimd for Epilogue<'_> {
     type Output = Normalizer;
 
     #[inline(always)]

@@ -1,11 +1,11 @@
 //! The most probable classes of a row, and its normalizer, from one read.
 
-use crate::backend::Kernel;
+use crate::backend::WithSimd;
 use crate::error::Error;
-use crate::kernel::{BLOCK, Logits, Online, Terms, load_group, reduce, store_group};
+use crate::kernel::{BLOCK, Online, Sink, Source, load_group, reduce, store_group};
 use crate::normalizer::{Normalizer, Outcome};
 use crate::softmax::{Softmax, reads};
-use crate::vector::{LANES, Lanewise, Simd, Task, Vector};
+use crate::vector::{LANES, Lanewise, Simd, SimdFnOnce, Vector};
 use core::ops::Range;
 
 /// One of the most probable classes of a row.
@@ -61,7 +61,7 @@ impl Softmax<'_> {
             = checked_top_k, top_k
     }
 
-    pub(crate) fn checked_top_k<'b, L: Logits>(
+    pub(crate) fn checked_top_k<'b, L: Source>(
         &self,
         logits: L,
         best: &'b mut [Candidate],
@@ -70,7 +70,7 @@ impl Softmax<'_> {
         Ok(self.top_k_of(logits, best))
     }
 
-    fn top_k_of<'b, L: Logits>(
+    fn top_k_of<'b, L: Source>(
         &self,
         logits: L,
         best: &'b mut [Candidate],
@@ -95,7 +95,7 @@ impl Softmax<'_> {
                 });
             });
         }
-        let mut normalizer = self.dispatch(Finish {
+        let mut normalizer = self.dispatch(Epilogue {
             online,
             candidates: &mut candidates,
         });
@@ -103,9 +103,9 @@ impl Softmax<'_> {
             normalizer = Normalizer::FULLY_MASKED.merge(normalizer);
             candidates.append_masked(visible..logits.len());
         }
-        let terms = self.options.terms(false);
-        normalizer = terms.with_sink(normalizer);
-        (normalizer, candidates.finish(&normalizer, terms))
+        let sink = self.options.sink(false);
+        normalizer = sink.with_sink(normalizer);
+        (normalizer, candidates.finish(&normalizer, sink))
     }
 }
 
@@ -125,7 +125,7 @@ struct Read<'a, 'b, L> {
     start: usize,
 }
 
-impl<L: Logits> Kernel for Read<'_, '_, L> {
+impl<L: Source> WithSimd for Read<'_, '_, L> {
     type Output = ();
 
     #[inline(always)]
@@ -140,15 +140,17 @@ impl<L: Logits> Kernel for Read<'_, '_, L> {
             let group = if start == 0 { LANES } else { 0 };
             let is_first = candidates.bound.is_none();
             let size = if is_first { FIRST } else { PART };
-            let (part, others) = unread.cut(group + size).unwrap_or((unread, L::nothing()));
+            let (part, others) = unread
+                .split_at(group + size)
+                .unwrap_or((unread, L::empty()));
             unread = part;
             let mut size = group + PART;
             while unread.len() > 0 {
-                let (part, others) = unread.cut(size).unwrap_or((unread, L::nothing()));
+                let (part, others) = unread.split_at(size).unwrap_or((unread, L::empty()));
                 online.read(simd, part);
                 if is_first {
                     let maxima = &mut candidates.maxima;
-                    simd.call(RaiseMaxima { part, maxima });
+                    simd.vectorize(RaiseMaxima { part, maxima });
                 }
                 unread = others;
                 size = PART;
@@ -160,17 +162,17 @@ impl<L: Logits> Kernel for Read<'_, '_, L> {
     }
 }
 
-struct Finish<'a, 'b> {
+struct Epilogue<'a, 'b> {
     online: Online,
     candidates: &'a mut Candidates<'b>,
 }
 
-impl Kernel for Finish<'_, '_> {
+impl WithSimd for Epilogue<'_, '_> {
     type Output = Normalizer;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Normalizer {
-        simd.call(Merge(self.candidates));
+        simd.vectorize(Merge(self.candidates));
         self.online.finish(simd).normalizer()
     }
 }
@@ -207,25 +209,25 @@ impl<'b> Candidates<'b> {
     }
 
     #[inline(always)]
-    fn look_through<S: Simd, L: Logits>(&mut self, simd: S, part: L, start: usize) {
+    fn look_through<S: Simd, L: Source>(&mut self, simd: S, part: L, start: usize) {
         if self.bound.is_none() {
             self.bound = self.find_bound(simd);
         }
         let mut start = start;
         let mut unread = part;
         while unread.len() > 0 {
-            let (part, others) = unread.cut(PART).unwrap_or((unread, L::nothing()));
+            let (part, others) = unread.split_at(PART).unwrap_or((unread, L::empty()));
             let mut blocks = match self.bound {
-                Some(bound) => simd.call(Scan { part, bound }),
+                Some(bound) => simd.vectorize(Scan { part, bound }),
                 None => u64::MAX,
             };
             while blocks != 0 {
                 let first = blocks.trailing_zeros() as usize * BLOCK;
                 blocks &= blocks - 1;
-                let Ok((_, from_block)) = part.cut(first) else {
+                let Ok((_, from_block)) = part.split_at(first) else {
                     break;
                 };
-                match from_block.cut(BLOCK) {
+                match from_block.split_at(BLOCK) {
                     Ok((block, _)) => self.collect(simd, block, start + first),
                     Err(last) => self.collect(simd, last, start + first),
                 }
@@ -263,13 +265,13 @@ impl<'b> Candidates<'b> {
 
     /// Collects what exceeds the bound.
     #[inline(always)]
-    fn collect<S: Simd, L: Logits>(&mut self, simd: S, block: L, start: usize) {
+    fn collect<S: Simd, L: Source>(&mut self, simd: S, block: L, start: usize) {
         let mut lanes = u128::MAX;
         if let Some(bound) = self.bound {
             lanes = 0;
             for register in 0..BLOCK / S::Vector::WIDTH {
                 let first = register * S::Vector::WIDTH;
-                let greater = block.load(simd, first).where_greater(simd.splat(bound));
+                let greater = block.load(simd, first).gt_mask(simd.splat(bound));
                 lanes |= u128::from(greater) << first;
             }
         }
@@ -289,7 +291,7 @@ impl<'b> Candidates<'b> {
                 self.collected += 1;
             }
             if self.collected == BLOCK {
-                simd.call(Merge(self));
+                simd.vectorize(Merge(self));
             }
         }
     }
@@ -306,7 +308,7 @@ impl<'b> Candidates<'b> {
         }
     }
 
-    fn finish(self, normalizer: &Normalizer, terms: Terms) -> &'b [Candidate] {
+    fn finish(self, normalizer: &Normalizer, sink: Sink) -> &'b [Candidate] {
         let is_masked = normalizer.outcome() == Outcome::FullyMasked;
         let (found, _) = self
             .best
@@ -314,7 +316,7 @@ impl<'b> Candidates<'b> {
             .unwrap_or_default();
         for candidate in found.iter_mut() {
             candidate.probability = if is_masked {
-                terms.fully_masked
+                sink.fully_masked
             } else {
                 normalizer.probability(candidate.logit)
             };
@@ -326,7 +328,7 @@ impl<'b> Candidates<'b> {
 /// Merges what was collected with the best.
 struct Merge<'a, 'b>(&'a mut Candidates<'b>);
 
-impl<S: Simd> Task<S> for Merge<'_, '_> {
+impl<S: Simd> SimdFnOnce<S> for Merge<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -336,13 +338,13 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
         let groups = candidates.logits.get(..collected.div_ceil(LANES));
         let groups = groups.unwrap_or(&[]);
         let logits = groups.as_flattened();
-        let mut order = [0_u8; BLOCK];
+        let mut min_max = [0_u8; BLOCK];
         // How many have found their places, from the first of their equals on.
         let mut equals = [0_u8; BLOCK];
         for (from, logit) in (0..=u8::MAX).zip(logits.iter().take(collected)) {
             let first = greater_than(simd, groups, *logit);
             if let Some(equals) = equals.get_mut(first) {
-                if let Some(place) = order.get_mut(first + usize::from(*equals)) {
+                if let Some(place) = min_max.get_mut(first + usize::from(*equals)) {
                     *place = from;
                 }
                 *equals += 1;
@@ -351,7 +353,7 @@ impl<S: Simd> Task<S> for Merge<'_, '_> {
 
         // From the last on: those that there is no room for are left out.
         let (mut old, mut new) = (candidates.found, collected);
-        while let Some(from) = new.checked_sub(1).and_then(|last| order.get(last)) {
+        while let Some(from) = new.checked_sub(1).and_then(|last| min_max.get(last)) {
             let from = usize::from(*from);
             let (Some(logit), Some(index)) = (logits.get(from), candidates.indices.get(from))
             else {
@@ -398,7 +400,7 @@ fn greater_than<S: Simd>(simd: S, groups: &[[f32; LANES]], bound: f32) -> usize 
     for group in groups {
         for logits in load_group::<S>(simd, group).as_ref() {
             // Not of a group's lanes together: LLVM counts those without the instruction for it.
-            count += logits.where_greater(bound).count_ones();
+            count += logits.gt_mask(bound).count_ones();
         }
     }
     count as usize
@@ -410,7 +412,7 @@ struct Scan<L> {
     bound: f32,
 }
 
-impl<S: Simd, L: Logits> Task<S> for Scan<L> {
+impl<S: Simd, L: Source> SimdFnOnce<S> for Scan<L> {
     type Output = u64;
 
     #[inline(always)]
@@ -419,14 +421,14 @@ impl<S: Simd, L: Logits> Task<S> for Scan<L> {
         let mut unread = self.part;
         let mut blocks = 0;
         for bit in 0..u64::BITS {
-            let Ok((block, others)) = unread.cut(BLOCK) else {
+            let Ok((block, others)) = unread.split_at(BLOCK) else {
                 // The last block is looked at in any case.
                 return blocks | u64::from(unread.len() > 0) << bit;
             };
             let mut greater = 0;
             for register in 0..BLOCK / S::Vector::WIDTH {
                 let logits = block.load(simd, register * S::Vector::WIDTH);
-                greater |= logits.where_greater(bound);
+                greater |= logits.gt_mask(bound);
             }
             blocks |= u64::from(greater != 0) << bit;
             unread = others;
@@ -441,19 +443,19 @@ struct RaiseMaxima<'a, L> {
     maxima: &'a mut Groups,
 }
 
-impl<S: Simd, L: Logits> Task<S> for RaiseMaxima<'_, L> {
+impl<S: Simd, L: Source> SimdFnOnce<S> for RaiseMaxima<'_, L> {
     type Output = ();
 
     #[inline(always)]
     fn run(self, simd: S) {
         let mut maxima = self.maxima.map(|group| load_group(simd, &group));
         let mut unread = self.part;
-        while let Ok((block, others)) = unread.cut(BLOCK) {
+        while let Ok((block, others)) = unread.split_at(BLOCK) {
             for (index, maxima) in maxima.iter_mut().enumerate() {
                 for (register, maxima) in maxima.as_mut().iter_mut().enumerate() {
                     let start = index * LANES + register * S::Vector::WIDTH;
-                    // Not `order`: of NaN no use could be made.
-                    *maxima = block.load(simd, start).at_least(*maxima);
+                    // Not `min_max`: of NaN no use could be made.
+                    *maxima = block.load(simd, start).max_keep_nan(*maxima);
                 }
             }
             unread = others;

@@ -5,9 +5,9 @@
 //! instructions may run: [`Backend::dispatch`](crate::Backend) alone makes them, after asking the
 //! processor.
 //!
-//! Everything from [`Simd::call`] down to the operations is `#[inline(always)]`, closures included.
+//! Everything from [`Simd::vectorize`] down to the operations is `#[inline(always)]`, closures included.
 //! An intrinsic becomes a single instruction only inside a function compiled with its target
-//! feature, and only those behind `call` are: code that failed to be inlined there would turn each
+//! feature, and only those behind `vectorize` are: code that failed to be inlined there would turn each
 //! operation into a call, and pass vectors by an ABI that depends on the caller's features.
 //!
 //! Two arithmetic classes exist, and only [`Lanewise::mul_add`] tells them apart: fused (one
@@ -41,12 +41,12 @@ pub(crate) trait Simd: Copy {
     /// Registers of a group of [`LANES`].
     const REGISTERS: usize = LANES / Self::Vector::WIDTH;
 
-    /// Registers of [`Several`] that keep the units busiest, as measured: 4 or 8.
-    const SEVERAL: usize;
+    /// Registers of [`Unrolled`] that keep the units busiest, as measured: 4 or 8.
+    const UNROLL: usize;
 
     /// Runs `task` in a function of its own, compiled for the instructions: what it needs has all
     /// registers to itself, whatever its caller holds.
-    fn call<T: Task<Self>>(self, task: T) -> T::Output;
+    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output;
 
     /// Asks for what lies `distance` beyond the start of `values`, which may be anything or nothing,
     /// to be brought nearer.
@@ -111,7 +111,7 @@ pub(crate) trait Simd: Copy {
 }
 
 /// A computation on one instruction set.
-pub(crate) trait Task<S: Simd> {
+pub(crate) trait SimdFnOnce<S: Simd> {
     type Output;
 
     /// `#[inline(always)]` in every implementation.
@@ -126,7 +126,7 @@ pub(crate) trait Lanewise:
     fn mul_add(self, factor: Self, addend: Self) -> Self;
 
     /// The larger of `self` and `bound`; a NaN in `self` stays.
-    fn at_least(self, bound: Self) -> Self;
+    fn max_keep_nan(self, bound: Self) -> Self;
 
     /// The low nine bits of each lane's representation as sign and exponent of a float with an
     /// empty mantissa: a shift left by 23.
@@ -154,20 +154,20 @@ pub(crate) trait Vector: Lanewise {
     fn add_to(self, totals: &mut [f64]);
 
     /// The smaller of `self` and `bound`; `bound` where `self` is NaN.
-    fn at_most(self, bound: Self) -> Self;
+    fn min_drop_nan(self, bound: Self) -> Self;
 
     /// (smaller, larger). A NaN in either operand is in at least one of the results.
-    fn order(self, other: Self) -> (Self, Self);
+    fn min_max(self, other: Self) -> (Self, Self);
 
     /// A bit for each lane, the lowest for the first: whether that of `self` is greater than that of
     /// `bound`. Never because of a NaN.
-    fn where_greater(self, bound: Self) -> u32;
+    fn gt_mask(self, bound: Self) -> u32;
 
     /// The lanes for which `keys` equals `value` replaced by `replacement`, and how many they were.
-    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32);
+    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32);
 
     /// The lanes of `value` for which `self` is greater than `bound`; zero for the others.
-    fn if_greater(self, bound: Self, value: Self) -> Self;
+    fn and_gt(self, bound: Self, value: Self) -> Self;
 
     /// Writes the upper halves of the lanes' representations, rounded to nearest, ties to even, to
     /// the first `WIDTH` places of `halves`, or to all if there are fewer. A NaN whose lower half
@@ -212,11 +212,11 @@ pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 /// Registers side by side: an operation on all of them is several that do not wait for each other,
 /// which keeps the units of a processor busy through a long formula.
 #[derive(Clone, Copy)]
-pub(crate) struct Several<V, const COUNT: usize>(pub(crate) [V; COUNT]);
+pub(crate) struct Unrolled<V, const COUNT: usize>(pub(crate) [V; COUNT]);
 
 macro_rules! for_each_register {
     ($trait:ident, $method:ident) => {
-        impl<V: Lanewise, const COUNT: usize> $trait for Several<V, COUNT> {
+        impl<V: Lanewise, const COUNT: usize> $trait for Unrolled<V, COUNT> {
             type Output = Self;
 
             #[inline(always)]
@@ -234,7 +234,7 @@ for_each_register!(Add, add);
 for_each_register!(Sub, sub);
 for_each_register!(Mul, mul);
 
-impl<V: Lanewise, const COUNT: usize> Lanewise for Several<V, COUNT> {
+impl<V: Lanewise, const COUNT: usize> Lanewise for Unrolled<V, COUNT> {
     #[inline(always)]
     fn mul_add(mut self, factor: Self, addend: Self) -> Self {
         for register in 0..COUNT {
@@ -244,9 +244,9 @@ impl<V: Lanewise, const COUNT: usize> Lanewise for Several<V, COUNT> {
     }
 
     #[inline(always)]
-    fn at_least(mut self, bound: Self) -> Self {
+    fn max_keep_nan(mut self, bound: Self) -> Self {
         for register in 0..COUNT {
-            self.0[register] = self.0[register].at_least(bound.0[register]);
+            self.0[register] = self.0[register].max_keep_nan(bound.0[register]);
         }
         self
     }

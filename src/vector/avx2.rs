@@ -1,6 +1,6 @@
 //! Eight lanes of AVX2 with FMA: x86-64, fused.
 
-use super::{LANES, Lanewise, Simd, Task, Vector, align_stack};
+use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector, align_stack};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -38,13 +38,13 @@ impl F32x8 {
 
 impl Simd for Avx2 {
     type Vector = F32x8;
-    const SEVERAL: usize = 8;
+    const UNROLL: usize = 8;
 
     #[inline(always)]
-    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,popcnt")]
         #[inline(never)]
-        fn run<T: Task<Avx2>>(task: T, simd: Avx2) -> T::Output {
+        fn run<T: SimdFnOnce<Avx2>>(task: T, simd: Avx2) -> T::Output {
             align_stack::<__m256>();
             task.run(simd)
         }
@@ -157,7 +157,7 @@ impl Lanewise for F32x8 {
     }
 
     #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
+    fn max_keep_nan(self, bound: Self) -> Self {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         // Of two operands with a NaN, the second is returned.
         F32x8(unsafe { _mm256_max_ps(bound.0, self.0) })
@@ -214,14 +214,14 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    fn at_most(self, bound: Self) -> Self {
+    fn min_drop_nan(self, bound: Self) -> Self {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         // Of two operands with a NaN, the second is returned.
         F32x8(unsafe { _mm256_min_ps(self.0, bound.0) })
     }
 
     #[inline(always)]
-    fn order(self, other: Self) -> (Self, Self) {
+    fn min_max(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
         unsafe {
@@ -233,13 +233,13 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    fn where_greater(self, bound: Self) -> u32 {
+    fn gt_mask(self, bound: Self) -> u32 {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0)).cast_unsigned() }
     }
 
     #[inline(always)]
-    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
+    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         unsafe {
             let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(keys.0, value.0);
@@ -251,7 +251,7 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    fn if_greater(self, bound: Self, value: Self) -> Self {
+    fn and_gt(self, bound: Self, value: Self) -> Self {
         // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
         unsafe {
             let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0);

@@ -3,7 +3,7 @@
 //! Nothing beyond AVX-512F is used or enabled: with `avx512dq` and `avx512vl` together, compilers
 //! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
 
-use super::{LANES, Lanewise, Simd, Task, Vector, align_stack};
+use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector, align_stack};
 #[cfg(feature = "half")]
 use crate::half::Half;
 use core::arch::x86_64::*;
@@ -39,13 +39,13 @@ impl F32x16 {
 
 impl Simd for Avx512 {
     type Vector = F32x16;
-    const SEVERAL: usize = 8;
+    const UNROLL: usize = 8;
 
     #[inline(always)]
-    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx512f,popcnt")]
         #[inline(never)]
-        fn run<T: Task<Avx512>>(task: T, simd: Avx512) -> T::Output {
+        fn run<T: SimdFnOnce<Avx512>>(task: T, simd: Avx512) -> T::Output {
             align_stack::<__m512>();
             task.run(simd)
         }
@@ -184,7 +184,7 @@ impl Lanewise for F32x16 {
     }
 
     #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
+    fn max_keep_nan(self, bound: Self) -> Self {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         // Of two operands with a NaN, the second is returned.
         F32x16(unsafe { _mm512_max_ps(bound.0, self.0) })
@@ -243,14 +243,14 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    fn at_most(self, bound: Self) -> Self {
+    fn min_drop_nan(self, bound: Self) -> Self {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         // Of two operands with a NaN, the second is returned.
         F32x16(unsafe { _mm512_min_ps(self.0, bound.0) })
     }
 
     #[inline(always)]
-    fn order(self, other: Self) -> (Self, Self) {
+    fn min_max(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
         unsafe {
@@ -262,13 +262,13 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    fn where_greater(self, bound: Self) -> u32 {
+    fn gt_mask(self, bound: Self) -> u32 {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0) })
     }
 
     #[inline(always)]
-    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
+    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         unsafe {
             let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(keys.0, value.0);
@@ -280,7 +280,7 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    fn if_greater(self, bound: Self, value: Self) -> Self {
+    fn and_gt(self, bound: Self, value: Self) -> Self {
         // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
         unsafe {
             let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0);

@@ -1,6 +1,6 @@
 //! Four lanes of NEON: aarch64, fused.
 
-use super::{LANES, Lanewise, Simd, Task, Vector};
+use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector};
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -28,13 +28,13 @@ impl F32x4 {
 
 impl Simd for Neon {
     type Vector = F32x4;
-    const SEVERAL: usize = 8;
+    const UNROLL: usize = 8;
 
     #[inline(always)]
-    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
         #[target_feature(enable = "neon")]
         #[inline(never)]
-        fn run<T: Task<Neon>>(task: T, simd: Neon) -> T::Output {
+        fn run<T: SimdFnOnce<Neon>>(task: T, simd: Neon) -> T::Output {
             task.run(simd)
         }
         // SAFETY: `self` proves that NEON is available.
@@ -97,7 +97,7 @@ impl Lanewise for F32x4 {
     }
 
     #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
+    fn max_keep_nan(self, bound: Self) -> Self {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         // A NaN in either operand is returned; `bound` has none.
         F32x4(unsafe { vmaxq_f32(self.0, bound.0) })
@@ -156,14 +156,14 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn at_most(self, bound: Self) -> Self {
+    fn min_drop_nan(self, bound: Self) -> Self {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         // Both kinds of minimum return some NaN.
         F32x4(unsafe { vbslq_f32(vcltq_f32(self.0, bound.0), self.0, bound.0) })
     }
 
     #[inline(always)]
-    fn order(self, other: Self) -> (Self, Self) {
+    fn min_max(self, other: Self) -> (Self, Self) {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         unsafe {
             (
@@ -174,7 +174,7 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn where_greater(self, bound: Self) -> u32 {
+    fn gt_mask(self, bound: Self) -> u32 {
         const BIT_OF_LANE: [u32; 4] = [1, 2, 4, 8];
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`); the array has four values.
         unsafe {
@@ -184,7 +184,7 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
+    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         unsafe {
             let equal = vceqq_f32(keys.0, value.0);
@@ -196,7 +196,7 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
-    fn if_greater(self, bound: Self, value: Self) -> Self {
+    fn and_gt(self, bound: Self, value: Self) -> Self {
         // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
         F32x4(unsafe {
             let greater = vcgtq_f32(self.0, bound.0);

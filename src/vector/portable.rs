@@ -1,7 +1,7 @@
 //! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128, NEON or plain code when it is
 //! compiled: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, Task, Vector};
+use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector};
 use wide::{bytemuck::cast, f32x8, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
@@ -22,10 +22,10 @@ const HAS_INSTRUCTIONS: bool = cfg!(any(
 
 impl Simd for Portable {
     type Vector = f32x8;
-    const SEVERAL: usize = 4;
+    const UNROLL: usize = 4;
 
     #[inline(never)]
-    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
         task.run(self)
     }
 
@@ -57,7 +57,7 @@ impl Lanewise for f32x8 {
     }
 
     #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
+    fn max_keep_nan(self, bound: Self) -> Self {
         if NAN_GIVES_SECOND {
             bound.fast_max(self)
         } else {
@@ -106,7 +106,7 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    fn at_most(self, bound: Self) -> Self {
+    fn min_drop_nan(self, bound: Self) -> Self {
         if NAN_GIVES_SECOND {
             self.fast_min(bound)
         } else {
@@ -115,7 +115,7 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    fn order(self, other: Self) -> (Self, Self) {
+    fn min_max(self, other: Self) -> (Self, Self) {
         if HAS_INSTRUCTIONS {
             // The operands are swapped, so that of two instructions that each drop a NaN one
             // drops the first operand and one the second.
@@ -123,19 +123,19 @@ impl Vector for f32x8 {
         } else {
             let (mut smaller, mut larger) = (self.to_array(), other.to_array());
             for (a, b) in smaller.iter_mut().zip(&mut larger) {
-                (*a, *b) = a.order(*b);
+                (*a, *b) = a.min_max(*b);
             }
             (f32x8::new(smaller), f32x8::new(larger))
         }
     }
 
     #[inline(always)]
-    fn where_greater(self, bound: Self) -> u32 {
+    fn gt_mask(self, bound: Self) -> u32 {
         self.simd_gt(bound).to_bitmask()
     }
 
     #[inline(always)]
-    fn replace_where_equal(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
+    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
         let equal = keys.simd_eq(value);
         (
             equal.bitselect(replacement, self),
@@ -144,7 +144,7 @@ impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    fn if_greater(self, bound: Self, value: Self) -> Self {
+    fn and_gt(self, bound: Self, value: Self) -> Self {
         self.simd_gt(bound) & value
     }
 }

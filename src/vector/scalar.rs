@@ -1,6 +1,6 @@
 //! One lane of plain `f32`: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, Task, Vector};
+use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector};
 
 /// Proof of nothing: plain arithmetic runs everywhere.
 #[derive(Clone, Copy)]
@@ -8,10 +8,10 @@ pub(crate) struct Scalar;
 
 impl Simd for Scalar {
     type Vector = f32;
-    const SEVERAL: usize = 8;
+    const UNROLL: usize = 8;
 
     #[inline(never)]
-    fn call<T: Task<Self>>(self, task: T) -> T::Output {
+    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
         task.run(self)
     }
 
@@ -33,7 +33,7 @@ impl Lanewise for f32 {
     }
 
     #[inline(always)]
-    fn at_least(self, bound: f32) -> f32 {
+    fn max_keep_nan(self, bound: f32) -> f32 {
         if self < bound { bound } else { self }
     }
 
@@ -72,12 +72,12 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
-    fn at_most(self, bound: f32) -> f32 {
+    fn min_drop_nan(self, bound: f32) -> f32 {
         if self < bound { self } else { bound }
     }
 
     #[inline(always)]
-    fn order(self, other: f32) -> (f32, f32) {
+    fn min_max(self, other: f32) -> (f32, f32) {
         if self < other {
             (self, other)
         } else {
@@ -86,12 +86,12 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
-    fn where_greater(self, bound: f32) -> u32 {
+    fn gt_mask(self, bound: f32) -> u32 {
         u32::from(self > bound)
     }
 
     #[inline(always)]
-    fn replace_where_equal(self, keys: f32, value: f32, replacement: f32) -> (f32, u32) {
+    fn select_eq(self, keys: f32, value: f32, replacement: f32) -> (f32, u32) {
         if keys == value {
             (replacement, 1)
         } else {
@@ -100,7 +100,7 @@ impl Vector for f32 {
     }
 
     #[inline(always)]
-    fn if_greater(self, bound: f32, value: f32) -> f32 {
+    fn and_gt(self, bound: f32, value: f32) -> f32 {
         if self > bound { value } else { 0.0 }
     }
 }
