@@ -1,10 +1,11 @@
 //! Gradients through softmax and log-softmax, from their results.
 
-use crate::backend::WithSimd;
+use crate::checks;
 use crate::error::Error;
-use crate::kernel::{Exponential, total};
-use crate::softmax::{Softmax, check_length};
-use crate::vector::{LANES, Lanewise, Simd, Vector};
+use crate::math::exp::Exp;
+use crate::math::reduce::total;
+use crate::simd::{LANES, Lanewise, Simd, Vector, WithSimd};
+use crate::softmax::Softmax;
 
 /// The gradient through a softmax on the best backend: [`Softmax::softmax_gradient`].
 ///
@@ -54,14 +55,14 @@ impl Softmax<'_> {
     /// p_i · (g_i − Σ_j p_j g_j)
     /// ```
     ///
-    /// The products are rounded to `f32` and summed in `f64`, so that the error of the difference
-    /// is at most 2^−23 · Σ_j |p_j g_j| beside the rounding of the result. A NaN in either makes
-    /// the whole gradient NaN.
+    /// The products are rounded to `f32` and summed in `f64`. The error of the difference is at most
+    /// 2^−23 · Σ_j |p_j g_j|, plus the rounding of the result. A NaN in p or g makes the whole
+    /// gradient NaN.
     ///
     /// # Errors
     ///
-    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::UnsupportedOption`] with
-    /// any option: the gradient is by the logits as the options left them. Nothing is written then.
+    /// [`Error::LengthMismatch`] if the slices differ in length; [`Error::UnsupportedOption`] with
+    /// any option, because the gradient is by the preprocessed logits. Then nothing is written.
     ///
     /// ```
     /// let softmax = online_softmax::Softmax::new();
@@ -76,10 +77,10 @@ impl Softmax<'_> {
         upstream: &[f32],
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        self.options.check_none(GRADIENT)?;
-        check_length(probabilities.len(), upstream.len())?;
-        check_length(probabilities.len(), gradient.len())?;
-        self.dispatch(Gradient::<false> {
+        checks::no_options(&self.driver.options, GRADIENT)?;
+        checks::length(probabilities.len(), upstream.len())?;
+        checks::length(probabilities.len(), gradient.len())?;
+        self.driver.dispatch(Gradient::<false> {
             results: probabilities,
             upstream,
             gradient,
@@ -93,14 +94,14 @@ impl Softmax<'_> {
     /// g_i − e^(l_i) · Σ_j g_j
     /// ```
     ///
-    /// The sum is of `f64`, so that the error of the difference is at most 2^−22 · |e^(l_i) Σ_j g_j|
-    /// and 2^−50 · Σ_j |g_j| beside the rounding of the result. Gradients near the largest `f32` may
-    /// overflow in between. A NaN in `upstream` makes the whole gradient NaN.
+    /// The sum is an `f64`. The error of the difference is at most 2^−22 · |e^(l_i) Σ_j g_j| +
+    /// 2^−50 · Σ_j |g_j|, plus the rounding of the result. An intermediate value may overflow for
+    /// gradients near the largest `f32`. A NaN in `upstream` makes the whole gradient NaN.
     ///
     /// # Errors
     ///
-    /// [`Error::LengthMismatch`] if the slices differ in length, [`Error::UnsupportedOption`] with
-    /// any option: the gradient is by the logits as the options left them. Nothing is written then.
+    /// [`Error::LengthMismatch`] if the slices differ in length; [`Error::UnsupportedOption`] with
+    /// any option, because the gradient is by the preprocessed logits. Then nothing is written.
     ///
     /// ```
     /// let softmax = online_softmax::Softmax::new();
@@ -115,10 +116,10 @@ impl Softmax<'_> {
         upstream: &[f32],
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        self.options.check_none(GRADIENT)?;
-        check_length(log_probabilities.len(), upstream.len())?;
-        check_length(log_probabilities.len(), gradient.len())?;
-        self.dispatch(Gradient::<true> {
+        checks::no_options(&self.driver.options, GRADIENT)?;
+        checks::length(log_probabilities.len(), upstream.len())?;
+        checks::length(log_probabilities.len(), gradient.len())?;
+        self.driver.dispatch(Gradient::<true> {
             results: log_probabilities,
             upstream,
             gradient,
@@ -140,7 +141,7 @@ impl<const LOG: bool> WithSimd for Gradient<'_, LOG> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let registers = self.results.len().div_ceil(S::Vector::WIDTH);
         let mut totals = [0.0; LANES];
         for register in 0..registers {
@@ -154,18 +155,18 @@ impl<const LOG: bool> WithSimd for Gradient<'_, LOG> {
             summand.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));
         }
 
-        // In two floats.
+        // The negated sum in two floats.
         let sum = -total(totals);
         let high = simd.splat(sum as f32);
         let low = simd.splat((sum - f64::from(sum as f32)) as f32);
-        let exponential = Exponential::new(simd);
+        let exp = Exp::new(simd);
         for register in 0..registers {
             let start = register * S::Vector::WIDTH;
             let results = load(simd, self.results, start);
             let upstream = load(simd, self.upstream, start);
             let gradient = self.gradient.get_mut(start..).unwrap_or(&mut []);
             if LOG {
-                let probabilities = exponential.of(results);
+                let probabilities = exp.of(results);
                 let less_high = probabilities.mul_add(high, upstream);
                 (less_high + probabilities * low).store(gradient);
             } else {

@@ -1,10 +1,12 @@
-//! Cross-entropy of a row of logits and a class, and its gradient.
+//! The cross-entropy of a row and a class, and its gradient.
 
+use crate::checks::{self, out_of_place};
 use crate::error::Error;
-use crate::kernel::{InPlace, Source};
+use crate::mask::FullyMasked;
 use crate::normalizer::Outcome;
-use crate::options::Prepare;
-use crate::softmax::{Softmax, apart, reads};
+use crate::rows::preprocess::Preprocess;
+use crate::softmax::Softmax;
+use crate::source::{InPlace, Source};
 
 /// −log p(target) on the best backend: [`Softmax::cross_entropy`].
 ///
@@ -43,23 +45,24 @@ pub fn cross_entropy_gradient(
 }
 
 impl Softmax<'_> {
-    reads! {
-        /// −log p(target) = log d + (m − x_target), in natural units: one read. As precise as the
-        /// log-softmax, for a confident, right prediction too, where it is near zero.
-        ///
-        /// NaN if the row has no softmax, +∞ if the target has the logit −∞ or is masked, and others are
-        /// not.
-        ///
-        /// # Errors
-        ///
-        /// [`Error::TargetOutOfRange`] if the row has no such class.
-        ///
-        /// ```
-        /// let loss = online_softmax::Softmax::new().cross_entropy(&[30.0, 0.0], 0)?;
-        /// assert_eq!(loss, 9.3576229688e-14);
-        /// # Ok::<(), online_softmax::Error>(())
-        /// ```
-        fn cross_entropy(logits, target: usize) -> f32 = checked_cross_entropy, cross_entropy
+    /// The cross-entropy −log p(target) = log d + (m − x_target), in natural units: one read. It is as
+    /// accurate as the log-softmax, also near zero, where the prediction is confident and right.
+    ///
+    /// NaN if the row has no softmax. +∞ if the target's logit is −∞ or masked, and another logit is
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TargetOutOfRange`] if the row has no such class; [`Error::MaskMismatch`] or
+    /// [`Error::LengthBeyondRow`] if a mask does not fit.
+    ///
+    /// ```
+    /// let loss = online_softmax::Softmax::new().cross_entropy(&[30.0, 0.0], 0)?;
+    /// assert_eq!(loss, 9.3576229688e-14);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn cross_entropy(&self, logits: &[f32], target: usize) -> Result<f32, Error> {
+        self.checked_cross_entropy(logits, target)
     }
 
     pub(crate) fn checked_cross_entropy<L: Source>(
@@ -67,28 +70,30 @@ impl Softmax<'_> {
         logits: L,
         target: usize,
     ) -> Result<f32, Error> {
-        let logit = self.logit_of(logits, target)?;
-        self.options.check(1, logits.len(), 1)?;
-        let normalizer = self.normalizer_of(logits, 0);
+        let options = &self.driver.options;
+        checks::target(logits.len(), target)?;
+        checks::masks(options, 1, logits.len(), 1)?;
+        let normalizer = self.driver.normalizer(logits, 0);
         let is_masked = normalizer.outcome() == Outcome::FullyMasked;
-        if is_masked && self.options.is_zero_if_fully_masked() {
+        if is_masked && options.fully_masked == FullyMasked::Zero {
             return Ok(f32::INFINITY);
         }
-        // Subtracted from zero, so that the loss of certainty is not −0.
+        let logit = self.preprocessed_logit(logits, target);
+        // Subtracted from zero, so that a loss of zero is not −0.
         Ok(0.0 - normalizer.log_probability(logit))
     }
 
-    /// The gradient of the cross-entropy by the logits, (p_i − [i = target]) · scale, and the
-    /// cross-entropy itself. The probabilities are those of [`row`](Self::row); that of the target less 1 keeps
-    /// its relative precision where the two are near.
+    /// Writes the gradient of the cross-entropy by the logits, (p_i − [i = target]) · scale, and
+    /// returns the cross-entropy. The probabilities are those of [`row`](Self::row). p − 1 of the
+    /// target keeps its relative accuracy where p is near 1.
     ///
     /// All NaN if the row has no softmax.
     ///
     /// # Errors
     ///
-    /// [`Error::TargetOutOfRange`] if the row has no such class, [`Error::LengthMismatch`] if the
-    /// slices differ in length, [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
-    /// not fit, [`Error::UnsupportedOption`] with a soft cap; nothing is written then.
+    /// [`Error::TargetOutOfRange`] if the row has no such class; [`Error::LengthMismatch`] if the
+    /// slices differ in length; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit; [`Error::UnsupportedOption`] with a soft cap. Then nothing is written.
     ///
     /// ```
     /// let mut gradient = [0.0; 2];
@@ -102,10 +107,10 @@ impl Softmax<'_> {
         target: usize,
         gradient: &mut [f32],
     ) -> Result<f32, Error> {
-        self.options.check_no_soft_cap(GRADIENT)?;
-        let row = apart(logits, gradient)?;
+        checks::no_soft_cap(&self.driver.options, GRADIENT)?;
+        let row = out_of_place(logits, gradient)?;
         let loss = self.checked_cross_entropy(logits, target)?;
-        self.row_of::<false, _>(row, 0);
+        self.driver.row::<false, _>(row, 0);
         self.subtract_target(gradient, target, loss);
         Ok(loss)
     }
@@ -115,7 +120,8 @@ impl Softmax<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::TargetOutOfRange`] if the row has no such class; nothing is written then.
+    /// Those of [`cross_entropy_gradient`](Self::cross_entropy_gradient), except that of slices that
+    /// differ in length. Then nothing is written.
     ///
     /// ```
     /// let mut row = [1.0, 1.0];
@@ -128,40 +134,38 @@ impl Softmax<'_> {
         row: &mut [f32],
         target: usize,
     ) -> Result<f32, Error> {
-        self.options.check_no_soft_cap(GRADIENT)?;
+        checks::no_soft_cap(&self.driver.options, GRADIENT)?;
         let loss = self.checked_cross_entropy(&*row, target)?;
-        self.row_of::<false, _>(InPlace(row), 0);
+        self.driver.row::<false, _>(InPlace(row), 0);
         self.subtract_target(row, target, loss);
         Ok(loss)
     }
 
-    /// The logit of the target as the softmax sees it.
-    fn logit_of<L: Source>(&self, logits: L, target: usize) -> Result<f32, Error> {
+    /// The logit of the target after preprocessing; −∞ if it is masked.
+    fn preprocessed_logit<L: Source>(&self, logits: L, target: usize) -> f32 {
+        let options = &self.driver.options;
         let columns = logits.len();
-        if target >= columns {
-            return Err(Error::TargetOutOfRange { columns, target });
+        if target >= options.visible(0, columns) {
+            return f32::NEG_INFINITY;
         }
-        if target >= self.options.visible(0, columns) {
-            return Ok(f32::NEG_INFINITY);
-        }
-        let mut prepared = [logits.at(target)];
-        self.dispatch(Prepare {
-            row: InPlace(&mut prepared),
-            preprocessing: self.options.preprocessing_of(0, columns, target),
+        let mut logit = [logits.at(target)];
+        self.driver.dispatch(Preprocess {
+            row: InPlace(&mut logit),
+            preprocessing: options.preprocessing_of(0, columns, target),
         });
-        Ok(prepared[0])
+        logit[0]
     }
 
-    /// Makes probabilities the gradient: that of the target becomes p − 1 = e^(−loss) − 1, and the
+    /// Turns probabilities into the gradient. That of the target becomes p − 1 = e^(−loss) − 1. The
     /// scale of the logits is a factor of all.
     fn subtract_target(&self, gradient: &mut [f32], target: usize, loss: f32) {
         if let Some(place) = gradient.get_mut(target) {
             *place = libm::expm1(-f64::from(loss)) as f32;
         }
-        if self.options.scale().is_some() {
-            self.dispatch(Prepare {
+        if self.driver.options.scale.is_some() {
+            self.driver.dispatch(Preprocess {
                 row: InPlace(gradient),
-                preprocessing: self.options.scale_alone(),
+                preprocessing: self.driver.options.scale_alone(),
             });
         }
     }

@@ -1,16 +1,19 @@
-//! A normalizer that is fed slices of any length, at the speed of vectors.
+//! A normalizer of slices of any length, at the speed of vectors.
 
-use crate::backend::{Backend, WithSimd};
+use crate::backend::Backend;
+use crate::checks;
+use crate::dispatch::dispatch;
 use crate::error::Error;
-use crate::kernel::{BLOCK, Online};
 use crate::normalizer::Normalizer;
-use crate::vector::{LANES, Simd};
+use crate::rows::recurrence::{Extend, FinishWith, State};
+use crate::rows::schedule::BLOCK;
+use crate::simd::LANES;
 
-/// Takes in logits slice by slice, and gives the [`Normalizer`] of all.
+/// Takes in the logits of a row slice by slice, and gives the [`Normalizer`] of all.
 ///
-/// However the logits are cut into slices, the bits are those of
-/// [`Softmax::normalizer`](crate::Softmax::normalizer) of all at once on the same backend. A
-/// little more than a kilobyte, nothing on the heap.
+/// The bits are those of [`Softmax::normalizer`](crate::Softmax::normalizer) of all logits at once on
+/// the same backend, however the logits are cut into slices. A `Stream` is a little larger than a
+/// kilobyte and does not allocate.
 ///
 /// ```
 /// use online_softmax::{Softmax, Stream};
@@ -26,7 +29,8 @@ use crate::vector::{LANES, Simd};
 #[derive(Clone, Debug)]
 pub struct Stream {
     backend: Backend,
-    online: Online,
+    state: State,
+    /// Logits that do not fill a block yet.
     pending: [f32; BLOCK],
     pending_len: usize,
 }
@@ -35,26 +39,21 @@ impl Stream {
     /// An empty stream on the best backend.
     #[must_use]
     pub fn new() -> Self {
-        Stream::on(Backend::best())
-    }
-
-    /// On a backend that is available.
-    pub(crate) fn on(backend: Backend) -> Self {
         Stream {
-            backend,
-            online: Online::new(),
+            backend: Backend::best(),
+            state: State::new(),
             pending: [0.0; BLOCK],
             pending_len: 0,
         }
     }
 
-    /// The same stream on `backend`. What was fed before stays.
+    /// The same stream on `backend`. It keeps the logits that it has taken in.
     ///
     /// # Errors
     ///
     /// [`Error::UnavailableBackend`] if this machine cannot run it.
     pub fn backend(self, backend: Backend) -> Result<Self, Error> {
-        backend.require()?;
+        checks::backend(backend)?;
         Ok(Stream { backend, ..self })
     }
 
@@ -62,8 +61,8 @@ impl Stream {
     pub fn extend(&mut self, logits: &[f32]) {
         let mut unread = logits;
         while !unread.is_empty() {
-            let wanted = if self.online.is_new() { LANES } else { BLOCK };
-            if self.pending_len == 0 && !self.online.is_new() {
+            let wanted = if self.state.is_new() { LANES } else { BLOCK };
+            if self.pending_len == 0 && !self.state.is_new() {
                 let (blocks, others) = unread.split_at(unread.len() - unread.len() % BLOCK);
                 self.read(blocks);
                 unread = others;
@@ -83,20 +82,17 @@ impl Stream {
         }
     }
 
-    /// The normalizer of all logits so far; more may follow.
+    /// The normalizer of all logits so far. More may follow.
     #[must_use]
     pub fn finish(&self) -> Normalizer {
-        self.backend.dispatch(Epilogue {
-            online: self.online,
-            pending: self.pending.get(..self.pending_len).unwrap_or(&[]),
-        })
+        let last = self.pending.get(..self.pending_len).unwrap_or(&[]);
+        let state = &self.state;
+        dispatch(self.backend, FinishWith { state, last })
     }
 
     fn read(&mut self, logits: &[f32]) {
-        self.backend.dispatch(Read {
-            online: &mut self.online,
-            logits,
-        });
+        let state = &mut self.state;
+        dispatch(self.backend, Extend { state, logits });
     }
 }
 
@@ -104,36 +100,5 @@ impl Default for Stream {
     /// [`Stream::new`].
     fn default() -> Self {
         Stream::new()
-    }
-}
-
-struct Read<'a> {
-    online: &'a mut Online,
-    logits: &'a [f32],
-}
-
-impl WithSimd for Read<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        self.online.read(simd, self.logits);
-    }
-}
-
-struct Epilogue<'a> {
-    online: Online,
-    pending: &'a [f32],
-}
-
-impl WithSimd for Epilogue<'_> {
-    type Output = Normalizer;
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) -> Normalizer {
-        if !self.pending.is_empty() {
-            self.online.read(simd, self.pending);
-        }
-        self.online.finish(simd).normalizer()
     }
 }

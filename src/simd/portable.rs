@@ -1,7 +1,7 @@
 //! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128, NEON or plain code when it is
 //! compiled: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector};
+use super::{LANES, Lanewise, Simd, Vector};
 use wide::{bytemuck::cast, f32x8, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
@@ -25,8 +25,8 @@ impl Simd for Portable {
     const UNROLL: usize = 4;
 
     #[inline(never)]
-    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
-        task.run(self)
+    fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        f(self)
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! One lane of plain `f32`: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector};
+use super::{LANES, Lanewise, Simd, Vector};
 
 /// Proof of nothing: plain arithmetic runs everywhere.
 #[derive(Clone, Copy)]
@@ -11,8 +11,8 @@ impl Simd for Scalar {
     const UNROLL: usize = 8;
 
     #[inline(never)]
-    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
-        task.run(self)
+    fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        f(self)
     }
 
     #[inline(always)]

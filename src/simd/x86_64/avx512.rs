@@ -3,9 +3,10 @@
 //! Nothing beyond AVX-512F is used or enabled: with `avx512dq` and `avx512vl` together, compilers
 //! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
 
-use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector, align_stack};
+use super::{align_stack, detect::features};
 #[cfg(feature = "half")]
-use crate::half::Half;
+use crate::simd::half::Half;
+use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -14,12 +15,10 @@ use core::ops::{Add, Mul, Sub};
 pub(crate) struct Avx512(());
 
 impl Avx512 {
-    /// # Safety
-    ///
-    /// AVX-512F and POPCNT must be available.
-    #[inline(always)]
-    pub(crate) unsafe fn new() -> Self {
-        Avx512(())
+    /// The proof, if this machine can give it.
+    #[inline]
+    pub(crate) fn detect() -> Option<Self> {
+        features().avx512.then_some(Avx512(()))
     }
 }
 
@@ -42,15 +41,15 @@ impl Simd for Avx512 {
     const UNROLL: usize = 8;
 
     #[inline(always)]
-    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
+    fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
         #[target_feature(enable = "avx512f,popcnt")]
         #[inline(never)]
-        fn run<T: SimdFnOnce<Avx512>>(task: T, simd: Avx512) -> T::Output {
+        fn run<R>(simd: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
             align_stack::<__m512>();
-            task.run(simd)
+            f(simd)
         }
         // SAFETY: `self` proves that AVX-512F and POPCNT are available.
-        unsafe { run(task, self) }
+        unsafe { run(self, f) }
     }
 
     #[inline(always)]
@@ -153,7 +152,7 @@ impl Add for F32x16 {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         F32x16(unsafe { _mm512_add_ps(self.0, other.0) })
     }
 }
@@ -162,7 +161,7 @@ impl Sub for F32x16 {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         F32x16(unsafe { _mm512_sub_ps(self.0, other.0) })
     }
 }
@@ -171,7 +170,7 @@ impl Mul for F32x16 {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         F32x16(unsafe { _mm512_mul_ps(self.0, other.0) })
     }
 }
@@ -179,20 +178,20 @@ impl Mul for F32x16 {
 impl Lanewise for F32x16 {
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         F32x16(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
 
     #[inline(always)]
     fn max_keep_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         // Of two operands with a NaN, the second is returned.
         F32x16(unsafe { _mm512_max_ps(bound.0, self.0) })
     }
 
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
     }
 }
@@ -208,7 +207,7 @@ impl Vector for F32x16 {
 
     #[inline(always)]
     fn divide(self, divisor: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         F32x16(unsafe { _mm512_div_ps(self.0, divisor.0) })
     }
 
@@ -231,7 +230,7 @@ impl Vector for F32x16 {
         };
         let totals = totals.as_mut_ptr();
         // SAFETY: there are sixteen totals; an `F32x16` exists, so AVX-512F is available
-        // (`Avx512::new`).
+        // (`Avx512::detect`).
         unsafe {
             let upper_half = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0));
             let low = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
@@ -244,14 +243,14 @@ impl Vector for F32x16 {
 
     #[inline(always)]
     fn min_drop_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         // Of two operands with a NaN, the second is returned.
         F32x16(unsafe { _mm512_min_ps(self.0, bound.0) })
     }
 
     #[inline(always)]
     fn min_max(self, other: Self) -> (Self, Self) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
         unsafe {
             (
@@ -263,13 +262,13 @@ impl Vector for F32x16 {
 
     #[inline(always)]
     fn gt_mask(self, bound: Self) -> u32 {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0) })
     }
 
     #[inline(always)]
     fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         unsafe {
             let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(keys.0, value.0);
             (
@@ -281,7 +280,7 @@ impl Vector for F32x16 {
 
     #[inline(always)]
     fn and_gt(self, bound: Self, value: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         unsafe {
             let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0);
             F32x16(_mm512_maskz_mov_ps(greater, value.0))
@@ -291,7 +290,7 @@ impl Vector for F32x16 {
     #[cfg(feature = "half")]
     #[inline(always)]
     fn store_upper_halves(self, halves: &mut [u16]) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         let rounded = unsafe {
             let lower_half = _mm512_set1_epi32(0xFFFF);
             let up = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_set1_epi32(0x8000));
@@ -306,7 +305,7 @@ impl Vector for F32x16 {
     #[cfg(feature = "half")]
     #[inline(always)]
     fn store_f16(self, halves: &mut [u16]) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::new`).
+        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
         let rounded =
             unsafe { _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) };
         self.store_halves(rounded, halves);

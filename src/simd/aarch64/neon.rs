@@ -1,6 +1,6 @@
 //! Four lanes of NEON: aarch64, fused.
 
-use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector};
+use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -9,12 +9,10 @@ use core::ops::{Add, Mul, Sub};
 pub(crate) struct Neon(());
 
 impl Neon {
-    /// # Safety
-    ///
-    /// NEON must be available.
-    #[inline(always)]
-    pub(crate) unsafe fn new() -> Self {
-        Neon(())
+    /// The proof, if this target has NEON.
+    #[inline]
+    pub(crate) fn detect() -> Option<Self> {
+        cfg!(target_feature = "neon").then_some(Neon(()))
     }
 }
 
@@ -31,14 +29,14 @@ impl Simd for Neon {
     const UNROLL: usize = 8;
 
     #[inline(always)]
-    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
+    fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
         #[target_feature(enable = "neon")]
         #[inline(never)]
-        fn run<T: SimdFnOnce<Neon>>(task: T, simd: Neon) -> T::Output {
-            task.run(simd)
+        fn run<R>(simd: Neon, f: impl FnOnce(Neon) -> R) -> R {
+            f(simd)
         }
         // SAFETY: `self` proves that NEON is available.
-        unsafe { run(task, self) }
+        unsafe { run(self, f) }
     }
 
     #[inline(always)]
@@ -66,7 +64,7 @@ impl Add for F32x4 {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         F32x4(unsafe { vaddq_f32(self.0, other.0) })
     }
 }
@@ -75,7 +73,7 @@ impl Sub for F32x4 {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         F32x4(unsafe { vsubq_f32(self.0, other.0) })
     }
 }
@@ -84,7 +82,7 @@ impl Mul for F32x4 {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         F32x4(unsafe { vmulq_f32(self.0, other.0) })
     }
 }
@@ -92,20 +90,20 @@ impl Mul for F32x4 {
 impl Lanewise for F32x4 {
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         F32x4(unsafe { vfmaq_f32(addend.0, self.0, factor.0) })
     }
 
     #[inline(always)]
     fn max_keep_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         // A NaN in either operand is returned; `bound` has none.
         F32x4(unsafe { vmaxq_f32(self.0, bound.0) })
     }
 
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         F32x4(unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(self.0))) })
     }
 }
@@ -121,7 +119,7 @@ impl Vector for F32x4 {
 
     #[inline(always)]
     fn divide(self, divisor: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         F32x4(unsafe { vdivq_f32(self.0, divisor.0) })
     }
 
@@ -145,7 +143,7 @@ impl Vector for F32x4 {
             return;
         };
         let totals = totals.as_mut_ptr();
-        // SAFETY: there are four totals; an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: there are four totals; an `F32x4` exists, so NEON is available (`Neon::detect`).
         unsafe {
             let low = vcvt_f64_f32(vget_low_f32(self.0));
             vst1q_f64(totals, vaddq_f64(vld1q_f64(totals), low));
@@ -157,14 +155,14 @@ impl Vector for F32x4 {
 
     #[inline(always)]
     fn min_drop_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         // Both kinds of minimum return some NaN.
         F32x4(unsafe { vbslq_f32(vcltq_f32(self.0, bound.0), self.0, bound.0) })
     }
 
     #[inline(always)]
     fn min_max(self, other: Self) -> (Self, Self) {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         unsafe {
             (
                 F32x4(vminq_f32(self.0, other.0)),
@@ -176,7 +174,7 @@ impl Vector for F32x4 {
     #[inline(always)]
     fn gt_mask(self, bound: Self) -> u32 {
         const BIT_OF_LANE: [u32; 4] = [1, 2, 4, 8];
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`); the array has four values.
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`); the array has four values.
         unsafe {
             let greater = vcgtq_f32(self.0, bound.0);
             vaddvq_u32(vandq_u32(greater, vld1q_u32(BIT_OF_LANE.as_ptr())))
@@ -185,7 +183,7 @@ impl Vector for F32x4 {
 
     #[inline(always)]
     fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         unsafe {
             let equal = vceqq_f32(keys.0, value.0);
             (
@@ -197,7 +195,7 @@ impl Vector for F32x4 {
 
     #[inline(always)]
     fn and_gt(self, bound: Self, value: Self) -> Self {
-        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::new`).
+        // SAFETY: an `F32x4` exists, so NEON is available (`Neon::detect`).
         F32x4(unsafe {
             let greater = vcgtq_f32(self.0, bound.0);
             vreinterpretq_f32_u32(vandq_u32(greater, vreinterpretq_u32_f32(value.0)))

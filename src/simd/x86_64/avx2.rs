@@ -1,6 +1,7 @@
 //! Eight lanes of AVX2 with FMA: x86-64, fused.
 
-use super::{LANES, Lanewise, Simd, SimdFnOnce, Vector, align_stack};
+use super::{align_stack, detect::features};
+use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -9,12 +10,10 @@ use core::ops::{Add, Mul, Sub};
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    /// # Safety
-    ///
-    /// AVX2, FMA and POPCNT must be available.
-    #[inline(always)]
-    pub(crate) unsafe fn new() -> Self {
-        Avx2(())
+    /// The proof, if this machine can give it.
+    #[inline]
+    pub(crate) fn detect() -> Option<Self> {
+        features().avx2.then_some(Avx2(()))
     }
 }
 
@@ -41,15 +40,15 @@ impl Simd for Avx2 {
     const UNROLL: usize = 8;
 
     #[inline(always)]
-    fn vectorize<T: SimdFnOnce<Self>>(self, task: T) -> T::Output {
+    fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
         #[target_feature(enable = "avx2,fma,popcnt")]
         #[inline(never)]
-        fn run<T: SimdFnOnce<Avx2>>(task: T, simd: Avx2) -> T::Output {
+        fn run<R>(simd: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
             align_stack::<__m256>();
-            task.run(simd)
+            f(simd)
         }
         // SAFETY: `self` proves that AVX2, FMA and POPCNT are available.
-        unsafe { run(task, self) }
+        unsafe { run(self, f) }
     }
 
     #[inline(always)]
@@ -126,7 +125,7 @@ impl Add for F32x8 {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         F32x8(unsafe { _mm256_add_ps(self.0, other.0) })
     }
 }
@@ -135,7 +134,7 @@ impl Sub for F32x8 {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         F32x8(unsafe { _mm256_sub_ps(self.0, other.0) })
     }
 }
@@ -144,7 +143,7 @@ impl Mul for F32x8 {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         F32x8(unsafe { _mm256_mul_ps(self.0, other.0) })
     }
 }
@@ -152,20 +151,20 @@ impl Mul for F32x8 {
 impl Lanewise for F32x8 {
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so FMA is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so FMA is available (`Avx2::detect`).
         F32x8(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
     }
 
     #[inline(always)]
     fn max_keep_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         // Of two operands with a NaN, the second is returned.
         F32x8(unsafe { _mm256_max_ps(bound.0, self.0) })
     }
 
     #[inline(always)]
     fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         F32x8(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0))) })
     }
 }
@@ -181,7 +180,7 @@ impl Vector for F32x8 {
 
     #[inline(always)]
     fn divide(self, divisor: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         F32x8(unsafe { _mm256_div_ps(self.0, divisor.0) })
     }
 
@@ -203,7 +202,7 @@ impl Vector for F32x8 {
             return;
         };
         let totals = totals.as_mut_ptr();
-        // SAFETY: there are eight totals; an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: there are eight totals; an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         unsafe {
             let low = _mm256_cvtps_pd(_mm256_castps256_ps128(self.0));
             let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(self.0));
@@ -215,14 +214,14 @@ impl Vector for F32x8 {
 
     #[inline(always)]
     fn min_drop_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         // Of two operands with a NaN, the second is returned.
         F32x8(unsafe { _mm256_min_ps(self.0, bound.0) })
     }
 
     #[inline(always)]
     fn min_max(self, other: Self) -> (Self, Self) {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         // Of two operands with a NaN, the second is returned: once `other`, once `self`.
         unsafe {
             (
@@ -234,13 +233,13 @@ impl Vector for F32x8 {
 
     #[inline(always)]
     fn gt_mask(self, bound: Self) -> u32 {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0)).cast_unsigned() }
     }
 
     #[inline(always)]
     fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         unsafe {
             let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(keys.0, value.0);
             (
@@ -252,7 +251,7 @@ impl Vector for F32x8 {
 
     #[inline(always)]
     fn and_gt(self, bound: Self, value: Self) -> Self {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         unsafe {
             let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, bound.0);
             F32x8(_mm256_and_ps(greater, value.0))
@@ -262,7 +261,7 @@ impl Vector for F32x8 {
     #[cfg(feature = "half")]
     #[inline(always)]
     fn store_upper_halves(self, halves: &mut [u16]) {
-        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::new`).
+        // SAFETY: an `F32x8` exists, so AVX2 is available (`Avx2::detect`).
         let rounded = unsafe {
             let bits = _mm256_castps_si256(self.0);
             let is_odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));

@@ -1,0 +1,154 @@
+//! What a call may ask: every `Err` of the crate is made here.
+
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::mask::FullyMasked;
+use crate::options::Options;
+use crate::source::{Element, OutOfPlace};
+
+/// Logits and places for as many results.
+pub(crate) fn out_of_place<'a, L: Element, E: Element>(
+    logits: &'a [L],
+    results: &'a mut [E],
+) -> Result<OutOfPlace<'a, &'a [L], E>, Error> {
+    length(logits.len(), results.len())?;
+    Ok(OutOfPlace { logits, results })
+}
+
+pub(crate) fn length(expected: usize, given: usize) -> Result<(), Error> {
+    if expected == given {
+        Ok(())
+    } else {
+        Err(Error::LengthMismatch { expected, given })
+    }
+}
+
+/// The number of rows; 0 if rows have no columns.
+pub(crate) fn whole_rows(values: usize, columns: usize) -> Result<usize, Error> {
+    match values.checked_rem(columns) {
+        Some(0) => Ok(values / columns),
+        None if values == 0 => Ok(0),
+        _ => Err(Error::PartialRow {
+            columns,
+            given: values,
+        }),
+    }
+}
+
+/// A result for each row. Rows of no columns may be any number.
+pub(crate) fn result_for_each_row(
+    values: usize,
+    columns: usize,
+    given: usize,
+) -> Result<(), Error> {
+    let expected = whole_rows(values, columns)?;
+    if expected == given || columns == 0 {
+        Ok(())
+    } else {
+        Err(Error::RowsMismatch { expected, given })
+    }
+}
+
+pub(crate) fn shape(shape: [usize; 3], given: usize) -> Result<(), Error> {
+    let [outer, axis, inner] = shape;
+    // A dimension of 0 makes the product 0, however large the others are.
+    let product = if shape.contains(&0) {
+        Some(0)
+    } else {
+        outer
+            .checked_mul(axis)
+            .and_then(|product| product.checked_mul(inner))
+    };
+    match product {
+        None => Err(Error::TooLarge { shape }),
+        Some(product) if product != given => Err(Error::ShapeMismatch { shape, given }),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The masks and lengths of `options`, for a matrix of `rows` rows, each of `columns` columns of
+/// `inner` logits. A mask with values has whole rows, and their number divides `rows`.
+pub(crate) fn masks(
+    options: &Options<'_>,
+    rows: usize,
+    columns: usize,
+    inner: usize,
+) -> Result<(), Error> {
+    let logits = columns.saturating_mul(inner);
+    if rows > 0 && logits > 0 {
+        for given in options.mask_lens() {
+            let mask_rows = given / logits;
+            let repeats = rows.checked_rem(mask_rows) == Some(0);
+            if given % logits != 0 || !repeats {
+                return Err(Error::MaskMismatch {
+                    rows,
+                    columns: logits,
+                    given,
+                });
+            }
+        }
+    }
+    match options.length {
+        Some(given) if given > columns => Err(Error::LengthBeyondRow { columns, given }),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn target(columns: usize, target: usize) -> Result<(), Error> {
+    if target < columns {
+        Ok(())
+    } else {
+        Err(Error::TargetOutOfRange { columns, target })
+    }
+}
+
+pub(crate) fn backend(backend: Backend) -> Result<(), Error> {
+    if backend.is_available() {
+        Ok(())
+    } else {
+        Err(Error::UnavailableBackend {
+            backend,
+            best: Backend::best(),
+        })
+    }
+}
+
+/// `operation` takes no option.
+pub(crate) fn no_options(options: &Options<'_>, operation: &'static str) -> Result<(), Error> {
+    let option = if options.scale.is_some() {
+        "a scale"
+    } else if options.soft_cap.is_some() {
+        "a soft cap"
+    } else if options.sink.is_some() {
+        "a sink"
+    } else if options.fully_masked != FullyMasked::Nan {
+        "a result for fully masked rows"
+    } else if !options.leaves_logits() {
+        "a mask"
+    } else {
+        return Ok(());
+    };
+    Err(Error::UnsupportedOption { option, operation })
+}
+
+/// `operation` takes no soft cap.
+pub(crate) fn no_soft_cap(options: &Options<'_>, operation: &'static str) -> Result<(), Error> {
+    match options.soft_cap {
+        None => Ok(()),
+        Some(_) => Err(Error::UnsupportedOption {
+            option: "a soft cap",
+            operation,
+        }),
+    }
+}
+
+/// `operation` takes no causal mask.
+pub(crate) fn not_causal(options: &Options<'_>, operation: &'static str) -> Result<(), Error> {
+    match options.causal {
+        None => Ok(()),
+        Some(_) => Err(Error::UnsupportedOption {
+            option: "a causal mask",
+            operation,
+        }),
+    }
+}

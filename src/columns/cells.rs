@@ -1,0 +1,170 @@
+//! Columns side by side: strips, tiles and groups, and how they are read and written.
+
+use super::ROWS_AHEAD;
+use crate::simd::{Group, LANES, Simd, Vector};
+use crate::source::{LINE, Source, SrcDst};
+use core::ops::Range;
+
+/// Columns side by side, a strip or a group of one, in some rows.
+#[derive(Clone, Copy)]
+pub(super) struct Cells<S> {
+    pub(super) simd: S,
+    pub(super) start: usize,
+    pub(super) width: usize,
+    pub(super) inner: usize,
+    pub(super) rows: usize,
+}
+
+impl<S: Simd> Cells<S> {
+    /// At most `rows` rows from `first` on.
+    #[inline(always)]
+    pub(super) fn below(self, first: usize, rows: usize) -> Self {
+        Cells {
+            start: self.start + first * self.inner,
+            rows: rows.min(self.rows - first),
+            ..self
+        }
+    }
+
+    /// The groups of a strip; the last may be smaller.
+    #[inline(always)]
+    pub(super) fn groups(self) -> impl Iterator<Item = Self> {
+        (0..self.width.div_ceil(LANES)).map(move |group| Cells {
+            start: self.start + group * LANES,
+            width: LANES.min(self.width - group * LANES),
+            ..self
+        })
+    }
+
+    /// The cells of each row.
+    #[inline(always)]
+    pub(super) fn rows<'a, R: SrcDst>(&self, slab: &'a mut R) -> Rows<impl SrcDst + use<'a, R, S>> {
+        let before_last = self.rows.saturating_sub(1) * self.inner;
+        Rows {
+            unread: Some(slab.slice(self.start, before_last + self.width)),
+            width: self.width,
+            between: self.inner - self.width,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch<R: SrcDst>(&self, cells: &R) {
+        for line in 0..LANES / LINE {
+            cells.prefetch(self.simd, ROWS_AHEAD * self.inner + line * LINE);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn maxima<R: SrcDst>(&self, slab: &mut R, mut maxima: Group<S>) -> Group<S> {
+        for cells in self.rows(slab) {
+            self.prefetch(&cells);
+            maxima = larger(self.simd, maxima, &load(self.simd, &cells));
+        }
+        maxima
+    }
+
+    /// The lanes that have a column.
+    #[inline(always)]
+    pub(super) fn lanes(&self) -> u32 {
+        u32::MAX >> (LANES - self.width)
+    }
+}
+
+/// [`Cells`], row by row.
+pub(super) struct Rows<R> {
+    unread: Option<R>,
+    width: usize,
+    between: usize,
+}
+
+impl<R: SrcDst> Iterator for Rows<R> {
+    type Item = R;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<R> {
+        let Ok((cells, others)) = self.unread.take()?.split_at(self.width) else {
+            return None;
+        };
+        if let Ok((_, below)) = others.split_at(self.between) {
+            self.unread = Some(below);
+        }
+        Some(cells)
+    }
+}
+
+/// The cells of a row, −∞ where there are none.
+#[inline(always)]
+pub(super) fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
+    let mut group = simd.splat(f32::NEG_INFINITY).group();
+    let logits = cells.logits();
+    let registers = group.as_mut().iter_mut().enumerate();
+    match logits.split_at(LANES) {
+        Ok((logits, _)) => {
+            for (register, lanes) in registers {
+                *lanes = logits.load(simd, register * S::Vector::WIDTH);
+            }
+        }
+        Err(logits) => {
+            for (register, lanes) in registers {
+                let start = register * S::Vector::WIDTH;
+                if start < logits.len() {
+                    *lanes = logits.load(simd, start);
+                }
+            }
+        }
+    }
+    group
+}
+
+/// Writes some registers of a row.
+#[inline(always)]
+pub(super) fn store<S: Simd, R: SrcDst>(
+    simd: S,
+    cells: &mut R,
+    registers: Range<usize>,
+    group: &Group<S>,
+) {
+    let len = cells.len();
+    if len >= LANES {
+        let mut cells = cells.slice(0, LANES);
+        for register in registers {
+            cells.store(register * S::Vector::WIDTH, simd.register(group, register));
+        }
+    } else {
+        for register in registers {
+            let start = register * S::Vector::WIDTH;
+            if start < len {
+                cells.store(start, simd.register(group, register));
+            }
+        }
+    }
+}
+
+/// For each lane whether that of `group` is greater than that of `bounds`, as bits.
+#[inline(always)]
+pub(super) fn gt_mask<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
+    let mut greater = 0;
+    for (register, lanes) in group.as_ref().iter().enumerate() {
+        let bounds = simd.register(bounds, register);
+        greater |= lanes.gt_mask(bounds) << (register * S::Vector::WIDTH);
+    }
+    greater
+}
+
+/// Larger lanes of the two. A NaN may or may not be one.
+#[inline(always)]
+pub(super) fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
+    for (register, lanes) in group.as_mut().iter_mut().enumerate() {
+        (_, *lanes) = lanes.min_max(simd.register(other, register));
+    }
+    group
+}
+
+/// The first [`LANES`] cells of a row, or all if there are no more, and the others.
+#[inline(always)]
+pub(super) fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
+    match cells.split_at(LANES) {
+        Ok((group, others)) if others.len() > 0 => (group, Some(others)),
+        Ok((last, _)) | Err(last) => (last, None),
+    }
+}

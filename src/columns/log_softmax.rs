@@ -1,0 +1,104 @@
+//! The log-softmax of columns.
+
+use super::cells::{Cells, load, store};
+use super::sums::{Sums, exp_scaled_once, fallback_of};
+use super::{ColumnAlgorithm, STRIP, TILE};
+use crate::math::compensated_sum::CompensatedSum;
+use crate::math::epilogue::{Epilogue, LogProbability};
+use crate::math::shift::LaneShifts;
+use crate::normalizer::{Normalizer, Outcome};
+use crate::options::Sink;
+use crate::simd::{Group, LANES, Simd, Vector, load_group, store_group};
+use crate::source::SrcDst;
+
+/// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole columns.
+#[inline(always)]
+fn sum_others<S: Simd, R: SrcDst>(simd: S, cells: Cells<S>, slab: &mut R, sums: &mut Sums<S>) {
+    let shifts = sums.shifts;
+    let mut maxima = sums.maxima;
+    let mut sum = CompensatedSum::new(simd);
+    for cells in cells.rows(slab) {
+        let logits = load(simd, &cells);
+        for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
+            let (smaller, larger) = maximum.min_max(simd.register(&logits, register));
+            *maximum = larger;
+            sum.add(register, shifts.exp_scaled(register, smaller));
+        }
+    }
+    sums.maxima = maxima;
+    sum.flush(&mut sums.totals);
+}
+
+/// A [`LogProbability`] for each lane.
+#[derive(Clone, Copy)]
+pub(super) struct LogProbabilities<S: Simd> {
+    simd: S,
+    max: Group<S>,
+    log_denominator: Group<S>,
+    /// Zero, or what each result is where there is no softmax.
+    fallback: Group<S>,
+}
+
+impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
+    #[inline(always)]
+    fn exp_sum_pass<R: SrcDst>(
+        sums: &mut [Sums<S>; STRIP],
+        strip: Cells<S>,
+        first: usize,
+        slab: &mut R,
+        _: Sink,
+    ) {
+        for (columns, sums) in strip.groups().zip(sums) {
+            if first == 0 {
+                let maxima = columns.maxima(slab, sums.maxima);
+                sums.shifts = LaneShifts::of(strip.simd, &maxima);
+            }
+            let tile = columns.below(first, TILE);
+            strip.simd.vectorize(
+                #[inline(always)]
+                |simd| sum_others(simd, tile, slab, sums),
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn finish(simd: S, sums: &Sums<S>, sink: Sink) -> Self {
+        let (max_term, _) = exp_scaled_once(simd, &sums.shifts, &sums.maxima);
+        let maxima = store_group::<S>(&sums.maxima);
+        let [mut max, mut log_denominator, mut fallback] = [[0.0; LANES]; 3];
+        for lane in 0..LANES {
+            let column = Normalizer::from_parts(maxima[lane], sums.totals[lane] / max_term[lane]);
+            let normalizer = sink.merge_into(column);
+            fallback[lane] = fallback_of(maxima[lane], sums.totals[lane], sink);
+            if normalizer.outcome() == Outcome::Finite {
+                max[lane] = normalizer.max();
+                log_denominator[lane] = normalizer.log_denominator() as f32;
+            }
+        }
+        LogProbabilities {
+            simd,
+            max: load_group(simd, &max),
+            log_denominator: load_group(simd, &log_denominator),
+            fallback: load_group(simd, &fallback),
+        }
+    }
+
+    #[inline(always)]
+    fn last_pass<R: SrcDst>(slab: &mut R) -> impl SrcDst {
+        slab.reborrow()
+    }
+
+    #[inline(always)]
+    fn normalize_row<R: SrcDst>(&self, simd: S, cells: &mut R) {
+        let mut results = load(simd, cells);
+        for (register, lanes) in results.as_mut().iter_mut().enumerate() {
+            let of = |group| self.simd.register(group, register);
+            let log_probability = LogProbability {
+                max: of(&self.max),
+                log_denominator: of(&self.log_denominator),
+            };
+            *lanes = log_probability.apply(*lanes) + of(&self.fallback);
+        }
+        store(simd, cells, 0..S::REGISTERS, &results);
+    }
+}

@@ -1,0 +1,45 @@
+//! The one place that turns a [`Backend`] into instructions.
+
+use crate::backend::Backend;
+use crate::simd::{Simd, WithSimd, portable::Portable, scalar::Scalar};
+
+#[cfg(target_arch = "aarch64")]
+use crate::simd::aarch64::neon::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
+
+/// Runs `operation` with the instructions of `backend`, or of [`Portable`] if this machine cannot run
+/// that one.
+pub(crate) fn dispatch<O: WithSimd>(backend: Backend, operation: O) -> O::Output {
+    match backend {
+        Backend::Scalar => return vectorize(Scalar, operation),
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            if let Some(avx512) = Avx512::detect() {
+                return vectorize(avx512, operation);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx2 => {
+            if let Some(avx2) = Avx2::detect() {
+                return vectorize(avx2, operation);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        Backend::Neon => {
+            if let Some(neon) = Neon::detect() {
+                return vectorize(neon, operation);
+            }
+        }
+        _ => {}
+    }
+    vectorize(Portable, operation)
+}
+
+#[inline(always)]
+fn vectorize<S: Simd, O: WithSimd>(simd: S, operation: O) -> O::Output {
+    simd.vectorize(
+        #[inline(always)]
+        move |simd| operation.with_simd(simd),
+    )
+}

@@ -1,0 +1,284 @@
+//! From options and a shape to the operations on parts of the logits. Arguments were checked before.
+
+use crate::backend::Backend;
+use crate::columns::Columns;
+use crate::dispatch::dispatch;
+use crate::normalizer::Normalizer;
+use crate::options::{Options, Sink};
+use crate::rows::Row;
+use crate::rows::matrix::Matrix;
+use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
+use crate::rows::recurrence::{Extend, FinishWith, LogSumExpRows, NormalizerOf, State};
+use crate::rows::schedule::{BLOCK, PREPROCESSED};
+use crate::simd::{LANES, WithSimd};
+use crate::source::{OutOfPlace, Source, SrcDst};
+
+/// A backend and options. `LOG` in a method makes it the log-softmax.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Driver<'a> {
+    pub(crate) backend: Backend,
+    pub(crate) options: Options<'a>,
+}
+
+impl Driver<'_> {
+    pub(crate) fn dispatch<O: WithSimd>(&self, operation: O) -> O::Output {
+        dispatch(self.backend, operation)
+    }
+
+    /// The results of row `index` of a matrix.
+    pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, mut row: R, index: usize) -> Normalizer {
+        let sink = self.options.sink(LOG);
+        if self.options.leaves_logits() {
+            return self.dispatch(Row::<LOG, R> { row, sink });
+        }
+        let columns = row.len();
+        let visible = self.options.visible(index, columns);
+        let preprocessing = self.options.preprocessing_of(index, columns, 0);
+        let mut normalizer = if !self.options.changes_logits() {
+            self.visible_row::<LOG, _>(row.slice(0, visible), sink)
+        } else if R::HAS_SCRATCH {
+            self.dispatch(Preprocess {
+                row: row.slice(0, visible),
+                preprocessing,
+            });
+            self.visible_row::<LOG, _>(row.slice(0, visible).results(), sink)
+        } else {
+            let preprocessed = Preprocessed {
+                logits: row.slice(0, visible),
+                preprocessing,
+            };
+            self.visible_row::<LOG, _>(preprocessed, sink)
+        };
+        if visible < columns {
+            normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
+        }
+        let written = if has_numerator(sink) { visible } else { 0 };
+        self.dispatch(Fill {
+            row: row.slice(written, columns - written),
+            value: sink.masked(&normalizer, LOG),
+        });
+        normalizer
+    }
+
+    /// With a sink of +∞ or NaN no result is written, and the normalizer says what it is.
+    fn visible_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
+        if has_numerator(sink) {
+            self.dispatch(Row::<LOG, R> { row, sink })
+        } else {
+            sink.merge_into(self.dispatch(NormalizerOf(row.logits())))
+        }
+    }
+
+    /// The results of each row of a matrix of whole rows.
+    pub(crate) fn rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize) {
+        let sink = self.options.sink(LOG);
+        if self.options.is_plain() {
+            self.dispatch(Matrix::<LOG, true, R> {
+                matrix,
+                columns,
+                sink,
+            });
+        } else if self.options.leaves_logits() {
+            self.dispatch(Matrix::<LOG, false, R> {
+                matrix,
+                columns,
+                sink,
+            });
+        } else {
+            self.preprocessed_rows::<LOG, R>(matrix, columns, sink);
+        }
+    }
+
+    fn preprocessed_rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize, sink: Sink) {
+        let mut index = 0;
+        let mut unread = matrix;
+        while unread.len() > 0 {
+            let rows = self.options.rows_alike(index, columns, PREPROCESSED);
+            let (mut rows, others) = match unread.split_at(rows.saturating_mul(columns)) {
+                Ok((rows, others)) => (rows, Some(others)),
+                Err(last) => (last, None),
+            };
+            let count = rows.len().checked_div(columns).unwrap_or(1);
+            let preprocessing = self.options.preprocessing_of(index, columns, 0);
+            if self.options.has_lengths() {
+                self.row::<LOG, _>(rows, index);
+            } else if R::HAS_SCRATCH {
+                self.dispatch(Preprocess {
+                    row: rows.reborrow(),
+                    preprocessing,
+                });
+                self.dispatch(Matrix::<LOG, false, _> {
+                    matrix: rows.results(),
+                    columns,
+                    sink,
+                });
+            } else {
+                let logits = rows;
+                self.dispatch(Matrix::<LOG, false, _> {
+                    matrix: Preprocessed {
+                        logits,
+                        preprocessing,
+                    },
+                    columns,
+                    sink,
+                });
+            }
+            index += count;
+            match others {
+                Some(others) => unread = others,
+                None => return,
+            }
+        }
+    }
+
+    /// The results along the middle axis of a tensor [outer, `axis`, `inner`] that is not empty.
+    pub(crate) fn axis<const LOG: bool, R: SrcDst>(&self, tensor: R, axis: usize, inner: usize) {
+        let sink = self.options.sink(LOG);
+        if self.options.leaves_logits() {
+            return self.dispatch(Columns::<LOG, R> {
+                tensor,
+                axis,
+                inner,
+                sink,
+            });
+        }
+        let visible = self.options.visible(0, axis);
+        let mut index = 0;
+        let mut unread = tensor;
+        while let Ok((mut slab, others)) = unread.split_at(axis * inner) {
+            if has_numerator(sink) && visible > 0 {
+                self.visible_axis::<LOG, _>(slab.slice(0, visible * inner), index, axis, inner);
+                self.dispatch(FillBelow {
+                    results: slab.results(),
+                    start: visible * inner,
+                    inner,
+                    value: if LOG { f32::NEG_INFINITY } else { 0.0 },
+                });
+            } else {
+                let column = sink.merge_into(Normalizer::FULLY_MASKED);
+                self.dispatch(Fill {
+                    row: slab,
+                    value: sink.masked(&column, LOG),
+                });
+            }
+            index += 1;
+            unread = others;
+        }
+    }
+
+    /// Slab `index` of a tensor, as far as it is visible.
+    fn visible_axis<const LOG: bool, R: SrcDst>(
+        &self,
+        mut slab: R,
+        index: usize,
+        axis: usize,
+        inner: usize,
+    ) {
+        let sink = self.options.sink(LOG);
+        let visible = slab.len() / inner;
+        let preprocessing = self.options.preprocessing_of(index, axis * inner, 0);
+        if R::HAS_SCRATCH {
+            self.dispatch(Preprocess {
+                row: slab.reborrow(),
+                preprocessing,
+            });
+            self.dispatch(Columns::<LOG, _> {
+                tensor: slab.results(),
+                axis: visible,
+                inner,
+                sink,
+            });
+        } else {
+            let logits = slab;
+            self.dispatch(Columns::<LOG, _> {
+                tensor: Preprocessed {
+                    logits,
+                    preprocessing,
+                },
+                axis: visible,
+                inner,
+                sink,
+            });
+        }
+    }
+
+    /// The normalizer of row `index` of a matrix.
+    pub(crate) fn normalizer<L: Source>(&self, logits: L, index: usize) -> Normalizer {
+        if self.options.takes_logits_alone() {
+            return self.dispatch(NormalizerOf(logits));
+        }
+        let mut state = State::new();
+        let visible = self.for_each_preprocessed(logits, index, |logits, _| {
+            self.dispatch(Extend {
+                state: &mut state,
+                logits,
+            });
+        });
+        let mut normalizer = self.dispatch(FinishWith {
+            state: &state,
+            last: &[],
+        });
+        if visible < logits.len() {
+            normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
+        }
+        self.options.sink(false).merge_into(normalizer)
+    }
+
+    /// log Σ e^x of each row of a matrix that has as many rows as `out` has places.
+    pub(crate) fn log_sum_exp_rows<L: Source>(&self, logits: L, columns: usize, out: &mut [f32]) {
+        if self.options.takes_logits_alone() {
+            return self.dispatch(LogSumExpRows {
+                logits,
+                columns,
+                out,
+            });
+        }
+        let mut unread = logits;
+        for (index, place) in out.iter_mut().enumerate() {
+            let (row, others) = unread.split_at(columns).unwrap_or((L::empty(), L::empty()));
+            *place = self.normalizer(row, index).log_sum_exp();
+            unread = others;
+        }
+    }
+
+    /// Calls `read` with parts of the preprocessed row `index` of a matrix and where they start: a
+    /// group and some blocks first, then some blocks each time. Returns how many logits are visible.
+    pub(crate) fn for_each_preprocessed<L: Source>(
+        &self,
+        logits: L,
+        index: usize,
+        mut read: impl FnMut(&[f32], usize),
+    ) -> usize {
+        const BLOCKS: usize = 4;
+        let columns = logits.len();
+        let visible = self.options.visible(index, columns);
+        let mut unread = logits.slice(0, visible).unwrap_or(logits);
+        let mut buffer = [0.0; LANES + BLOCKS * BLOCK];
+        let mut size = buffer.len();
+        let mut start = 0;
+        while unread.len() > 0 {
+            let (part, others) = unread.split_at(size).unwrap_or((unread, L::empty()));
+            let len = part.len();
+            let Some(results) = buffer.get_mut(..len) else {
+                break;
+            };
+            self.dispatch(Preprocess {
+                row: OutOfPlace {
+                    logits: part,
+                    results,
+                },
+                preprocessing: self.options.preprocessing_of(index, columns, start),
+            });
+            read(buffer.get(..len).unwrap_or(&[]), start);
+            start += len;
+            unread = others;
+            size = BLOCKS * BLOCK;
+        }
+        visible
+    }
+}
+
+/// A sink of +∞ or NaN has none.
+fn has_numerator(sink: Sink) -> bool {
+    sink.logit < f32::INFINITY
+}

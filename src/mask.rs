@@ -1,0 +1,46 @@
+//! Which logits take part in a softmax, and what a row without any gives.
+
+/// Which logits of a row, or of a matrix row by row, take part, or what is added to them.
+///
+/// A masked logit counts as −∞, whatever it is: its probability is exactly 0, its log-probability
+/// −∞.
+///
+/// A `Keep` or `Additive` mask has the values of one row, of all rows of the matrix, or of a number
+/// of rows that divides it; then it repeats. Along an axis with `inner` > 1, a "row" is all
+/// `axis · inner` logits that share an outer index. Every other shape is an error
+/// ([`Error::MaskMismatch`](crate::Error::MaskMismatch)).
+///
+/// ```
+/// use online_softmax::{Mask, Softmax};
+///
+/// let mut probabilities = [0.0; 4];
+/// let first_two = Softmax::new().mask(Mask::Length(2));
+/// first_two.row(&[1.0, 1.0, 7.0, f32::NAN], &mut probabilities)?;
+/// assert_eq!(probabilities, [0.5, 0.5, 0.0, 0.0]);
+/// # Ok::<(), online_softmax::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Mask<'a> {
+    /// The logits for which it is `true`.
+    Keep(&'a [bool]),
+    /// All, after the addition of its values; −∞ masks.
+    Additive(&'a [f32]),
+    /// The first so many columns. The others are not read.
+    Length(usize),
+    /// Of row i of a matrix the columns 0 ..= `first` + i. The others are not read.
+    Causal {
+        /// The last column that the first row sees.
+        first: usize,
+    },
+}
+
+/// The results of a row of which every logit is −∞ or masked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FullyMasked {
+    /// NaN: such a row has no softmax.
+    #[default]
+    Nan,
+    /// 0 each; −∞ each as logarithms.
+    Zero,
+}

@@ -1,0 +1,73 @@
+//! Sums that keep what rounding leaves out of them.
+
+use super::exp::ScaledExp;
+use crate::simd::{Group, LANES, Lanewise, Simd, Vector};
+
+/// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the sum
+/// of what rounding left out of it. The numerators count as they were before they were rounded.
+///
+/// Invariant (Dekker's Fast2Sum): when a numerator is added, the rounded sum of its lane is zero or
+/// not smaller than it. Then (high − rounded) + scale is exact. A sum that begins with a bias that is
+/// larger than every numerator ([`with_bias`](Self::with_bias)) keeps the invariant by itself; one
+/// that begins at zero loses some bits of a numerator that exceeds the sum of those before it.
+#[derive(Clone, Copy)]
+pub(crate) struct CompensatedSum<S: Simd> {
+    pub(crate) high: Group<S>,
+    pub(crate) low: Group<S>,
+}
+
+impl<S: Simd> CompensatedSum<S> {
+    /// Zero.
+    #[inline(always)]
+    pub(crate) fn new(simd: S) -> Self {
+        Self::with_bias(simd, &simd.splat(0.0).group())
+    }
+
+    /// A sum that begins with `bias`, which must be larger in each lane than every numerator of the
+    /// lane, and is to be removed in the end by [`remove_bias`](Self::remove_bias). It should not be
+    /// larger than necessary: `low` grows with it, and its own rounding is not corrected.
+    #[inline(always)]
+    pub(crate) fn with_bias(simd: S, bias: &Group<S>) -> Self {
+        let low = simd.splat(0.0).group();
+        Self::from_parts(*bias, low)
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_parts(high: Group<S>, low: Group<S>) -> Self {
+        CompensatedSum { high, low }
+    }
+
+    /// Exact: the bias and the sum are multiples of the spacing of the larger of the two.
+    #[inline(always)]
+    pub(crate) fn remove_bias(mut self, bias: &Group<S>) -> Self {
+        for (high, bias) in self.high.as_mut().iter_mut().zip(bias.as_ref()) {
+            *high = *high - *bias;
+        }
+        self
+    }
+
+    /// Adds one numerator to each lane of a register.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, register: usize, numerator: ScaledExp<S::Vector>) {
+        if let (Some(high), Some(low)) = (
+            self.high.as_mut().get_mut(register),
+            self.low.as_mut().get_mut(register),
+        ) {
+            let rounded = *high + numerator.value();
+            let correction = (*high - rounded) + numerator.scale;
+            *low = *low + numerator.scale.mul_add(numerator.expm1, correction);
+            *high = rounded;
+        }
+    }
+
+    /// Adds both parts to `totals`.
+    #[inline(always)]
+    pub(crate) fn flush(&self, totals: &mut [f64; LANES]) {
+        for group in [&self.high, &self.low] {
+            for (register, lanes) in group.as_ref().iter().enumerate() {
+                let start = register * S::Vector::WIDTH;
+                lanes.add_to(totals.get_mut(start..).unwrap_or(&mut []));
+            }
+        }
+    }
+}

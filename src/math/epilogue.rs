@@ -1,0 +1,115 @@
+//! The last operation on a row: how a numerator, or a logit, becomes a result.
+
+use crate::simd::{Simd, Unrolled, Vector};
+
+/// What the last pass makes of what it loads: a logit, or a numerator that was stored.
+pub(crate) trait Epilogue<V: Vector>: Copy {
+    /// Whether an exponential is computed. Then an unrolled loop in a function of its own is faster.
+    #[inline(always)]
+    fn recomputes(&self) -> bool {
+        false
+    }
+
+    fn apply(&self, loaded: V) -> V;
+
+    /// [`apply`](Self::apply) to each register.
+    #[inline(always)]
+    fn apply_unrolled<const COUNT: usize>(
+        &self,
+        mut loaded: Unrolled<V, COUNT>,
+    ) -> Unrolled<V, COUNT> {
+        for register in &mut loaded.0 {
+            *register = self.apply(*register);
+        }
+        loaded
+    }
+}
+
+/// numerator / denominator, with 1 / denominator in two floats. A result below 2^−126 is 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Probability<V> {
+    pub(crate) inverse: V,
+    pub(crate) inverse_low: V,
+    /// The numerator whose result is 2^−126, or a little less.
+    pub(crate) negligible: V,
+}
+
+/// The least normal number, reduced by the largest relative error of a numerator.
+pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
+
+impl<V: Vector> Probability<V> {
+    #[inline(always)]
+    pub(crate) fn new<S: Simd<Vector = V>>(simd: S, denominator: f64) -> Self {
+        let inverse = 1.0 / denominator;
+        Probability {
+            inverse: simd.splat(inverse as f32),
+            inverse_low: simd.splat((inverse - f64::from(inverse as f32)) as f32),
+            negligible: simd.splat((denominator * NEGLIGIBLE) as f32),
+        }
+    }
+}
+
+impl<V: Vector> Epilogue<V> for Probability<V> {
+    #[inline(always)]
+    fn apply(&self, numerators: V) -> V {
+        let quotient = numerators.mul_add(self.inverse, numerators * self.inverse_low);
+        numerators.and_gt(self.negligible, quotient)
+    }
+}
+
+/// A [`Probability`] that replaces the probability of the maximum by one that was rounded once, where
+/// that must be exact: 1, or 1/N of N equal logits. A numerator was rounded, so its quotient may miss
+/// such a number.
+#[derive(Clone, Copy)]
+pub(crate) struct ExactMax<V> {
+    pub(crate) probability: Probability<V>,
+    /// The numerator of the maximum.
+    pub(crate) max_term: V,
+    /// The probability of the maximum.
+    pub(crate) of_max: V,
+}
+
+impl<V: Vector> Epilogue<V> for ExactMax<V> {
+    #[inline(always)]
+    fn apply(&self, numerators: V) -> V {
+        let quotient = self.probability.apply(numerators);
+        let (result, _) = quotient.select_eq(numerators, self.max_term, self.of_max);
+        result
+    }
+}
+
+/// (x − max) − log(denominator). Both terms have one sign, so nothing cancels.
+#[derive(Clone, Copy)]
+pub(crate) struct LogProbability<V> {
+    pub(crate) max: V,
+    pub(crate) log_denominator: V,
+}
+
+impl<V: Vector> Epilogue<V> for LogProbability<V> {
+    #[inline(always)]
+    fn apply(&self, logits: V) -> V {
+        (logits - self.max) - self.log_denominator
+    }
+}
+
+/// The numerator itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Unchanged;
+
+impl<V: Vector> Epilogue<V> for Unchanged {
+    #[inline(always)]
+    fn apply(&self, numerators: V) -> V {
+        numerators
+    }
+}
+
+/// One value, whatever is loaded: the result of a row that has no softmax.
+#[derive(Clone, Copy)]
+pub(crate) struct Constant<V>(pub(crate) V);
+
+impl<V: Vector> Epilogue<V> for Constant<V> {
+    #[inline(always)]
+    fn apply(&self, _: V) -> V {
+        self.0
+    }
+}

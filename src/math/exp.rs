@@ -1,0 +1,218 @@
+//! The exponential, as a power of two and a fraction: e^x = 2^n · (1 + t).
+//!
+//! The logit itself is reduced. No maximum is subtracted from it. The range is kept by adding an
+//! *integer* to n:
+//!
+//! ```text
+//! n = round(x · log2 e)
+//! r = x − n · ln 2            |r| ≤ ln 2 / 2, in two steps, the first of them exact
+//! t = e^r − 1                 a polynomial of degree 6
+//! numerator = 2^(n + shift) · (1 + t)
+//! ```
+//!
+//! 1. Why no maximum is subtracted: x − max is rounded to `f32`, with an error of half its spacing,
+//!    and e^x turns that into a relative error: up to 65 ULP of the result for x − max = −80. Adding
+//!    an integer to n is exact. (Dukhan and Ablavatski, "Two-Pass Softmax", arXiv 2001.04438, carry
+//!    the exponent the same way.) Far from zero n · ln 2 is no longer exact. There the maximum is
+//!    subtracted, and there the subtraction is exact (Sterbenz's lemma) for every logit that is near
+//!    enough to the maximum to matter. See [`Shift`](super::shift::Shift).
+//! 2. Why 2^n and t stay apart: 2^n · t is exact in a fused operation or as a product, so a sum of
+//!    rounded numerators can recover what their rounding left out. See
+//!    [`CompensatedSum`](super::compensated_sum::CompensatedSum).
+
+use super::epilogue::Epilogue;
+use crate::simd::{Lanewise, Simd, Unrolled, Vector};
+
+/// log2 e, rounded to nearest.
+pub(super) const LOG2_E: f32 = core::f32::consts::LOG2_E;
+
+/// The first 15 bits of ln 2. Its product with an integer of 9 bits is exact, fused or not.
+const LN_2_HIGH: f32 = f32::from_bits(0x3F31_7200);
+
+/// ln 2 − [`LN_2_HIGH`], rounded to nearest.
+const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
+
+/// Coefficients of r² to r⁶ in e^r ≈ 1 + r + r² · (…), from Sollya:
+///
+/// ```text
+/// fpminimax(exp(x), [|2,3,4,5,6|], [|SG...|], [-0.3467;0.3467], relative, 1+x)
+/// ```
+///
+/// The relative error of the exact polynomial is at most 3.3e-9, 2^−28.2.
+const COEFFICIENTS: [f32; 5] = [
+    f32::from_bits(0x3EFF_FFFD),
+    f32::from_bits(0x3E2A_AA49),
+    f32::from_bits(0x3D2A_AD13),
+    f32::from_bits(0x3C09_1CC4),
+    f32::from_bits(0x3AB4_A669),
+];
+
+/// 1.5 · 2^23. A float near it has a spacing of 1, so adding it rounds to an integer. The integer is
+/// then in the low bits of the representation.
+pub(super) const ROUND: f32 = 12_582_912.0;
+
+/// Exponent of the numerator of the largest logit, about. Of the range of `f32` above 1 this much is
+/// used. Below it e^−120 still has a numerator: more than 2^24 of these are needed to be as much as
+/// the smallest subnormal result.
+pub(super) const HEADROOM: i32 = 48;
+
+/// The bias of logits near zero, even as all of them are, and the factor that turns its scales into
+/// 2^n.
+pub(super) const UNIT_BIAS: i32 = 126 + HEADROOM;
+const UNIT: f32 = 1.0 / (1_u64 << (HEADROOM - 1)) as f32;
+
+/// The bias of a [`Shift`] and the constants of the exponential, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct ExpConstants<V> {
+    /// The largest logit whose 2^n is flushed to zero. Lower logits are raised to it.
+    pub(super) lowest: V,
+    pub(super) round: V,
+    log2_e: V,
+    minus_ln_2_high: V,
+    minus_ln_2_low: V,
+    coefficients: [V; 5],
+}
+
+/// `scale · (1 + expm1)`: a power of two, or zero where it would be below 2^−126; and e^r − 1.
+#[derive(Clone, Copy)]
+pub(crate) struct ScaledExp<V> {
+    pub(crate) scale: V,
+    pub(crate) expm1: V,
+}
+
+impl<V: Lanewise> ScaledExp<V> {
+    /// The exponential, rounded.
+    #[inline(always)]
+    pub(crate) fn value(self) -> V {
+        self.scale.mul_add(self.expm1, self.scale)
+    }
+}
+
+impl<V: Lanewise, const COUNT: usize> ScaledExp<Unrolled<V, COUNT>> {
+    /// That of one register; `index` is below `COUNT`.
+    #[inline(always)]
+    pub(crate) fn register(&self, index: usize) -> ScaledExp<V> {
+        ScaledExp {
+            scale: self.scale.0[index],
+            expm1: self.expm1.0[index],
+        }
+    }
+}
+
+impl<V: Vector> ExpConstants<V> {
+    /// Whether [`exp_scaled`](Self::exp_scaled) raises a lane of `logits`.
+    #[inline(always)]
+    pub(crate) fn clamps(&self, logits: V) -> bool {
+        self.lowest.gt_mask(logits) != 0
+    }
+
+    /// For a scale of 2^(n + bias − 127).
+    #[inline(always)]
+    pub(crate) fn new<S: Simd<Vector = V>>(simd: S, bias: i32) -> Self {
+        ExpConstants {
+            lowest: simd.splat(bias as f32 * -core::f32::consts::LN_2),
+            round: simd.splat(ROUND + bias as f32),
+            log2_e: simd.splat(LOG2_E),
+            minus_ln_2_high: simd.splat(-LN_2_HIGH),
+            minus_ln_2_low: simd.splat(-LN_2_LOW),
+            coefficients: [
+                simd.splat(COEFFICIENTS[0]),
+                simd.splat(COEFFICIENTS[1]),
+                simd.splat(COEFFICIENTS[2]),
+                simd.splat(COEFFICIENTS[3]),
+                simd.splat(COEFFICIENTS[4]),
+            ],
+        }
+    }
+}
+
+impl<V: Lanewise> ExpConstants<V> {
+    /// For `COUNT` registers side by side.
+    #[inline(always)]
+    pub(crate) fn unrolled<const COUNT: usize>(&self) -> ExpConstants<Unrolled<V, COUNT>> {
+        ExpConstants {
+            lowest: Unrolled([self.lowest; COUNT]),
+            round: Unrolled([self.round; COUNT]),
+            log2_e: Unrolled([self.log2_e; COUNT]),
+            minus_ln_2_high: Unrolled([self.minus_ln_2_high; COUNT]),
+            minus_ln_2_low: Unrolled([self.minus_ln_2_low; COUNT]),
+            coefficients: self.coefficients.map(|value| Unrolled([value; COUNT])),
+        }
+    }
+
+    /// e^x · 2^(bias − 127). −∞ gives 0; NaN gives NaN. The result must be below 2^127: a logit is at
+    /// most [`RESCALE_THRESHOLD`](super::shift::RESCALE_THRESHOLD) above the maximum that the
+    /// [`Shift`](super::shift::Shift) was made for.
+    #[inline(always)]
+    pub(crate) fn exp_scaled(&self, logits: V) -> ScaledExp<V> {
+        // The clamp makes the exponent field zero for every logit that is too low.
+        self.exp_scaled_in_range(logits.max_keep_nan(self.lowest))
+    }
+
+    /// The same for logits that are not below [`lowest`](Self::lowest).
+    #[inline(always)]
+    pub(crate) fn exp_scaled_in_range(&self, x: V) -> ScaledExp<V> {
+        // n + bias in the low bits of a float.
+        let biased = x.mul_add(self.log2_e, self.round);
+        let n = biased - self.round;
+        // The high part is exact. It is rounded only when everything else is added to it.
+        let high = n.mul_add(self.minus_ln_2_high, x);
+        let low = n * self.minus_ln_2_low;
+        let r = high + low;
+        let r_squared = r * r;
+        let [c2, c3, c4, c5, c6] = self.coefficients;
+        // Estrin's scheme: as many operations as Horner's, in a shorter chain.
+        let q = c6
+            .mul_add(r_squared, c5.mul_add(r, c4))
+            .mul_add(r_squared, c3.mul_add(r, c2));
+        ScaledExp {
+            scale: biased.low_bits_to_exponent(),
+            expm1: high + q.mul_add(r_squared, low),
+        }
+    }
+}
+
+/// The exponential itself, for arguments ≤ 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Exp<V> {
+    constants: ExpConstants<V>,
+    /// What a scale is to be multiplied by to be 2^n.
+    unit: V,
+    zero: V,
+}
+
+impl<V: Vector> Exp<V> {
+    #[inline(always)]
+    pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
+        Exp {
+            constants: ExpConstants::new(simd, UNIT_BIAS),
+            unit: simd.splat(UNIT),
+            zero: simd.splat(0.0),
+        }
+    }
+
+    /// e^x as 2^n and t, for x ≤ 0.
+    #[inline(always)]
+    pub(crate) fn parts(&self, arguments: V) -> ScaledExp<V> {
+        let parts = self.constants.exp_scaled(arguments);
+        ScaledExp {
+            scale: parts.scale * self.unit,
+            ..parts
+        }
+    }
+
+    /// e^x for x ≤ 0. A greater x counts as 0; NaN stays NaN.
+    #[inline(always)]
+    pub(crate) fn of(&self, arguments: V) -> V {
+        // 0 − max(0 − x, 0) is min(x, 0) and keeps a NaN.
+        let arguments = self.zero - (self.zero - arguments).max_keep_nan(self.zero);
+        self.constants.exp_scaled(arguments).value() * self.unit
+    }
+}
+
+impl<V: Vector> Epilogue<V> for Exp<V> {
+    #[inline(always)]
+    fn apply(&self, arguments: V) -> V {
+        self.of(arguments)
+    }
+}

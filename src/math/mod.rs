@@ -1,0 +1,9 @@
+//! Formulas over vectors: the exponential and its scale, sums, reductions, and the last operation on
+//! a row. No memory is read or written here.
+
+pub(crate) mod compensated_sum;
+pub(crate) mod epilogue;
+pub(crate) mod exp;
+pub(crate) mod reduce;
+pub(crate) mod shift;
+pub(crate) mod tanh;

@@ -1,0 +1,60 @@
+//! Lanes combined to one value, always by the same tree.
+
+use crate::simd::{Group, LANES, Simd, Vector};
+
+/// The first `count` lanes, a power of two, combined by a tree: lane i with lane i + count/2, and
+/// so on with half as many.
+#[inline(always)]
+pub(crate) fn reduce<T: Copy>(
+    mut lanes: [T; LANES],
+    count: usize,
+    combine: impl Fn(T, T) -> T,
+) -> T {
+    let mut half = count / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = combine(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The sum of all lanes.
+#[inline(always)]
+pub(crate) fn total(lanes: [f64; LANES]) -> f64 {
+    reduce(lanes, LANES, |a, b| a + b)
+}
+
+/// The larger of two numbers.
+#[inline(always)]
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// The largest lane of a group. If some lanes are NaN, the result may or may not be NaN.
+#[inline(always)]
+pub(crate) fn largest<S: Simd>(simd: S, group: &Group<S>) -> f32 {
+    let mut highest = simd.splat(f32::NEG_INFINITY);
+    for register in group.as_ref() {
+        (_, highest) = highest.min_max(*register);
+    }
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    highest.store(&mut lanes);
+    reduce(lanes, S::Vector::WIDTH, larger)
+}
+
+/// The first lane.
+#[inline(always)]
+pub(crate) fn first_lane<V: Vector>(register: V) -> f32 {
+    let mut lane = [0.0];
+    register.store(&mut lane);
+    lane[0]
+}
+
+/// Whether `value` is NaN, by its representation: LLVM 22 cannot compile a vectorised comparison of a
+/// value with itself for wasm's simd128.
+#[inline(always)]
+pub(crate) fn is_nan(value: &f32) -> bool {
+    value.to_bits() & 0x7FFF_FFFF > 0x7F80_0000
+}

@@ -1,0 +1,188 @@
+//! What the numerators of a row are relative to: the [`Shift`], which follows the maximum.
+
+use super::exp::{ExpConstants, LOG2_E, ROUND, ScaledExp, UNIT_BIAS};
+use crate::simd::{Group, Lanewise, Simd, Unrolled, Vector};
+
+/// The range of maxima for which a logit is reduced as it is. Below and above it the maximum is
+/// subtracted. That is exact: every logit within 104 of the maximum is within a factor of two of it.
+const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
+
+/// Maxima that share one shift, so that the exponentials need not wait for the maximum.
+const USUAL: core::ops::RangeInclusive<f32> = -2.0..=20.0;
+
+/// How far, in logits, the maximum may rise above the one that a [`Shift`] was made for before the
+/// shift must be raised. Numerators are then at most e^22 = 2^32 times larger, and below 2^110, so
+/// their sums stay in range.
+pub(crate) const RESCALE_THRESHOLD: f32 = 22.0;
+
+/// What the numerators of a row are relative to: numerator(x) = e^(x − offset) · 2^(bias − 127).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shift {
+    /// Subtracted from each logit, exactly.
+    pub(crate) offset: f32,
+    /// Even, so that a tie is rounded to the same n under every shift.
+    bias: i32,
+}
+
+impl Shift {
+    /// A shift under which the numerator of `max` is near 2^48, or up to 2^30 above.
+    #[inline(always)]
+    pub(crate) fn of(max: f32) -> Self {
+        if USUAL.contains(&max) {
+            Self::unit()
+        } else {
+            Self::of_unusual(max)
+        }
+    }
+
+    /// Not inlined, so that the processor predicts the usual shift and does not wait for the
+    /// maximum.
+    #[cold]
+    #[inline(never)]
+    fn of_unusual(max: f32) -> Self {
+        if UNSHIFTED.contains(&max) {
+            let half_exponent = (max * (LOG2_E / 2.0)) as i32;
+            Shift {
+                offset: 0.0,
+                bias: UNIT_BIAS - 2 * half_exponent,
+            }
+        } else {
+            Shift {
+                offset: max,
+                bias: UNIT_BIAS,
+            }
+        }
+    }
+
+    /// The shift of logits near zero.
+    #[inline(always)]
+    pub(crate) fn unit() -> Self {
+        Shift {
+            offset: 0.0,
+            bias: UNIT_BIAS,
+        }
+    }
+
+    /// What a sum of numerators under `self` is to be multiplied by to hold under `other`.
+    pub(crate) fn rescale_factor(self, other: Self) -> f64 {
+        let factor = libm::scalbn(1.0, other.bias - self.bias);
+        if self.offset == other.offset {
+            factor
+        } else {
+            factor * libm::exp(f64::from(self.offset) - f64::from(other.offset))
+        }
+    }
+
+    /// The constants of the exponential under this shift.
+    #[inline(always)]
+    pub(crate) fn constants<S: Simd>(self, simd: S) -> ExpConstants<S::Vector> {
+        ExpConstants::new(simd, self.bias)
+    }
+}
+
+/// A [`Shift`] for each lane of a group, for the maximum of that lane.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneShifts<S: Simd> {
+    simd: S,
+    offsets: Group<S>,
+    /// The biases, and [`ROUND`].
+    rounds: Group<S>,
+}
+
+impl<S: Simd> LaneShifts<S> {
+    #[inline(always)]
+    pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
+        let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
+        let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
+        let (mut offsets, mut rounds) = (*maxima, *maxima);
+        for (offset, biased) in offsets.as_mut().iter_mut().zip(rounds.as_mut()) {
+            // −∞ must not be subtracted from −∞.
+            let maximum = offset.max_keep_nan(simd.splat(f32::MIN));
+            let above = maximum.and_gt(end, maximum);
+            let below = (zero - maximum).and_gt(zero - start, maximum);
+            *offset = above + below;
+            let half_exponent =
+                (maximum - *offset).mul_add(simd.splat(LOG2_E / 2.0), round) - round;
+            *biased = simd.splat(ROUND + UNIT_BIAS as f32) - (half_exponent + half_exponent);
+        }
+        LaneShifts {
+            simd,
+            offsets,
+            rounds,
+        }
+    }
+
+    /// Puts the shifts of one register into place `place` of unrolled constants. Returns what is to be
+    /// subtracted from the logits of that register.
+    #[inline(always)]
+    pub(crate) fn set<const COUNT: usize>(
+        &self,
+        register: usize,
+        constants: &mut ExpConstants<Unrolled<S::Vector, COUNT>>,
+        place: usize,
+    ) -> S::Vector {
+        if let (Some(lowest), Some(round)) = (
+            constants.lowest.0.get_mut(place),
+            constants.round.0.get_mut(place),
+        ) {
+            *lowest = self.lowest(register);
+            *round = self.simd.register(&self.rounds, register);
+        }
+        self.simd.register(&self.offsets, register)
+    }
+
+    #[inline(always)]
+    fn bias(&self, register: usize) -> S::Vector {
+        self.simd.register(&self.rounds, register) - self.simd.splat(ROUND)
+    }
+
+    /// As [`ExpConstants::lowest`].
+    #[inline(always)]
+    fn lowest(&self, register: usize) -> S::Vector {
+        self.bias(register) * self.simd.splat(-core::f32::consts::LN_2)
+    }
+
+    /// Whether some lane has an offset, or a logit as low as `least` is too low for
+    /// [`ExpConstants::exp_scaled_in_range`].
+    #[inline(always)]
+    pub(crate) fn may_clamp(&self, least: S::Vector) -> bool {
+        let zero = self.simd.splat(0.0);
+        let mut lanes = 0;
+        for (register, offset) in self.offsets.as_ref().iter().enumerate() {
+            lanes |= self.lowest(register).gt_mask(least);
+            lanes |= offset.gt_mask(zero) | zero.gt_mask(*offset);
+        }
+        lanes != 0
+    }
+
+    /// The numerators of one register of logits, as [`ExpConstants::exp_scaled`].
+    #[inline(always)]
+    pub(crate) fn exp_scaled(&self, register: usize, logits: S::Vector) -> ScaledExp<S::Vector> {
+        let mut constants = Shift::unit().constants(self.simd).unrolled::<1>();
+        let offset = self.set(register, &mut constants, 0);
+        constants
+            .exp_scaled(Unrolled([logits - offset]))
+            .register(0)
+    }
+
+    /// The square root of what numerators under `self` are to be multiplied by to hold under `other`,
+    /// for logits far below the maxima of `other`. Zero where they are negligible under it. It is a
+    /// power of two: both biases are even.
+    #[inline(always)]
+    pub(crate) fn half_rescale_factors(&self, other: &Self) -> Group<S> {
+        let simd = self.simd;
+        let (zero, half) = (simd.splat(0.0), simd.splat(0.5));
+        let mut factors = self.rounds;
+        for (register, factor) in factors.as_mut().iter_mut().enumerate() {
+            let difference = simd.register(&other.rounds, register) - *factor;
+            let exponent = difference
+                .mul_add(half, simd.splat(127.0))
+                .max_keep_nan(zero);
+            let scale = (exponent + simd.splat(ROUND)).low_bits_to_exponent();
+            let offset = simd.register(&other.offsets, register);
+            let is_shifted = offset.and_gt(zero, scale) + (zero - offset).and_gt(zero, scale);
+            *factor = scale - is_shifted;
+        }
+        factors
+    }
+}

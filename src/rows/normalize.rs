@@ -1,0 +1,196 @@
+//! The last pass over a row: each numerator, or logit, becomes a result.
+
+use super::schedule::{BLOCK, UNALIGNED};
+use crate::math::epilogue::{Constant, Epilogue, ExactMax, LogProbability, Probability, Unchanged};
+use crate::math::exp::ExpConstants;
+use crate::math::shift::Shift;
+use crate::simd::{LANES, Simd, Unrolled, Vector};
+use crate::source::{Source, SrcDst};
+
+/// How what the last pass loads becomes the results of a row.
+pub(crate) enum RowEpilogue<V> {
+    /// A row without a softmax.
+    Fallback(Constant<V>),
+    Probability(Recompute<V, Probability<V>>),
+    ExactMax(Recompute<V, ExactMax<V>>),
+    LogProbability(LogProbability<V>),
+}
+
+/// Reads a row, applies `epilogue`, and writes the results.
+#[inline(always)]
+pub(crate) fn normalize<S: Simd, R: SrcDst>(
+    simd: S,
+    mut row: R,
+    epilogue: &impl Epilogue<S::Vector>,
+) {
+    if row.len() > UNALIGNED {
+        let align_offset = row.align_offset();
+        match row.split_at(align_offset) {
+            Ok((unaligned, others)) => {
+                write_group(simd, unaligned, epilogue);
+                row = others;
+            }
+            Err(all) => row = all,
+        }
+    }
+    if epilogue.recomputes() {
+        let epilogue = *epilogue;
+        row = simd.vectorize(
+            #[inline(always)]
+            move |simd| write_blocks(simd, row, &epilogue),
+        );
+    }
+    loop {
+        match row.split_at(LANES) {
+            Ok((group, others)) => {
+                write_group(simd, group, epilogue);
+                row = others;
+            }
+            Err(last) if last.len() > 0 => return write_group(simd, last, epilogue),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Writes the whole blocks of a row and returns the remainder.
+#[inline(always)]
+fn write_blocks<S: Simd, R: SrcDst>(simd: S, mut row: R, epilogue: &impl Epilogue<S::Vector>) -> R {
+    loop {
+        match row.split_at(BLOCK) {
+            Ok((block, others)) => {
+                if S::UNROLL == 8 {
+                    write_block::<8, S, R>(simd, block, epilogue);
+                } else {
+                    write_block::<4, S, R>(simd, block, epilogue);
+                }
+                row = others;
+            }
+            Err(last) => return last,
+        }
+    }
+}
+
+#[inline(always)]
+fn write_block<const UNROLL: usize, S: Simd, R: SrcDst>(
+    simd: S,
+    mut block: R,
+    epilogue: &impl Epilogue<S::Vector>,
+) {
+    for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
+        let first = step * UNROLL;
+        let start = |i: usize| (first + i) * S::Vector::WIDTH;
+        let mut loaded = Unrolled([simd.splat(0.0); UNROLL]);
+        for (i, loaded) in loaded.0.iter_mut().enumerate() {
+            *loaded = block.logits().load(simd, start(i));
+        }
+        let results = epilogue.apply_unrolled(loaded);
+        for (i, results) in results.0.into_iter().enumerate() {
+            block.store(start(i), results);
+        }
+    }
+}
+
+#[inline(always)]
+fn write_group<S: Simd, R: SrcDst>(simd: S, mut group: R, epilogue: &impl Epilogue<S::Vector>) {
+    for register in 0..S::REGISTERS {
+        let start = register * S::Vector::WIDTH;
+        if start < group.len() {
+            let loaded = group.logits().load(simd, start);
+            group.store(start, epilogue.apply(loaded));
+        }
+    }
+}
+
+/// Computes the numerator first, unless it is what was loaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Recompute<V, E> {
+    constants: ExpConstants<V>,
+    offset: V,
+    has_numerators: bool,
+    epilogue: E,
+}
+
+impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
+    #[inline(always)]
+    pub(super) fn new<S: Simd<Vector = V>>(
+        simd: S,
+        shift: Shift,
+        has_numerators: bool,
+        epilogue: E,
+    ) -> Self {
+        Recompute {
+            constants: shift.constants(simd),
+            offset: simd.splat(shift.offset),
+            has_numerators,
+            epilogue,
+        }
+    }
+}
+
+impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
+    #[inline(always)]
+    fn recomputes(&self) -> bool {
+        !self.has_numerators
+    }
+
+    #[inline(always)]
+    fn apply(&self, loaded: V) -> V {
+        let numerators = if self.has_numerators {
+            loaded
+        } else {
+            self.constants.exp_scaled(loaded - self.offset).value()
+        };
+        self.epilogue.apply(numerators)
+    }
+
+    #[inline(always)]
+    fn apply_unrolled<const COUNT: usize>(&self, logits: Unrolled<V, COUNT>) -> Unrolled<V, COUNT> {
+        let logits = logits - Unrolled([self.offset; COUNT]);
+        let numerators = self.constants.unrolled().exp_scaled(logits).value();
+        self.epilogue.apply_unrolled(numerators)
+    }
+}
+
+/// The numerators of a row, as they were stored, or computed from its logits as they are loaded.
+#[derive(Clone, Copy)]
+pub(super) struct Numerators<L> {
+    pub(super) loaded: L,
+    pub(super) shift: Shift,
+    pub(super) are_stored: bool,
+}
+
+impl<L: Source> Source for Numerators<L> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.loaded.len()
+    }
+
+    #[inline(always)]
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
+        let of = |loaded| Numerators { loaded, ..self };
+        match self.loaded.split_at(count) {
+            Ok((first, others)) => Ok((of(first), of(others))),
+            Err(all) => Err(of(all)),
+        }
+    }
+
+    #[inline(always)]
+    fn empty() -> Self {
+        Numerators {
+            loaded: L::empty(),
+            shift: Shift::unit(),
+            are_stored: true,
+        }
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
+        let numerators = Recompute::new(simd, self.shift, self.are_stored, Unchanged);
+        numerators.apply(self.loaded.load(simd, start))
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, simd: S, distance: usize) {
+        self.loaded.prefetch(simd, distance);
+    }
+}

@@ -1,0 +1,387 @@
+//! The online recurrence: maximum and denominator from one read.
+
+use super::denominator::Denominator;
+use super::schedule::{BLOCK, SUMMED};
+use crate::math::compensated_sum::CompensatedSum;
+use crate::math::exp::ExpConstants;
+use crate::math::reduce::{is_nan, larger, largest, reduce, total};
+use crate::math::shift::{RESCALE_THRESHOLD, Shift};
+use crate::normalizer::Normalizer;
+use crate::options::Sink;
+use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WithSimd, load_group, store_group};
+use crate::source::Source;
+
+/// The recurrence between two reads: what a stream keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    /// The largest logit that each lane has seen.
+    maxima: [f32; LANES],
+    /// The sum of the numerators of all its others, but for what is still summed in `f32`.
+    other_terms: [f64; LANES],
+    /// That sum, what rounding left out of it, and of how many blocks it is.
+    high: [f32; LANES],
+    low: [f32; LANES],
+    summed: usize,
+    /// Lanes that have seen a logit.
+    lanes: usize,
+    shift: Shift,
+    /// The largest logit that `shift` is good for. −∞ before there is a finite logit and after
+    /// +∞: then every block is looked at.
+    limit: f32,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        State {
+            maxima: [f32::NEG_INFINITY; LANES],
+            other_terms: [0.0; LANES],
+            high: [0.0; LANES],
+            low: [0.0; LANES],
+            summed: 0,
+            lanes: 0,
+            shift: Shift::of(0.0),
+            limit: f32::NEG_INFINITY,
+        }
+    }
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.lanes == 0
+    }
+
+    /// Reads logits: of a new row the first [`LANES`], then blocks of [`BLOCK`]. A group or block
+    /// may be short only at the end of the row.
+    #[inline(always)]
+    pub(crate) fn read<S: Simd, L: Source>(&mut self, simd: S, logits: L) {
+        let mut running = Registers::load(simd, self);
+        let mut unread = logits;
+        if self.is_new() {
+            let (group, others) = unread.split_group();
+            running.start(group);
+            unread = others;
+        }
+        let last = loop {
+            match unread.split_at(BLOCK) {
+                Ok((block, others)) => {
+                    running.block(block);
+                    unread = others;
+                }
+                Err(last) => break last,
+            }
+        };
+        if last.len() > 0 {
+            running.block(last);
+        }
+        *self = running.store();
+    }
+
+    /// Merges the lanes: every maximum but the largest joins the rest.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
+        // Adding zero makes −0 into +0: which of the two is found first differs by backend.
+        let maximum = reduce(self.maxima, LANES, larger) + 0.0;
+        let other_terms = self.total_other_terms();
+        let mut denominator = Denominator::new(
+            maximum,
+            total(other_terms),
+            self.shift,
+            self.lanes == 0,
+            Sink::NONE,
+        );
+        if maximum == f32::INFINITY {
+            if self.maxima.iter().any(is_nan) {
+                denominator.other_terms = f64::NAN;
+            }
+            return denominator;
+        }
+
+        let shift = self.shift.constants(simd);
+        let offset = simd.splat(self.shift.offset);
+        denominator.exp_max_and_sink(simd);
+        let mut sum = CompensatedSum::new(simd);
+        let mut equal_lanes = 0;
+        for register in 0..self.lanes.div_ceil(S::Vector::WIDTH) {
+            let start = register * S::Vector::WIDTH;
+            let maxima = (&self.maxima[..]).load(simd, start);
+            let (others, equal) =
+                maxima.select_eq(maxima, simd.splat(maximum), simd.splat(f32::NEG_INFINITY));
+            sum.add(register, shift.exp_scaled(others - offset));
+            equal_lanes += equal;
+        }
+        let mut totals = other_terms;
+        sum.flush(&mut totals);
+        denominator.other_terms =
+            total(totals) + (f64::from(equal_lanes) - 1.0) * denominator.max_term;
+        denominator
+    }
+
+    /// The sum of the numerators of all but the maximum of each lane.
+    #[inline(always)]
+    fn total_other_terms(&self) -> [f64; LANES] {
+        let mut other_terms = self.other_terms;
+        for ((other_terms, sum), low) in other_terms.iter_mut().zip(self.high).zip(self.low) {
+            *other_terms += f64::from(sum);
+            *other_terms += f64::from(low);
+        }
+        other_terms
+    }
+
+    /// [`Registers::raise_shift`], out of the way of the loop.
+    #[cold]
+    #[inline(never)]
+    fn raise_shift(&mut self, block: &[f32; BLOCK]) -> bool {
+        self.other_terms = self.total_other_terms();
+        self.high = [0.0; LANES];
+        self.low = [0.0; LANES];
+        self.summed = 0;
+        let logits = || block.iter().chain(&self.maxima);
+        let maximum = logits().fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
+        if maximum == f32::INFINITY {
+            if logits().any(is_nan) {
+                self.other_terms = [f64::NAN; LANES];
+            }
+            self.maxima = [maximum; LANES];
+            self.limit = f32::NEG_INFINITY;
+            return false;
+        }
+        let shift = Shift::of(maximum);
+        let rescaling = self.shift.rescale_factor(shift);
+        for other_terms in &mut self.other_terms {
+            // Before the first finite logit there is no rest, and the factor may be infinite.
+            if *other_terms != 0.0 {
+                *other_terms *= rescaling;
+            }
+        }
+        self.shift = shift;
+        self.limit = maximum + RESCALE_THRESHOLD;
+        true
+    }
+}
+
+/// The recurrence with its lanes in registers.
+struct Registers<S: Simd> {
+    simd: S,
+    maxima: Group<S>,
+    other_terms: [f64; LANES],
+    sum: CompensatedSum<S>,
+    /// Blocks in `sum`.
+    summed: usize,
+    lanes: usize,
+    shift: Shift,
+    offset: S::Vector,
+    constants: ExpConstants<S::Vector>,
+    limit: f32,
+}
+
+impl<S: Simd> Registers<S> {
+    #[inline(always)]
+    fn load(simd: S, state: &State) -> Self {
+        Registers {
+            simd,
+            maxima: load_group(simd, &state.maxima),
+            other_terms: state.other_terms,
+            sum: CompensatedSum::from_parts(
+                load_group(simd, &state.high),
+                load_group(simd, &state.low),
+            ),
+            summed: state.summed,
+            lanes: state.lanes,
+            shift: state.shift,
+            offset: simd.splat(state.shift.offset),
+            constants: state.shift.constants(simd),
+            limit: state.limit,
+        }
+    }
+
+    #[inline(always)]
+    fn store(&self) -> State {
+        State {
+            maxima: store_group::<S>(&self.maxima),
+            other_terms: self.other_terms,
+            high: store_group::<S>(&self.sum.high),
+            low: store_group::<S>(&self.sum.low),
+            summed: self.summed,
+            lanes: self.lanes,
+            shift: self.shift,
+            limit: self.limit,
+        }
+    }
+
+    /// The first group of a row: its logits are the lanes' maxima, and there is no rest yet.
+    #[inline(always)]
+    fn start<L: Source>(&mut self, group: L) {
+        for (lane, maxima) in self.maxima.as_mut().iter_mut().enumerate() {
+            if lane * S::Vector::WIDTH < group.len() {
+                *maxima = group.load(self.simd, lane * S::Vector::WIDTH);
+            }
+        }
+        self.lanes = group.len();
+        let maximum = largest(self.simd, &self.maxima);
+        if !maximum.is_infinite() {
+            self.shift = Shift::of(maximum);
+            self.offset = self.simd.splat(self.shift.offset);
+            self.constants = self.shift.constants(self.simd);
+            self.limit = maximum + RESCALE_THRESHOLD;
+        }
+    }
+
+    #[inline(always)]
+    fn block<L: Source>(&mut self, block: L) {
+        let groups = groups_of(block);
+        let mut highest = block.load(self.simd, 0);
+        for group in groups {
+            for register in 0..S::REGISTERS {
+                let start = register * S::Vector::WIDTH;
+                if start < group.len() {
+                    (_, highest) = highest.min_max(group.load(self.simd, start));
+                }
+            }
+        }
+        let is_above = highest.gt_mask(self.simd.splat(self.limit)) != 0;
+        if is_above && !self.raise_shift(block) {
+            return;
+        }
+        if S::UNROLL == 8 {
+            self.steps::<8, L>(block);
+        } else {
+            self.steps::<4, L>(block);
+        }
+        self.summed += 1;
+        if self.summed == SUMMED / BLOCK {
+            self.sum.flush(&mut self.other_terms);
+            self.sum = CompensatedSum::new(self.simd);
+            self.summed = 0;
+        }
+    }
+
+    /// The steps of the recurrence in every lane. Past the end −∞ is weighed, which changes nothing.
+    #[inline(always)]
+    fn steps<const UNROLL: usize, L: Source>(&mut self, block: L) {
+        let lanes = self.constants.unrolled::<UNROLL>();
+        for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
+            let first = step * UNROLL;
+            if first * S::Vector::WIDTH >= block.len() {
+                break;
+            }
+            let mut smaller = Unrolled([self.simd.splat(f32::NEG_INFINITY); UNROLL]);
+            for (i, smaller) in smaller.0.iter_mut().enumerate() {
+                let start = (first + i) * S::Vector::WIDTH;
+                let maximum = self.maxima.as_mut().get_mut((first + i) % S::REGISTERS);
+                if let (true, Some(maximum)) = (start < block.len(), maximum) {
+                    let (less, more) = maximum.min_max(block.load(self.simd, start));
+                    *maximum = more;
+                    *smaller = less - self.offset;
+                }
+            }
+            let numerators = lanes.exp_scaled(smaller);
+            for i in 0..UNROLL {
+                let register = (first + i) % S::REGISTERS;
+                self.sum.add(register, numerators.register(i));
+            }
+        }
+    }
+
+    /// Raises the reference for a block with a logit above the limit. False if all that can matter
+    /// from here on, the block included, is whether there is a NaN: the maximum is +∞.
+    #[inline(always)]
+    fn raise_shift<L: Source>(&mut self, block: L) -> bool {
+        let mut logits = [f32::NEG_INFINITY; BLOCK];
+        for register in 0..block.len().div_ceil(S::Vector::WIDTH) {
+            let start = register * S::Vector::WIDTH;
+            store(block.load(self.simd, start), &mut logits, start);
+        }
+        let mut state = self.store();
+        let goes_on = state.raise_shift(&logits);
+        *self = Registers::load(self.simd, &state);
+        goes_on
+    }
+}
+
+#[inline(always)]
+fn store<V: Vector>(register: V, values: &mut [f32], start: usize) {
+    register.store(values.get_mut(start..).unwrap_or(&mut []));
+}
+
+/// The groups of a block; of a short one the last are short or empty.
+#[inline(always)]
+pub(super) fn groups_of<L: Source>(block: L) -> [L; BLOCK / LANES] {
+    let (first, others) = block.split_group();
+    let (second, others) = others.split_group();
+    let (third, fourth) = others.split_group();
+    [first, second, third, fourth]
+}
+
+#[inline(always)]
+pub(super) fn denominator<S: Simd, L: Source>(simd: S, logits: L) -> Denominator {
+    let mut online = State::new();
+    online.read(simd, logits);
+    online.finish(simd)
+}
+
+/// Takes more logits into a state.
+pub(crate) struct Extend<'a, L> {
+    pub(crate) state: &'a mut State,
+    pub(crate) logits: L,
+}
+
+impl<L: Source> WithSimd for Extend<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.state.read(simd, self.logits);
+    }
+}
+
+/// The normalizer of a state and the last logits of its row.
+pub(crate) struct FinishWith<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) last: &'a [f32],
+}
+
+impl WithSimd for FinishWith<'_> {
+    type Output = Normalizer;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Normalizer {
+        let mut state = *self.state;
+        if !self.last.is_empty() {
+            state.read(simd, self.last);
+        }
+        state.finish(simd).normalizer()
+    }
+}
+
+/// The normalizer of a row.
+pub(crate) struct NormalizerOf<L>(pub(crate) L);
+
+impl<L: Source> WithSimd for NormalizerOf<L> {
+    type Output = Normalizer;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Normalizer {
+        denominator(simd, self.0).normalizer()
+    }
+}
+
+/// log Σ e^x of each row of a matrix.
+pub(crate) struct LogSumExpRows<'a, L> {
+    pub(crate) logits: L,
+    pub(crate) columns: usize,
+    pub(crate) out: &'a mut [f32],
+}
+
+impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let mut unread = self.logits;
+        for place in self.out {
+            let (row, others) = unread
+                .split_at(self.columns)
+                .unwrap_or((L::empty(), L::empty()));
+            *place = denominator(simd, row).normalizer().log_sum_exp();
+            unread = others;
+        }
+    }
+}

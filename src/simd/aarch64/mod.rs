@@ -1,0 +1,3 @@
+//! Instruction sets of aarch64.
+
+pub(crate) mod neon;

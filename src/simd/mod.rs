@@ -1,0 +1,213 @@
+//! What an algorithm may ask of an instruction set: the private traits [`Simd`] and [`Vector`].
+//!
+//! The algorithms are written once, generic over [`Simd`]. Each file below gives the operations of
+//! one instruction set and contains no algorithm. A value of a `Simd` type is the proof that its
+//! instructions may run: only detection makes one.
+//!
+//! # Inlining
+//!
+//! An intrinsic becomes one instruction only inside a function that is compiled with its target
+//! feature. [`Simd::vectorize`] is that function. Everything that it runs is `#[inline(always)]`,
+//! closures included. Code that is not inlined there would turn each operation into a call, and
+//! would pass vectors by an ABI that depends on the features of the caller.
+//!
+//! # Two arithmetic classes
+//!
+//! Only [`Lanewise::mul_add`] tells them apart: fused (one rounding: AVX2 with FMA, AVX-512, NEON)
+//! and unfused (two roundings: scalar, portable). Every other operation is exact or correctly
+//! rounded. So all backends of a class give the same bits.
+
+use core::ops::{Add, Mul, Sub};
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod aarch64;
+#[cfg(feature = "half")]
+pub(crate) mod half;
+pub(crate) mod portable;
+pub(crate) mod scalar;
+mod unrolled;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_64;
+
+pub(crate) use unrolled::Unrolled;
+
+/// Virtual lanes of every backend. All sums are taken in groups of this many, however many
+/// registers a group needs, so the order of additions is the same everywhere.
+pub(crate) const LANES: usize = 32;
+
+/// An instruction set that may be used here. It makes vectors.
+pub(crate) trait Simd: Copy {
+    /// One register.
+    type Vector: Vector;
+
+    /// Registers of a group of [`LANES`].
+    const REGISTERS: usize = LANES / Self::Vector::WIDTH;
+
+    /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
+    const UNROLL: usize;
+
+    /// Runs `f` in a function of its own that is compiled for these instructions. It has all
+    /// registers to itself, whatever its caller holds. `f` must be `#[inline(always)]`.
+    fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R;
+
+    /// Asks for the memory `distance` values beyond the start of `values` to be fetched. The
+    /// address may be anything.
+    #[inline(always)]
+    fn prefetch(self, values: &[f32], distance: usize) {
+        let _ = (values, distance);
+    }
+
+    /// Register `index` of a group; zero if the group has no such register.
+    #[inline(always)]
+    fn register(self, group: &Group<Self>, index: usize) -> Self::Vector {
+        match group.as_ref().get(index) {
+            Some(register) => *register,
+            None => self.splat(0.0),
+        }
+    }
+
+    /// `value` in every lane.
+    fn splat(self, value: f32) -> Self::Vector;
+
+    /// The first [`Vector::WIDTH`] of `values`, and `fill` where there are fewer.
+    fn load(self, values: &[f32], fill: f32) -> Self::Vector;
+
+    /// As [`load`](Self::load), of values that are given by the upper 16 bits of their
+    /// representations (`bf16`).
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_upper_halves(self, halves: &[u16], fill: f32) -> Self::Vector {
+        half::load_upper_halves(self, halves, fill)
+    }
+
+    /// As [`load`](Self::load), of values that are given by their representations as `f16`.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_f16(self, halves: &[u16], fill: f32) -> Self::Vector {
+        half::load_f16(self, halves, fill)
+    }
+
+    /// Loads what [`Vector::store_in_pairs`] stored, and 0 where there are fewer.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn load_pairs(self, pairs: &[u16]) -> Self::Vector {
+        half::load_pairs(self, pairs)
+    }
+}
+
+/// A computation for any instruction set: what [`dispatch`](crate::dispatch::dispatch) runs.
+pub(crate) trait WithSimd {
+    type Output;
+
+    /// `#[inline(always)]` in every implementation.
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// What is done to every lane alike, in one register or in an [`Unrolled`] array of registers.
+/// "Exact" and "correctly rounded" are as in IEEE 754.
+pub(crate) trait Lanewise:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+{
+    /// `self · factor + addend`, with one rounding (fused class) or two (unfused).
+    /// `vfmadd`, `fmla`; or a multiplication and an addition.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+
+    /// The larger of `self` and `bound`; NaN where `self` is NaN. `vmaxps` with `self` as its
+    /// second operand; `fmax`.
+    fn max_keep_nan(self, bound: Self) -> Self;
+
+    /// The low nine bits of each lane's representation as sign and exponent of a float with an
+    /// empty mantissa. `vpslld` by 23; `shl`.
+    fn low_bits_to_exponent(self) -> Self;
+}
+
+/// One register of `f32` lanes.
+pub(crate) trait Vector: Lanewise {
+    /// Lanes of one register: a divisor of [`LANES`].
+    const WIDTH: usize;
+
+    /// The registers that make up [`LANES`] lanes.
+    type Group: Copy + AsRef<[Self]> + AsMut<[Self]>;
+
+    /// A group with `self` in each register.
+    fn group(self) -> Self::Group;
+
+    /// The quotient, correctly rounded. `vdivps`, `fdiv`.
+    fn divide(self, divisor: Self) -> Self;
+
+    /// Writes the lanes to the first `WIDTH` places of `values`, or to all if there are fewer.
+    fn store(self, values: &mut [f32]);
+
+    /// Adds each lane to the first `WIDTH` of `totals`. Does nothing if there are fewer.
+    fn add_to(self, totals: &mut [f64]);
+
+    /// The smaller of `self` and `bound`; `bound` where `self` is NaN. `vminps`; or a comparison
+    /// and a selection.
+    fn min_drop_nan(self, bound: Self) -> Self;
+
+    /// (smaller, larger). A NaN in either operand is in at least one of the two results.
+    /// `vminps` and `vmaxps` with their operands exchanged; `fmin` and `fmax`.
+    fn min_max(self, other: Self) -> (Self, Self);
+
+    /// A bit for each lane, the lowest for the first: whether `self` is greater than `bound`.
+    /// False for a NaN. `vcmpps` to a mask register, or `vcmpps` and `vmovmskps`.
+    fn gt_mask(self, bound: Self) -> u32;
+
+    /// `self`, with `replacement` in the lanes where `keys` equals `value`; and how many they are.
+    /// `vcmpps` and `vblendvps`.
+    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32);
+
+    /// `value` in the lanes where `self` is greater than `bound`, and zero in the others.
+    /// `vcmpps` and `vandps`.
+    fn and_gt(self, bound: Self, value: Self) -> Self;
+
+    /// Writes the upper 16 bits of the lanes' representations (`bf16`), rounded to nearest, ties
+    /// to even, to the first `WIDTH` places of `halves`, or to all if there are fewer. `f32::NAN`
+    /// stays a NaN; one whose payload is only in the lower half may not.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_upper_halves(self, halves: &mut [u16]) {
+        half::store_upper_halves(self, halves);
+    }
+
+    /// Writes the lanes as `f16`, rounded to nearest, ties to even, to the first `WIDTH` places of
+    /// `halves`, or to all if there are fewer.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_f16(self, halves: &mut [u16]) {
+        half::store_f16(self, halves);
+    }
+
+    /// Writes each lane, all 32 bits, to two of the first 2 · `WIDTH` places of `pairs`, or to all
+    /// if there are fewer.
+    #[cfg(feature = "half")]
+    #[inline(always)]
+    fn store_in_pairs(self, pairs: &mut [u16]) {
+        half::store_in_pairs(self, pairs);
+    }
+}
+
+/// The registers that make up [`LANES`] lanes.
+pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
+
+/// A group, loaded from as many values.
+#[inline(always)]
+pub(crate) fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
+    let mut group = simd.splat(0.0).group();
+    for (index, register) in group.as_mut().iter_mut().enumerate() {
+        let start = index * S::Vector::WIDTH;
+        *register = simd.load(lanes.get(start..).unwrap_or(&[]), 0.0);
+    }
+    group
+}
+
+/// The lanes of a group.
+#[inline(always)]
+pub(crate) fn store_group<S: Simd>(group: &Group<S>) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    for (index, register) in group.as_ref().iter().enumerate() {
+        let start = index * S::Vector::WIDTH;
+        register.store(lanes.get_mut(start..).unwrap_or(&mut []));
+    }
+    lanes
+}

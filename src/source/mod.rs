@@ -1,0 +1,334 @@
+//! What is read and where results go: out of place or in place, `f32` or half precision.
+//!
+//! An algorithm sees two things. A [`Source`] loads logits by the register. A [`SrcDst`] is a
+//! source with places for as many results, which may be the places of the logits themselves. Both
+//! are split and sliced like slices, so no algorithm computes an address.
+//!
+//! # Scratch
+//!
+//! Between two passes the numerators of a row wait in the places of its results, if these are
+//! `f32` ([`SrcDst::HAS_SCRATCH`]). Results of half precision have no room for them. Their
+//! numerators wait where later rows of the matrix get their results
+//! ([`SrcDst::with_scratch`]), or are computed again by the last pass.
+
+use crate::simd::scalar::Scalar;
+use crate::simd::{LANES, Simd, Vector};
+
+#[cfg(feature = "half")]
+mod scratch;
+
+/// Logits in a line of a cache.
+pub(crate) const LINE: usize = 16;
+
+/// Logits to be read. Whatever is done to a logit as it is loaded is done here.
+pub(crate) trait Source: Copy {
+    fn len(self) -> usize;
+
+    /// The first `count` and the others, or `Err(self)` if there are fewer.
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self>;
+
+    /// The first [`LANES`], or all if there are fewer, and the others.
+    #[inline(always)]
+    fn split_group(self) -> (Self, Self) {
+        self.split_at(LANES)
+            .unwrap_or_else(|all| (all, Self::empty()))
+    }
+
+    fn empty() -> Self;
+
+    /// `len` logits from `start`, if there are so many.
+    #[inline(always)]
+    fn slice(self, start: usize, len: usize) -> Option<Self> {
+        let (_, from_start) = self.split_at(start).ok()?;
+        let (slice, _) = from_start.split_at(len).ok()?;
+        Some(slice)
+    }
+
+    /// A register of logits from `start`, and −∞ past the end.
+    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector;
+
+    /// One logit, and −∞ past the end.
+    #[inline(always)]
+    fn at(self, index: usize) -> f32 {
+        self.load(Scalar, index)
+    }
+
+    /// Prefetches the logit that is `distance` beyond the first.
+    fn prefetch<S: Simd>(self, simd: S, distance: usize);
+}
+
+/// A type that logits and results are stored as: `f32`, and with the feature `half` `bf16` and
+/// `f16`.
+pub(crate) trait Element: Copy {
+    /// Whether a result's place can hold a numerator, which is an `f32`.
+    const HOLDS_NUMERATOR: bool;
+
+    /// What the last pass over results of this type reads: the numerators in their places, or the
+    /// logits again.
+    type LastPass<'a, L: Source>: SrcDst
+    where
+        Self: 'a;
+
+    fn last_pass<'a, L: Source>(logits: L, results: &'a mut [Self]) -> Self::LastPass<'a, L>;
+
+    /// The first of `values` in a register, and −∞ past the end.
+    fn load<S: Simd>(simd: S, values: &[Self]) -> S::Vector;
+
+    /// Writes a register to the first of `places`, and nothing past the end.
+    fn store<V: Vector>(register: V, places: &mut [Self]);
+
+    fn prefetch<S: Simd>(simd: S, values: &[Self], distance: usize);
+
+    /// The first `columns` results of a matrix with their logits, and scratch for their numerators
+    /// in the places of the next two rows.
+    #[inline(always)]
+    fn with_scratch<'a, L: Source>(
+        logits: L,
+        results: &'a mut [Self],
+        columns: usize,
+    ) -> Option<impl SrcDst> {
+        let _ = (logits, results, columns);
+        None::<InPlace<'a, f32>>
+    }
+}
+
+impl Element for f32 {
+    const HOLDS_NUMERATOR: bool = true;
+
+    type LastPass<'a, L: Source> = InPlace<'a, f32>;
+
+    #[inline(always)]
+    fn last_pass<'a, L: Source>(_: L, results: &'a mut [f32]) -> InPlace<'a, f32> {
+        InPlace(results)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, values: &[f32]) -> S::Vector {
+        simd.load(values, f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(register: V, places: &mut [f32]) {
+        register.store(places);
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(simd: S, values: &[f32], distance: usize) {
+        simd.prefetch(values, distance);
+    }
+}
+
+impl<E: Element> Source for &[E] {
+    #[inline(always)]
+    fn len(self) -> usize {
+        <[E]>::len(self)
+    }
+
+    #[inline(always)]
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
+        self.split_at_checked(count).ok_or(self)
+    }
+
+    #[inline(always)]
+    fn empty() -> Self {
+        &[]
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
+        E::load(simd, self.get(start..).unwrap_or(&[]))
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, simd: S, distance: usize) {
+        E::prefetch(simd, self, distance);
+    }
+}
+
+/// Logits, and places for as many results.
+pub(crate) trait SrcDst: Sized {
+    /// Whether the places of the results can hold numerators between two passes.
+    const HAS_SCRATCH: bool = true;
+
+    fn len(&self) -> usize;
+
+    /// The first `count` and the others, or `Err(self)` if there are fewer.
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self>;
+
+    fn logits(&self) -> impl Source;
+
+    /// Writes a register of results from `start`, and nothing past the end.
+    fn store<V: Vector>(&mut self, start: usize, results: V);
+
+    /// Prefetches the logit, and the place of the result, that is `distance` beyond the first.
+    fn prefetch<S: Simd>(&self, simd: S, distance: usize);
+
+    /// How many results come before the first that begins a line of a cache.
+    fn align_offset(&self) -> usize;
+
+    /// The same, borrowed for one pass.
+    #[inline(always)]
+    fn reborrow(&mut self) -> impl SrcDst {
+        self.slice(0, self.len())
+    }
+
+    /// `len` logits and places from `start`; none if there are not so many.
+    fn slice(&mut self, start: usize, len: usize) -> impl SrcDst;
+
+    /// What the last pass reads and writes: the numerators that were stored, or the same logits if
+    /// there is no scratch.
+    fn last_pass(self) -> impl SrcDst;
+
+    /// The results, to be read and written in place.
+    fn results(self) -> impl SrcDst;
+
+    /// The first row of a matrix, with scratch for its numerators in the places of later rows,
+    /// whose content is lost. `None` if there are too few rows, or if the row has scratch anyhow.
+    fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst>;
+}
+
+/// Results beside their logits. The two have one length.
+pub(crate) struct OutOfPlace<'a, L, E> {
+    pub(crate) logits: L,
+    pub(crate) results: &'a mut [E],
+}
+
+impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
+    const HAS_SCRATCH: bool = E::HOLDS_NUMERATOR;
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    #[inline(always)]
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
+        let (Ok((logits, other_logits)), true) =
+            (self.logits.split_at(count), count <= self.results.len())
+        else {
+            return Err(self);
+        };
+        let (results, other_results) = self.results.split_at_mut(count);
+        let others = OutOfPlace {
+            logits: other_logits,
+            results: other_results,
+        };
+        Ok((OutOfPlace { logits, results }, others))
+    }
+
+    #[inline(always)]
+    fn logits(&self) -> impl Source {
+        self.logits
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(&mut self, start: usize, results: V) {
+        E::store(results, self.results.get_mut(start..).unwrap_or(&mut []));
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
+        self.logits.prefetch(simd, distance);
+        E::prefetch(simd, self.results, distance);
+    }
+
+    #[inline(always)]
+    fn align_offset(&self) -> usize {
+        align_offset(self.results)
+    }
+
+    #[inline(always)]
+    fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
+        let range = start..start.saturating_add(len);
+        match (self.logits.slice(start, len), self.results.get_mut(range)) {
+            (Some(logits), Some(results)) => OutOfPlace { logits, results },
+            _ => OutOfPlace {
+                logits: L::empty(),
+                results: &mut [],
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn last_pass(self) -> impl SrcDst {
+        E::last_pass(self.logits, self.results)
+    }
+
+    #[inline(always)]
+    fn results(self) -> impl SrcDst {
+        InPlace(self.results)
+    }
+
+    #[inline(always)]
+    fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst> {
+        E::with_scratch(self.logits, self.results, columns)
+    }
+}
+
+/// Results in the places of their logits.
+pub(crate) struct InPlace<'a, E>(pub(crate) &'a mut [E]);
+
+impl<E: Element> SrcDst for InPlace<'_, E> {
+    const HAS_SCRATCH: bool = E::HOLDS_NUMERATOR;
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
+        if count > self.0.len() {
+            return Err(self);
+        }
+        let (first, others) = self.0.split_at_mut(count);
+        Ok((InPlace(first), InPlace(others)))
+    }
+
+    #[inline(always)]
+    fn logits(&self) -> impl Source {
+        &*self.0
+    }
+
+    #[inline(always)]
+    fn store<V: Vector>(&mut self, start: usize, results: V) {
+        E::store(results, self.0.get_mut(start..).unwrap_or(&mut []));
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
+        E::prefetch(simd, self.0, distance);
+    }
+
+    #[inline(always)]
+    fn align_offset(&self) -> usize {
+        align_offset(self.0)
+    }
+
+    #[inline(always)]
+    fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
+        let range = start..start.saturating_add(len);
+        InPlace(self.0.get_mut(range).unwrap_or(&mut []))
+    }
+
+    #[inline(always)]
+    fn last_pass(self) -> impl SrcDst {
+        self
+    }
+
+    #[inline(always)]
+    fn results(self) -> impl SrcDst {
+        self
+    }
+
+    #[inline(always)]
+    fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
+        None::<InPlace<'_, E>>
+    }
+}
+
+/// How many of `results` come before the first that begins a line of a cache.
+#[inline(always)]
+fn align_offset<E>(results: &[E]) -> usize {
+    results.as_ptr().align_offset(LINE * size_of::<f32>())
+}

@@ -1,0 +1,181 @@
+//! The most probable classes of a row, and its normalizer, from one read.
+
+use crate::checks;
+use crate::error::Error;
+use crate::normalizer::Normalizer;
+use crate::rows::recurrence::State;
+use crate::simd::{LANES, Simd, WithSimd};
+use crate::softmax::Softmax;
+use crate::source::Source;
+use candidates::{Candidates, PART};
+
+mod candidates;
+
+/// One of the most probable classes of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Candidate {
+    /// Its column.
+    pub index: usize,
+    /// Its logit.
+    pub logit: f32,
+    /// Its probability in the whole row.
+    pub probability: f32,
+}
+
+/// The most probable classes of a row on the best backend: [`Softmax::top_k`].
+///
+/// ```
+/// use online_softmax::{Candidate, top_k};
+///
+/// let mut best = [Candidate::default(); 2];
+/// let (normalizer, best) = top_k(&[1.0, 3.0, 2.0, 3.0], &mut best);
+/// assert_eq!(best.iter().map(|candidate| candidate.index).collect::<Vec<_>>(), [1, 3]);
+/// assert_eq!(best[0].probability, normalizer.probability(3.0));
+/// ```
+pub fn top_k<'b>(logits: &[f32], best: &'b mut [Candidate]) -> (Normalizer, &'b [Candidate]) {
+    Softmax::new().unchecked_top_k(logits, best)
+}
+
+impl Softmax<'_> {
+    /// The `best.len()` largest logits of a row with their probabilities, in descending order, equal
+    /// ones in ascending order of their index; and the normalizer of the row. One read of the row,
+    /// which is not sorted.
+    ///
+    /// There are fewer candidates than `best` has places if the row is shorter. −∞ is a logit as
+    /// any other; a masked logit counts as −∞. NaN is never a candidate, but makes every probability
+    /// NaN. The logits of the candidates are those after scale, cap and masks.
+    ///
+    /// # Errors
+    ///
+    /// None without options; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
+    /// not fit.
+    ///
+    /// ```
+    /// use online_softmax::{Candidate, Softmax};
+    ///
+    /// let mut best = [Candidate::default(); 5];
+    /// let (_, best) = Softmax::new().top_k(&[0.0, f32::NEG_INFINITY], &mut best)?;
+    /// assert_eq!(best.len(), 2);
+    /// assert_eq!((best[0].probability, best[1].probability), (1.0, 0.0));
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn top_k<'b>(
+        &self,
+        logits: &[f32],
+        best: &'b mut [Candidate],
+    ) -> Result<(Normalizer, &'b [Candidate]), Error> {
+        self.checked_top_k(logits, best)
+    }
+
+    pub(crate) fn checked_top_k<'b, L: Source>(
+        &self,
+        logits: L,
+        best: &'b mut [Candidate],
+    ) -> Result<(Normalizer, &'b [Candidate]), Error> {
+        checks::masks(&self.driver.options, 1, logits.len(), 1)?;
+        Ok(self.unchecked_top_k(logits, best))
+    }
+
+    fn unchecked_top_k<'b, L: Source>(
+        &self,
+        logits: L,
+        best: &'b mut [Candidate],
+    ) -> (Normalizer, &'b [Candidate]) {
+        let driver = &self.driver;
+        let mut state = State::new();
+        let mut candidates = Candidates::new(best);
+        let mut visible = logits.len();
+        if driver.options.leaves_logits() {
+            driver.dispatch(Read {
+                state: &mut state,
+                candidates: &mut candidates,
+                logits,
+                start: 0,
+            });
+        } else {
+            visible = driver.for_each_preprocessed(logits, 0, |logits, start| {
+                driver.dispatch(Read {
+                    state: &mut state,
+                    candidates: &mut candidates,
+                    logits,
+                    start,
+                });
+            });
+        }
+        let mut normalizer = driver.dispatch(MergeAndFinish {
+            state: &state,
+            candidates: &mut candidates,
+        });
+        if visible < logits.len() {
+            normalizer = Normalizer::FULLY_MASKED.merge(normalizer);
+            candidates.append_masked(visible..logits.len());
+        }
+        let sink = driver.options.sink(false);
+        normalizer = sink.merge_into(normalizer);
+        (normalizer, candidates.finish(&normalizer, sink))
+    }
+}
+
+/// The most logits that are read before the first candidates are searched for among them, in the
+/// second-level cache. The bound of many logits is a good one: few exceed it.
+const FIRST: usize = 8 * PART;
+
+/// Takes in logits: all of a row, or some of it, whole blocks after a first group.
+struct Read<'a, 'b, L> {
+    state: &'a mut State,
+    candidates: &'a mut Candidates<'b>,
+    logits: L,
+    start: usize,
+}
+
+impl<L: Source> WithSimd for Read<'_, '_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Read {
+            state, candidates, ..
+        } = self;
+        let mut unread = self.logits;
+        let mut start = self.start;
+        while unread.len() > 0 {
+            // The recurrence takes the first group of a row by itself.
+            let group = if start == 0 { LANES } else { 0 };
+            let is_first = !candidates.has_bound();
+            let size = if is_first { FIRST } else { PART };
+            let (part, others) = unread
+                .split_at(group + size)
+                .unwrap_or((unread, L::empty()));
+            unread = part;
+            let mut size = group + PART;
+            while unread.len() > 0 {
+                let (part, others) = unread.split_at(size).unwrap_or((unread, L::empty()));
+                state.read(simd, part);
+                if is_first {
+                    candidates.raise_maxima(simd, part);
+                }
+                unread = others;
+                size = PART;
+            }
+            candidates.look_through(simd, part, start);
+            start += part.len();
+            unread = others;
+        }
+    }
+}
+
+/// Merges the last candidates and finishes the state.
+struct MergeAndFinish<'a, 'b> {
+    state: &'a State,
+    candidates: &'a mut Candidates<'b>,
+}
+
+impl WithSimd for MergeAndFinish<'_, '_> {
+    type Output = Normalizer;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Normalizer {
+        self.candidates.merge(simd);
+        self.state.finish(simd).normalizer()
+    }
+}
