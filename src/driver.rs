@@ -72,7 +72,8 @@ impl Driver<'_> {
     /// The results of each row of a matrix of whole rows.
     pub(crate) fn rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize) {
         let sink = self.options.sink(LOG);
-        if self.options.is_plain() {
+        // Not for results of half precision: there it would only be more code.
+        if R::HAS_SCRATCH && self.options.is_plain() {
             self.dispatch(Matrix::<LOG, true, R> {
                 matrix,
                 columns,
@@ -89,36 +90,32 @@ impl Driver<'_> {
         }
     }
 
+    /// In parts that are preprocessed as one, or row by row where the rows have lengths or where the
+    /// results cannot hold preprocessed logits.
     fn preprocessed_rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize, sink: Sink) {
+        let by_row = self.options.has_lengths() || !R::HAS_SCRATCH;
         let mut index = 0;
         let mut unread = matrix;
         while unread.len() > 0 {
-            let rows = self.options.rows_alike(index, columns, PREPROCESSED);
+            let rows = if by_row {
+                1
+            } else {
+                self.options.rows_alike(index, columns, PREPROCESSED)
+            };
             let (mut rows, others) = match unread.split_at(rows.saturating_mul(columns)) {
                 Ok((rows, others)) => (rows, Some(others)),
                 Err(last) => (last, None),
             };
             let count = rows.len().checked_div(columns).unwrap_or(1);
-            let preprocessing = self.options.preprocessing_of(index, columns, 0);
-            if self.options.has_lengths() {
+            if by_row {
                 self.row::<LOG, _>(rows, index);
-            } else if R::HAS_SCRATCH {
+            } else {
                 self.dispatch(Preprocess {
                     row: rows.reborrow(),
-                    preprocessing,
+                    preprocessing: self.options.preprocessing_of(index, columns, 0),
                 });
                 self.dispatch(Matrix::<LOG, false, _> {
                     matrix: rows.results(),
-                    columns,
-                    sink,
-                });
-            } else {
-                let logits = rows;
-                self.dispatch(Matrix::<LOG, false, _> {
-                    matrix: Preprocessed {
-                        logits,
-                        preprocessing,
-                    },
                     columns,
                     sink,
                 });

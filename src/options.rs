@@ -81,9 +81,6 @@ impl<'a> Options<'a> {
     /// How many rows from this one on have masks that follow one another without a wrap, so that
     /// they can be preprocessed as one row of about `values` logits.
     pub(crate) fn rows_alike(&self, row: usize, columns: usize, values: usize) -> usize {
-        if self.has_lengths() {
-            return 1;
-        }
         let mut rows = values.checked_div(columns).unwrap_or(1).max(1);
         for len in self.mask_lens() {
             let mask_rows = len.checked_div(columns).unwrap_or(1).max(1);

@@ -122,7 +122,8 @@ impl<L: Source> Source for Preprocessed<'_, L> {
 }
 
 impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
-    const HAS_SCRATCH: bool = R::HAS_SCRATCH;
+    /// The logits are loaded again by the last pass.
+    const HAS_SCRATCH: bool = false;
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -185,12 +186,7 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
     fn last_pass(self) -> impl SrcDst {
         Preprocessed {
             logits: self.logits.last_pass(),
-            // Scratch holds numerators, which are not preprocessed.
-            preprocessing: if R::HAS_SCRATCH {
-                Preprocessing::default()
-            } else {
-                self.preprocessing
-            },
+            preprocessing: self.preprocessing,
         }
     }
 
@@ -199,12 +195,10 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         self.logits.results()
     }
 
+    /// Only rows by themselves are preprocessed at every load.
     #[inline(always)]
-    fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst> {
-        Some(Preprocessed {
-            logits: self.logits.with_scratch(columns)?,
-            preprocessing: self.preprocessing,
-        })
+    fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
+        None::<Self>
     }
 }
 

@@ -56,13 +56,14 @@ mod adapter {
 
     macro_rules! written {
         ($softmax:ident, $form:ident, $logits:ident, $results:ident) => {
+            let softmax = $softmax.of::<Self>();
             match $form {
-                Form::Row => return Some($softmax.row($logits, $results).unwrap()),
-                Form::LogRow => return Some($softmax.log_row($logits, $results).unwrap()),
-                Form::Rows(columns) => $softmax.rows($logits, columns, $results).unwrap(),
-                Form::LogRows(columns) => $softmax.log_rows($logits, columns, $results).unwrap(),
-                Form::Axis(shape) => $softmax.axis($logits, shape, $results).unwrap(),
-                Form::LogAxis(shape) => $softmax.log_axis($logits, shape, $results).unwrap(),
+                Form::Row => return Some(softmax.row($logits, $results).unwrap()),
+                Form::LogRow => return Some(softmax.log_row($logits, $results).unwrap()),
+                Form::Rows(columns) => softmax.rows($logits, columns, $results).unwrap(),
+                Form::LogRows(columns) => softmax.log_rows($logits, columns, $results).unwrap(),
+                Form::Axis(shape) => softmax.axis($logits, shape, $results).unwrap(),
+                Form::LogAxis(shape) => softmax.log_axis($logits, shape, $results).unwrap(),
             }
         };
     }
@@ -101,11 +102,11 @@ mod adapter {
                 }
 
                 fn normalizer(softmax: Softmax<'_>, logits: &[Self]) -> Normalizer {
-                    softmax.normalizer(logits).unwrap()
+                    softmax.of::<Self>().normalizer(logits).unwrap()
                 }
 
                 fn log_sum_exp(softmax: Softmax<'_>, logits: &[Self]) -> f32 {
-                    softmax.log_sum_exp(logits).unwrap()
+                    softmax.of::<Self>().log_sum_exp(logits).unwrap()
                 }
 
                 fn top_k<'b>(
@@ -113,11 +114,11 @@ mod adapter {
                     logits: &[Self],
                     best: &'b mut [Candidate],
                 ) -> (Normalizer, &'b [Candidate]) {
-                    softmax.top_k(logits, best).unwrap()
+                    softmax.of::<Self>().top_k(logits, best).unwrap()
                 }
 
                 fn cross_entropy(softmax: Softmax<'_>, logits: &[Self], target: usize) -> f32 {
-                    softmax.cross_entropy(logits, target).unwrap()
+                    softmax.of::<Self>().cross_entropy(logits, target).unwrap()
                 }
             }
         };
