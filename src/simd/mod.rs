@@ -11,6 +11,13 @@
 //! closures included. Code that is not inlined there would turn each operation into a call, and
 //! would pass vectors by an ABI that depends on the features of the caller.
 //!
+//! The leaves, which are the methods of [`Simd`] and of vectors, and the operators, are the
+//! exception in builds with debug assertions: `#[inline]` alone. Without optimization each inlined
+//! copy keeps its own operands in the frame of the function around it. There are so many leaves
+//! that the frame would overflow a small stack. As calls they give back what they use. They are
+//! slow, and no less sound: Rust's own ABI passes vectors in memory, whatever the features. The
+//! macro `leaf` holds the attributes.
+//!
 //! # Two arithmetic classes
 //!
 //! Only [`Lanewise::mul_add`] tells them apart: fused (one rounding: AVX2 with FMA, AVX-512, NEON)
@@ -23,12 +30,14 @@ use core::ops::{Add, Mul, Sub};
 pub(crate) mod aarch64;
 #[cfg(feature = "half")]
 pub(crate) mod half;
+mod operations;
 pub(crate) mod portable;
 pub(crate) mod scalar;
 mod unrolled;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_64;
 
+use operations::leaf;
 pub(crate) use unrolled::Unrolled;
 
 /// Virtual lanes of every backend. All sums are taken in groups of this many, however many
@@ -50,19 +59,19 @@ pub(crate) trait Simd: Copy {
     /// registers to itself, whatever its caller holds. `f` must be `#[inline(always)]`.
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R;
 
-    /// Asks for the memory `distance` values beyond the start of `values` to be fetched. The
-    /// address may be anything.
-    #[inline(always)]
-    fn prefetch(self, values: &[f32], distance: usize) {
-        let _ = (values, distance);
-    }
+    leaf! {
+        /// Asks for the memory `distance` values beyond the start of `values` to be fetched. The
+        /// address may be anything.
+        fn prefetch(self, values: &[f32], distance: usize) {
+            let _ = (values, distance);
+        }
 
-    /// Register `index` of a group; zero if the group has no such register.
-    #[inline(always)]
-    fn register(self, group: &Group<Self>, index: usize) -> Self::Vector {
-        match group.as_ref().get(index) {
-            Some(register) => *register,
-            None => self.splat(0.0),
+        /// Register `index` of a group; zero if the group has no such register.
+        fn register(self, group: &Group<Self>, index: usize) -> Self::Vector {
+            match group.as_ref().get(index) {
+                Some(register) => *register,
+                None => self.splat(0.0),
+            }
         }
     }
 
@@ -72,26 +81,25 @@ pub(crate) trait Simd: Copy {
     /// The first [`Vector::WIDTH`] of `values`, and `fill` where there are fewer.
     fn load(self, values: &[f32], fill: f32) -> Self::Vector;
 
-    /// As [`load`](Self::load), of values that are given by the upper 16 bits of their
-    /// representations (`bf16`).
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn load_upper_halves(self, halves: &[u16], fill: f32) -> Self::Vector {
-        half::load_upper_halves(self, halves, fill)
-    }
+    leaf! {
+        /// As [`load`](Self::load), of values that are given by the upper 16 bits of their
+        /// representations (`bf16`).
+        #[cfg(feature = "half")]
+        fn load_upper_halves(self, halves: &[u16], fill: f32) -> Self::Vector {
+            half::load_upper_halves(self, halves, fill)
+        }
 
-    /// As [`load`](Self::load), of values that are given by their representations as `f16`.
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn load_f16(self, halves: &[u16], fill: f32) -> Self::Vector {
-        half::load_f16(self, halves, fill)
-    }
+        /// As [`load`](Self::load), of values that are given by their representations as `f16`.
+        #[cfg(feature = "half")]
+        fn load_f16(self, halves: &[u16], fill: f32) -> Self::Vector {
+            half::load_f16(self, halves, fill)
+        }
 
-    /// Loads what [`Vector::store_in_pairs`] stored, and 0 where there are fewer.
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn load_pairs(self, pairs: &[u16]) -> Self::Vector {
-        half::load_pairs(self, pairs)
+        /// Loads what [`Vector::store_in_pairs`] stored, and 0 where there are fewer.
+        #[cfg(feature = "half")]
+        fn load_pairs(self, pairs: &[u16]) -> Self::Vector {
+            half::load_pairs(self, pairs)
+        }
     }
 }
 
@@ -161,29 +169,28 @@ pub(crate) trait Vector: Lanewise {
     /// `vcmpps` and `vandps`.
     fn and_gt(self, bound: Self, value: Self) -> Self;
 
-    /// Writes the upper 16 bits of the lanes' representations (`bf16`), rounded to nearest, ties
-    /// to even, to the first `WIDTH` places of `halves`, or to all if there are fewer. `f32::NAN`
-    /// stays a NaN; one whose payload is only in the lower half may not.
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn store_upper_halves(self, halves: &mut [u16]) {
-        half::store_upper_halves(self, halves);
-    }
+    leaf! {
+        /// Writes the upper 16 bits of the lanes' representations (`bf16`), rounded to nearest,
+        /// ties to even, to the first `WIDTH` places of `halves`, or to all if there are fewer.
+        /// `f32::NAN` stays a NaN; one whose payload is only in the lower half may not.
+        #[cfg(feature = "half")]
+        fn store_upper_halves(self, halves: &mut [u16]) {
+            half::store_upper_halves(self, halves);
+        }
 
-    /// Writes the lanes as `f16`, rounded to nearest, ties to even, to the first `WIDTH` places of
-    /// `halves`, or to all if there are fewer.
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn store_f16(self, halves: &mut [u16]) {
-        half::store_f16(self, halves);
-    }
+        /// Writes the lanes as `f16`, rounded to nearest, ties to even, to the first `WIDTH` places
+        /// of `halves`, or to all if there are fewer.
+        #[cfg(feature = "half")]
+        fn store_f16(self, halves: &mut [u16]) {
+            half::store_f16(self, halves);
+        }
 
-    /// Writes each lane, all 32 bits, to two of the first 2 · `WIDTH` places of `pairs`, or to all
-    /// if there are fewer.
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn store_in_pairs(self, pairs: &mut [u16]) {
-        half::store_in_pairs(self, pairs);
+        /// Writes each lane, all 32 bits, to two of the first 2 · `WIDTH` places of `pairs`, or to
+        /// all if there are fewer.
+        #[cfg(feature = "half")]
+        fn store_in_pairs(self, pairs: &mut [u16]) {
+            half::store_in_pairs(self, pairs);
+        }
     }
 }
 

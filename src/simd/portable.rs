@@ -1,7 +1,7 @@
 //! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128, NEON or plain code when it is
 //! compiled: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Vector, operations::leaf};
 use wide::{bytemuck::cast, f32x8, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
@@ -29,45 +29,44 @@ impl Simd for Portable {
         f(self)
     }
 
-    #[inline(always)]
-    fn splat(self, value: f32) -> f32x8 {
-        f32x8::splat(value)
-    }
+    leaf! {
+        fn splat(self, value: f32) -> f32x8 {
+            f32x8::splat(value)
+        }
 
-    #[inline(always)]
-    fn load(self, values: &[f32], fill: f32) -> f32x8 {
-        match values.first_chunk() {
-            Some(full) => f32x8::new(*full),
-            None => {
-                let mut padded = [fill; 8];
-                for (place, value) in padded.iter_mut().zip(values) {
-                    *place = *value;
+        fn load(self, values: &[f32], fill: f32) -> f32x8 {
+            match values.first_chunk() {
+                Some(full) => f32x8::new(*full),
+                None => {
+                    let mut padded = [fill; 8];
+                    for (place, value) in padded.iter_mut().zip(values) {
+                        *place = *value;
+                    }
+                    f32x8::new(padded)
                 }
-                f32x8::new(padded)
             }
         }
     }
 }
 
 impl Lanewise for f32x8 {
-    #[inline(always)]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // Not `f32x8::mul_add`: whether that one is fused depends on the build.
-        self * factor + addend
-    }
-
-    #[inline(always)]
-    fn max_keep_nan(self, bound: Self) -> Self {
-        if NAN_GIVES_SECOND {
-            bound.fast_max(self)
-        } else {
-            self.fast_max(bound)
+    leaf! {
+        fn mul_add(self, factor: Self, addend: Self) -> Self {
+            // Not `f32x8::mul_add`: whether that one is fused depends on the build.
+            self * factor + addend
         }
-    }
 
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> Self {
-        cast::<u32x8, f32x8>(cast::<f32x8, u32x8>(self) << 23_u32)
+        fn max_keep_nan(self, bound: Self) -> Self {
+            if NAN_GIVES_SECOND {
+                bound.fast_max(self)
+            } else {
+                self.fast_max(bound)
+            }
+        }
+
+        fn low_bits_to_exponent(self) -> Self {
+            cast::<u32x8, f32x8>(cast::<f32x8, u32x8>(self) << 23_u32)
+        }
     }
 }
 
@@ -75,76 +74,69 @@ impl Vector for f32x8 {
     const WIDTH: usize = 8;
     type Group = [f32x8; LANES / 8];
 
-    #[inline(always)]
-    fn group(self) -> Self::Group {
-        [self; LANES / 8]
-    }
+    leaf! {
+        fn group(self) -> Self::Group {
+            [self; LANES / 8]
+        }
 
-    #[inline(always)]
-    fn divide(self, divisor: Self) -> Self {
-        self / divisor
-    }
+        fn divide(self, divisor: Self) -> Self {
+            self / divisor
+        }
 
-    #[inline(always)]
-    fn store(self, values: &mut [f32]) {
-        let lanes = self.to_array();
-        match values.first_chunk_mut() {
-            Some(full) => *full = lanes,
-            None => {
-                for (place, lane) in values.iter_mut().zip(lanes) {
-                    *place = lane;
+        fn store(self, values: &mut [f32]) {
+            let lanes = self.to_array();
+            match values.first_chunk_mut() {
+                Some(full) => *full = lanes,
+                None => {
+                    for (place, lane) in values.iter_mut().zip(lanes) {
+                        *place = lane;
+                    }
                 }
             }
         }
-    }
 
-    #[inline(always)]
-    fn add_to(self, totals: &mut [f64]) {
-        for (total, lane) in totals.iter_mut().zip(self.to_array()) {
-            *total += f64::from(lane);
-        }
-    }
-
-    #[inline(always)]
-    fn min_drop_nan(self, bound: Self) -> Self {
-        if NAN_GIVES_SECOND {
-            self.fast_min(bound)
-        } else {
-            self.simd_lt(bound).bitselect(self, bound)
-        }
-    }
-
-    #[inline(always)]
-    fn min_max(self, other: Self) -> (Self, Self) {
-        if HAS_INSTRUCTIONS {
-            // The operands are swapped, so that of two instructions that each drop a NaN one
-            // drops the first operand and one the second.
-            (self.fast_min(other), other.fast_max(self))
-        } else {
-            let (mut smaller, mut larger) = (self.to_array(), other.to_array());
-            for (a, b) in smaller.iter_mut().zip(&mut larger) {
-                (*a, *b) = a.min_max(*b);
+        fn add_to(self, totals: &mut [f64]) {
+            for (total, lane) in totals.iter_mut().zip(self.to_array()) {
+                *total += f64::from(lane);
             }
-            (f32x8::new(smaller), f32x8::new(larger))
         }
-    }
 
-    #[inline(always)]
-    fn gt_mask(self, bound: Self) -> u32 {
-        self.simd_gt(bound).to_bitmask()
-    }
+        fn min_drop_nan(self, bound: Self) -> Self {
+            if NAN_GIVES_SECOND {
+                self.fast_min(bound)
+            } else {
+                self.simd_lt(bound).bitselect(self, bound)
+            }
+        }
 
-    #[inline(always)]
-    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
-        let equal = keys.simd_eq(value);
-        (
-            equal.bitselect(replacement, self),
-            equal.to_bitmask().count_ones(),
-        )
-    }
+        fn min_max(self, other: Self) -> (Self, Self) {
+            if HAS_INSTRUCTIONS {
+                // The operands are swapped, so that of two instructions that each drop a NaN one
+                // drops the first operand and one the second.
+                (self.fast_min(other), other.fast_max(self))
+            } else {
+                let (mut smaller, mut larger) = (self.to_array(), other.to_array());
+                for (a, b) in smaller.iter_mut().zip(&mut larger) {
+                    (*a, *b) = a.min_max(*b);
+                }
+                (f32x8::new(smaller), f32x8::new(larger))
+            }
+        }
 
-    #[inline(always)]
-    fn and_gt(self, bound: Self, value: Self) -> Self {
-        self.simd_gt(bound) & value
+        fn gt_mask(self, bound: Self) -> u32 {
+            self.simd_gt(bound).to_bitmask()
+        }
+
+        fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
+            let equal = keys.simd_eq(value);
+            (
+                equal.bitselect(replacement, self),
+                equal.to_bitmask().count_ones(),
+            )
+        }
+
+        fn and_gt(self, bound: Self, value: Self) -> Self {
+            self.simd_gt(bound) & value
+        }
     }
 }

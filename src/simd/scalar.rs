@@ -1,6 +1,6 @@
 //! One lane of plain `f32`: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, Vector};
+use super::{LANES, Lanewise, Simd, Vector, operations::leaf};
 
 /// Proof of nothing: plain arithmetic runs everywhere.
 #[derive(Clone, Copy)]
@@ -15,31 +15,30 @@ impl Simd for Scalar {
         f(self)
     }
 
-    #[inline(always)]
-    fn splat(self, value: f32) -> f32 {
-        value
-    }
+    leaf! {
+        fn splat(self, value: f32) -> f32 {
+            value
+        }
 
-    #[inline(always)]
-    fn load(self, values: &[f32], fill: f32) -> f32 {
-        values.first().copied().unwrap_or(fill)
+        fn load(self, values: &[f32], fill: f32) -> f32 {
+            values.first().copied().unwrap_or(fill)
+        }
     }
 }
 
 impl Lanewise for f32 {
-    #[inline(always)]
-    fn mul_add(self, factor: f32, addend: f32) -> f32 {
-        self * factor + addend
-    }
+    leaf! {
+        fn mul_add(self, factor: f32, addend: f32) -> f32 {
+            self * factor + addend
+        }
 
-    #[inline(always)]
-    fn max_keep_nan(self, bound: f32) -> f32 {
-        if self < bound { bound } else { self }
-    }
+        fn max_keep_nan(self, bound: f32) -> f32 {
+            if self < bound { bound } else { self }
+        }
 
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> f32 {
-        f32::from_bits(self.to_bits() << 23)
+        fn low_bits_to_exponent(self) -> f32 {
+            f32::from_bits(self.to_bits() << 23)
+        }
     }
 }
 
@@ -47,60 +46,53 @@ impl Vector for f32 {
     const WIDTH: usize = 1;
     type Group = [f32; LANES];
 
-    #[inline(always)]
-    fn group(self) -> Self::Group {
-        [self; LANES]
-    }
-
-    #[inline(always)]
-    fn divide(self, divisor: Self) -> Self {
-        self / divisor
-    }
-
-    #[inline(always)]
-    fn store(self, values: &mut [f32]) {
-        if let Some(value) = values.first_mut() {
-            *value = self;
+    leaf! {
+        fn group(self) -> Self::Group {
+            [self; LANES]
         }
-    }
 
-    #[inline(always)]
-    fn add_to(self, totals: &mut [f64]) {
-        if let Some(total) = totals.first_mut() {
-            *total += f64::from(self);
+        fn divide(self, divisor: Self) -> Self {
+            self / divisor
         }
-    }
 
-    #[inline(always)]
-    fn min_drop_nan(self, bound: f32) -> f32 {
-        if self < bound { self } else { bound }
-    }
-
-    #[inline(always)]
-    fn min_max(self, other: f32) -> (f32, f32) {
-        if self < other {
-            (self, other)
-        } else {
-            (other, self)
+        fn store(self, values: &mut [f32]) {
+            if let Some(value) = values.first_mut() {
+                *value = self;
+            }
         }
-    }
 
-    #[inline(always)]
-    fn gt_mask(self, bound: f32) -> u32 {
-        u32::from(self > bound)
-    }
-
-    #[inline(always)]
-    fn select_eq(self, keys: f32, value: f32, replacement: f32) -> (f32, u32) {
-        if keys == value {
-            (replacement, 1)
-        } else {
-            (self, 0)
+        fn add_to(self, totals: &mut [f64]) {
+            if let Some(total) = totals.first_mut() {
+                *total += f64::from(self);
+            }
         }
-    }
 
-    #[inline(always)]
-    fn and_gt(self, bound: f32, value: f32) -> f32 {
-        if self > bound { value } else { 0.0 }
+        fn min_drop_nan(self, bound: f32) -> f32 {
+            if self < bound { self } else { bound }
+        }
+
+        fn min_max(self, other: f32) -> (f32, f32) {
+            if self < other {
+                (self, other)
+            } else {
+                (other, self)
+            }
+        }
+
+        fn gt_mask(self, bound: f32) -> u32 {
+            u32::from(self > bound)
+        }
+
+        fn select_eq(self, keys: f32, value: f32, replacement: f32) -> (f32, u32) {
+            if keys == value {
+                (replacement, 1)
+            } else {
+                (self, 0)
+            }
+        }
+
+        fn and_gt(self, bound: f32, value: f32) -> f32 {
+            if self > bound { value } else { 0.0 }
+        }
     }
 }

@@ -2,10 +2,15 @@
 //!
 //! Nothing beyond AVX-512F is used or enabled: with `avx512dq` and `avx512vl` together, compilers
 //! from 1.95 on have been reported to miscompile (rust-lang/rust#158622).
+//!
+//! Where there is an [`Avx512`] or an [`F32x16`], these instructions are available: only detection
+//! makes the first, and only with the first is the second made. So the `SAFETY` comments below are
+//! of memory only.
 
 use super::{align_stack, detect::features};
 #[cfg(feature = "half")]
 use crate::simd::half::Half;
+use crate::simd::operations::{leaf, operations};
 use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
@@ -27,12 +32,60 @@ impl Avx512 {
 pub(crate) struct F32x16(__m512);
 
 impl F32x16 {
-    const COUNT: usize = 16;
+    leaf! {
+        /// A one for each of the first `count` lanes, `count` below 16.
+        fn first_lanes(count: usize) -> __mmask16 {
+            (1 << (count & 15)) - 1
+        }
 
-    /// A one for each of the first `count` lanes, `count` below 16.
-    #[inline(always)]
-    fn first_lanes(count: usize) -> __mmask16 {
-        (1 << (count & 15)) - 1
+        /// Writes the first `count` lanes, or all if there are fewer.
+        ///
+        /// # Safety
+        ///
+        /// There must be that many places, of any alignment.
+        unsafe fn store_first(self, count: usize, places: *mut f32) {
+            if count >= Self::WIDTH {
+                // SAFETY: the caller has places for all lanes.
+                return unsafe { _mm512_storeu_ps(places, self.0) };
+            }
+            let mask = Self::first_lanes(count);
+            // SAFETY: only lanes of the mask are written, for which the caller has places.
+            unsafe { _mm512_mask_storeu_ps(places, mask, self.0) }
+        }
+
+        /// Writes to the first places of `halves`, or to all if there are fewer.
+        #[cfg(feature = "half")]
+        fn store_halves(self, rounded: __m256i, halves: &mut [u16]) {
+            if let Some(full) = halves.first_chunk_mut::<{ Self::WIDTH }>() {
+                // SAFETY: the array has as many places as are written.
+                return unsafe { _mm256_storeu_si256(full.as_mut_ptr().cast(), rounded) };
+            }
+            let mut last = [0; Self::WIDTH];
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_si256(last.as_mut_ptr().cast(), rounded) };
+            for (place, half) in halves.iter_mut().zip(last) {
+                *place = half;
+            }
+        }
+    }
+}
+
+#[cfg(feature = "half")]
+impl Avx512 {
+    leaf! {
+        /// The first of `halves`; where there are fewer, `fill` takes their place.
+        fn load_halves(self, halves: &[u16], fill: u16) -> __m256i {
+            if let Some(full) = halves.first_chunk::<{ F32x16::WIDTH }>() {
+                // SAFETY: the array has as many values as are read.
+                return unsafe { _mm256_loadu_si256(full.as_ptr().cast()) };
+            }
+            let mut padded = [fill; F32x16::WIDTH];
+            for (place, half) in padded.iter_mut().zip(halves) {
+                *place = *half;
+            }
+            // SAFETY: as above.
+            unsafe { _mm256_loadu_si256(padded.as_ptr().cast()) }
+        }
     }
 }
 
@@ -52,276 +105,145 @@ impl Simd for Avx512 {
         unsafe { run(self, f) }
     }
 
-    #[inline(always)]
-    fn prefetch(self, values: &[f32], distance: usize) {
-        let address = values.as_ptr().wrapping_add(distance);
-        // SAFETY: SSE is part of x86-64, and a prefetch of any address does nothing but that.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
-    }
-
-    #[inline(always)]
-    fn splat(self, value: f32) -> F32x16 {
-        // SAFETY: `self` proves that AVX-512F is available.
-        F32x16(unsafe { _mm512_set1_ps(value) })
-    }
-
-    #[inline(always)]
-    fn load(self, values: &[f32], fill: f32) -> F32x16 {
-        if values.len() >= F32x16::COUNT {
-            // SAFETY: the length was just checked; `self` proves that AVX-512F is available.
-            return F32x16(unsafe { _mm512_loadu_ps(values.as_ptr()) });
+    leaf! {
+        fn prefetch(self, values: &[f32], distance: usize) {
+            let address = values.as_ptr().wrapping_add(distance);
+            // SAFETY: a prefetch of any address does nothing but that.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
         }
-        let mask = F32x16::first_lanes(values.len());
-        // SAFETY: only the first `values.len()` lanes are read, which the mask says;
-        // `self` proves that AVX-512F is available.
-        F32x16(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, values.as_ptr()) })
-    }
 
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x16 {
-        let halves = self.load_halves(halves, (fill.to_bits() >> 16) as u16);
-        // SAFETY: `self` proves that AVX-512F is available.
-        F32x16(unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
-        })
-    }
-
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn load_f16(self, halves: &[u16], fill: f32) -> F32x16 {
-        let halves = self.load_halves(halves, half::f16::narrow(fill).to_bits());
-        // SAFETY: `self` proves that AVX-512F is available.
-        F32x16(unsafe { _mm512_cvtph_ps(halves) })
-    }
-
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn load_pairs(self, pairs: &[u16]) -> F32x16 {
-        let count = pairs.len() / 2;
-        if count >= F32x16::COUNT {
-            // SAFETY: the length was just checked; `self` proves that AVX-512F is available.
-            return F32x16(unsafe { _mm512_loadu_ps(pairs.as_ptr().cast()) });
+        fn splat(self, value: f32) -> F32x16 {
+            // SAFETY: no memory is touched.
+            F32x16(unsafe { _mm512_set1_ps(value) })
         }
-        let mask = F32x16::first_lanes(count);
-        // SAFETY: only the first `count` pairs are read, which the mask says;
-        // `self` proves that AVX-512F is available.
-        F32x16(unsafe { _mm512_maskz_loadu_ps(mask, pairs.as_ptr().cast()) })
-    }
-}
 
-#[cfg(feature = "half")]
-impl Avx512 {
-    /// The first of `halves`; where there are fewer, `fill` takes their place.
-    #[inline(always)]
-    fn load_halves(self, halves: &[u16], fill: u16) -> __m256i {
-        if let Some(full) = halves.first_chunk::<{ F32x16::COUNT }>() {
-            // SAFETY: the array has as many values as are read; `self` proves that AVX is
-            // available.
-            return unsafe { _mm256_loadu_si256(full.as_ptr().cast()) };
+        fn load(self, values: &[f32], fill: f32) -> F32x16 {
+            if values.len() >= F32x16::WIDTH {
+                // SAFETY: the length was just checked.
+                return F32x16(unsafe { _mm512_loadu_ps(values.as_ptr()) });
+            }
+            let mask = F32x16::first_lanes(values.len());
+            // SAFETY: only lanes of the mask are read, which `values` has.
+            F32x16(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, values.as_ptr()) })
         }
-        let mut padded = [fill; F32x16::COUNT];
-        for (place, half) in padded.iter_mut().zip(halves) {
-            *place = *half;
-        }
-        // SAFETY: as above.
-        unsafe { _mm256_loadu_si256(padded.as_ptr().cast()) }
-    }
-}
 
-#[cfg(feature = "half")]
-impl F32x16 {
-    /// Writes to the first places of `halves`, or to all if there are fewer.
-    #[inline(always)]
-    fn store_halves(self, rounded: __m256i, halves: &mut [u16]) {
-        if let Some(full) = halves.first_chunk_mut::<{ Self::COUNT }>() {
-            // SAFETY: the array has as many places as are written; an `F32x16` exists, so AVX is
-            // available.
-            return unsafe { _mm256_storeu_si256(full.as_mut_ptr().cast(), rounded) };
+        #[cfg(feature = "half")]
+        fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x16 {
+            let halves = self.load_halves(halves, (fill.to_bits() >> 16) as u16);
+            // SAFETY: no memory is touched.
+            F32x16(unsafe {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+            })
         }
-        let mut last = [0; Self::COUNT];
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_si256(last.as_mut_ptr().cast(), rounded) };
-        for (place, half) in halves.iter_mut().zip(last) {
-            *place = half;
+
+        #[cfg(feature = "half")]
+        fn load_f16(self, halves: &[u16], fill: f32) -> F32x16 {
+            let halves = self.load_halves(halves, half::f16::narrow(fill).to_bits());
+            // SAFETY: no memory is touched.
+            F32x16(unsafe { _mm512_cvtph_ps(halves) })
+        }
+
+        #[cfg(feature = "half")]
+        fn load_pairs(self, pairs: &[u16]) -> F32x16 {
+            let count = pairs.len() / 2;
+            if count >= F32x16::WIDTH {
+                // SAFETY: the length was just checked.
+                return F32x16(unsafe { _mm512_loadu_ps(pairs.as_ptr().cast()) });
+            }
+            let mask = F32x16::first_lanes(count);
+            // SAFETY: only lanes of the mask are read, which `pairs` has.
+            F32x16(unsafe { _mm512_maskz_loadu_ps(mask, pairs.as_ptr().cast()) })
         }
     }
 }
 
-impl Add for F32x16 {
-    type Output = Self;
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        F32x16(unsafe { _mm512_add_ps(self.0, other.0) })
-    }
-}
-
-impl Sub for F32x16 {
-    type Output = Self;
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        F32x16(unsafe { _mm512_sub_ps(self.0, other.0) })
-    }
-}
-
-impl Mul for F32x16 {
-    type Output = Self;
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        F32x16(unsafe { _mm512_mul_ps(self.0, other.0) })
-    }
+operations! {
+    impl Add for F32x16: add(a, b) = _mm512_add_ps(a, b);
+    impl Sub for F32x16: sub(a, b) = _mm512_sub_ps(a, b);
+    impl Mul for F32x16: mul(a, b) = _mm512_mul_ps(a, b);
 }
 
 impl Lanewise for F32x16 {
-    #[inline(always)]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        F32x16(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
-    }
-
-    #[inline(always)]
-    fn max_keep_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
+    operations! {
+        mul_add(a, factor, addend) = _mm512_fmadd_ps(a, factor, addend);
         // Of two operands with a NaN, the second is returned.
-        F32x16(unsafe { _mm512_max_ps(bound.0, self.0) })
-    }
-
-    #[inline(always)]
-    fn low_bits_to_exponent(self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
+        max_keep_nan(a, bound) = _mm512_max_ps(bound, a);
+        low_bits_to_exponent(a) =
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)));
     }
 }
 
 impl Vector for F32x16 {
-    const WIDTH: usize = Self::COUNT;
-    type Group = [Self; LANES / Self::COUNT];
+    const WIDTH: usize = 16;
+    type Group = [Self; LANES / 16];
 
-    #[inline(always)]
-    fn group(self) -> Self::Group {
-        [self; LANES / Self::COUNT]
-    }
-
-    #[inline(always)]
-    fn divide(self, divisor: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        F32x16(unsafe { _mm512_div_ps(self.0, divisor.0) })
-    }
-
-    #[inline(always)]
-    fn store(self, values: &mut [f32]) {
-        if values.len() >= Self::COUNT {
-            // SAFETY: the length was just checked; an `F32x16` exists, so AVX-512F is available.
-            return unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) };
-        }
-        let mask = Self::first_lanes(values.len());
-        // SAFETY: only the first `values.len()` lanes are written, which the mask says;
-        // an `F32x16` exists, so AVX-512F is available.
-        unsafe { _mm512_mask_storeu_ps(values.as_mut_ptr(), mask, self.0) }
-    }
-
-    #[inline(always)]
-    fn add_to(self, totals: &mut [f64]) {
-        let Some(totals) = totals.first_chunk_mut::<{ Self::COUNT }>() else {
-            return;
-        };
-        let totals = totals.as_mut_ptr();
-        // SAFETY: there are sixteen totals; an `F32x16` exists, so AVX-512F is available
-        // (`Avx512::detect`).
-        unsafe {
-            let upper_half = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0));
-            let low = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
-            let high = _mm512_cvtps_pd(_mm256_castpd_ps(upper_half));
-            _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), low));
-            let totals = totals.add(8);
-            _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), high));
-        }
-    }
-
-    #[inline(always)]
-    fn min_drop_nan(self, bound: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
+    operations! {
+        divide(a, divisor) = _mm512_div_ps(a, divisor);
         // Of two operands with a NaN, the second is returned.
-        F32x16(unsafe { _mm512_min_ps(self.0, bound.0) })
-    }
-
-    #[inline(always)]
-    fn min_max(self, other: Self) -> (Self, Self) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        // Of two operands with a NaN, the second is returned: once `other`, once `self`.
-        unsafe {
-            (
-                F32x16(_mm512_min_ps(self.0, other.0)),
-                F32x16(_mm512_max_ps(other.0, self.0)),
-            )
-        }
-    }
-
-    #[inline(always)]
-    fn gt_mask(self, bound: Self) -> u32 {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0) })
-    }
-
-    #[inline(always)]
-    fn select_eq(self, keys: Self, value: Self, replacement: Self) -> (Self, u32) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        unsafe {
-            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(keys.0, value.0);
-            (
-                F32x16(_mm512_mask_mov_ps(self.0, equal, replacement.0)),
-                equal.count_ones(),
-            )
-        }
-    }
-
-    #[inline(always)]
-    fn and_gt(self, bound: Self, value: Self) -> Self {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        unsafe {
-            let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, bound.0);
-            F32x16(_mm512_maskz_mov_ps(greater, value.0))
-        }
-    }
-
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn store_upper_halves(self, halves: &mut [u16]) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        let rounded = unsafe {
-            let lower_half = _mm512_set1_epi32(0xFFFF);
-            let up = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_set1_epi32(0x8000));
-            // Of a tie nothing is left there.
-            let is_tie = _mm512_testn_epi32_mask(up, lower_half);
-            let even = _mm512_mask_and_epi32(up, is_tie, up, _mm512_set1_epi32(!0x1_0000));
-            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(even))
+        min_drop_nan(a, bound) = _mm512_min_ps(a, bound);
+        // The same: once `b`, once `a`.
+        min_max(a, b) -> (Self, Self) = (_mm512_min_ps(a, b), _mm512_max_ps(b, a));
+        gt_mask(a, bound) -> u32 = u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, bound));
+        select_eq(a, keys, key, replacement) -> (Self, u32) = {
+            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(keys, key);
+            (_mm512_mask_mov_ps(a, equal, replacement), equal.count_ones())
         };
-        self.store_halves(rounded, halves);
+        and_gt(a, bound, value) =
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, bound), value);
     }
 
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn store_f16(self, halves: &mut [u16]) {
-        // SAFETY: an `F32x16` exists, so AVX-512F is available (`Avx512::detect`).
-        let rounded =
-            unsafe { _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) };
-        self.store_halves(rounded, halves);
-    }
-
-    #[cfg(feature = "half")]
-    #[inline(always)]
-    fn store_in_pairs(self, pairs: &mut [u16]) {
-        let count = pairs.len() / 2;
-        if count >= Self::COUNT {
-            // SAFETY: the length was just checked; an `F32x16` exists, so AVX-512F is available.
-            return unsafe { _mm512_storeu_ps(pairs.as_mut_ptr().cast(), self.0) };
+    leaf! {
+        fn group(self) -> Self::Group {
+            [self; LANES / 16]
         }
-        let mask = Self::first_lanes(count);
-        // SAFETY: only the first `count` pairs are written, which the mask says;
-        // an `F32x16` exists, so AVX-512F is available.
-        unsafe { _mm512_mask_storeu_ps(pairs.as_mut_ptr().cast(), mask, self.0) }
+
+        fn store(self, values: &mut [f32]) {
+            // SAFETY: `values` has as many places as it says.
+            unsafe { self.store_first(values.len(), values.as_mut_ptr()) }
+        }
+
+        fn add_to(self, totals: &mut [f64]) {
+            let Some(totals) = totals.first_chunk_mut::<{ Self::WIDTH }>() else {
+                return;
+            };
+            let totals = totals.as_mut_ptr();
+            // SAFETY: there are sixteen totals; eight are read and written, then eight more.
+            unsafe {
+                let upper_half = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0));
+                let low = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
+                let high = _mm512_cvtps_pd(_mm256_castpd_ps(upper_half));
+                _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), low));
+                let totals = totals.add(8);
+                _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), high));
+            }
+        }
+
+        #[cfg(feature = "half")]
+        fn store_upper_halves(self, halves: &mut [u16]) {
+            // SAFETY: no memory is touched.
+            let rounded = unsafe {
+                let lower_half = _mm512_set1_epi32(0xFFFF);
+                let up = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_set1_epi32(0x8000));
+                // Of a tie nothing is left there.
+                let is_tie = _mm512_testn_epi32_mask(up, lower_half);
+                let even = _mm512_mask_and_epi32(up, is_tie, up, _mm512_set1_epi32(!0x1_0000));
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(even))
+            };
+            self.store_halves(rounded, halves);
+        }
+
+        #[cfg(feature = "half")]
+        fn store_f16(self, halves: &mut [u16]) {
+            const TO_NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+            // SAFETY: no memory is touched.
+            let rounded = unsafe { _mm512_cvtps_ph::<TO_NEAREST>(self.0) };
+            self.store_halves(rounded, halves);
+        }
+
+        #[cfg(feature = "half")]
+        fn store_in_pairs(self, pairs: &mut [u16]) {
+            // SAFETY: a lane takes the place of two of `pairs`.
+            unsafe { self.store_first(pairs.len() / 2, pairs.as_mut_ptr().cast()) }
+        }
     }
 }

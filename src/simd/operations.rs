@@ -1,0 +1,52 @@
+//! How an instruction set lists its operations: a line each, with its intrinsics.
+
+/// Gives functions the attributes of a leaf, as said in "Inlining" of [`simd`](super).
+macro_rules! leaf {
+    ($($function:item)*) => {
+        $(
+            #[cfg_attr(debug_assertions, inline)]
+            #[cfg_attr(not(debug_assertions), inline(always))]
+            $function
+        )*
+    };
+}
+
+/// Operations of registers, within an `impl` for a type that wraps one register; or, with
+/// `impl Operator for Type:`, those of Rust's operators. In a line the parameters, of which the
+/// first is `self`, are bare registers. So is the result, or what the arrow says of it.
+///
+/// A line may call only intrinsics that touch no memory, of the features that the proof stands
+/// for. The type must have no constructor but its field, which only the module of its instruction
+/// set sees, and which that module fills only where it has the proof.
+macro_rules! operations {
+    ($(impl $operator:ident for $register:ident: $name:ident $operands:tt = $value:expr;)+) => {
+        $(
+            impl $operator for $register {
+                type Output = Self;
+                operations! { $name $operands = $value; }
+            }
+        )+
+    };
+    ($($name:ident($this:ident $(, $operand:ident)*) $(-> $result:tt)? = $value:expr;)+) => {
+        $(
+            leaf! {
+                fn $name(self $(, $operand: Self)*) -> operations!(@type $($result)?) {
+                    let $this = self.0;
+                    $(let $operand = $operand.0;)*
+                    // SAFETY: `self` exists only because there was the proof that its
+                    // instructions are available, and these touch no memory.
+                    let value = unsafe { $value };
+                    operations!(@wrap value $($result)?)
+                }
+            }
+        )+
+    };
+    (@type) => { Self };
+    (@type $result:tt) => { $result };
+    (@wrap $value:ident) => { Self($value) };
+    (@wrap $value:ident (Self, Self)) => { (Self($value.0), Self($value.1)) };
+    (@wrap $value:ident (Self, u32)) => { (Self($value.0), $value.1) };
+    (@wrap $value:ident u32) => { $value };
+}
+
+pub(super) use {leaf, operations};
