@@ -4,14 +4,14 @@ use crate::backend::Backend;
 use crate::columns::Columns;
 use crate::dispatch::dispatch;
 use crate::normalizer::Normalizer;
-use crate::options::{Options, Sink};
+use crate::options::{Options, Preprocessing, Sink};
 use crate::rows::Row;
 use crate::rows::matrix::Matrix;
 use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
-use crate::rows::recurrence::{Extend, FinishWith, LogSumExpRows, NormalizerOf, State};
-use crate::rows::schedule::{BLOCK, PREPROCESSED};
-use crate::simd::{LANES, WithSimd};
-use crate::source::{OutOfPlace, Source, SrcDst};
+use crate::rows::recurrence::{LogSumExpRows, NormalizerOf};
+use crate::rows::schedule::PREPROCESSED;
+use crate::simd::WithSimd;
+use crate::source::{Source, SrcDst};
 
 /// A backend and options. `LOG` in a method makes it the log-softmax.
 #[derive(Clone, Copy, Debug)]
@@ -204,18 +204,16 @@ impl Driver<'_> {
         if self.options.takes_logits_alone() {
             return self.dispatch(NormalizerOf(logits));
         }
-        let mut state = State::new();
-        let visible = self.for_each_preprocessed(logits, index, |logits, _| {
-            self.dispatch(Extend {
-                state: &mut state,
-                logits,
-            });
-        });
-        let mut normalizer = self.dispatch(FinishWith {
-            state: &state,
-            last: &[],
-        });
-        if visible < logits.len() {
+        let (seen, preprocessing) = self.seen(logits, index);
+        let mut normalizer = if self.options.changes_logits() {
+            self.dispatch(NormalizerOf(Preprocessed {
+                logits: seen,
+                preprocessing,
+            }))
+        } else {
+            self.dispatch(NormalizerOf(seen))
+        };
+        if seen.len() < logits.len() {
             normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
         }
         self.options.sink(false).merge_into(normalizer)
@@ -238,40 +236,14 @@ impl Driver<'_> {
         }
     }
 
-    /// Calls `read` with parts of the preprocessed row `index` of a matrix and where they start: a
-    /// group and some blocks first, then some blocks each time. Returns how many logits are visible.
-    pub(crate) fn for_each_preprocessed<L: Source>(
-        &self,
-        logits: L,
-        index: usize,
-        mut read: impl FnMut(&[f32], usize),
-    ) -> usize {
-        const BLOCKS: usize = 4;
+    /// The visible logits of row `index` of a matrix, and their preprocessing.
+    pub(crate) fn seen<L: Source>(&self, logits: L, index: usize) -> (L, Preprocessing<'_>) {
         let columns = logits.len();
         let visible = self.options.visible(index, columns);
-        let mut unread = logits.slice(0, visible).unwrap_or(logits);
-        let mut buffer = [0.0; LANES + BLOCKS * BLOCK];
-        let mut size = buffer.len();
-        let mut start = 0;
-        while unread.len() > 0 {
-            let (part, others) = unread.split_at(size).unwrap_or((unread, L::empty()));
-            let len = part.len();
-            let Some(results) = buffer.get_mut(..len) else {
-                break;
-            };
-            self.dispatch(Preprocess {
-                row: OutOfPlace {
-                    logits: part,
-                    results,
-                },
-                preprocessing: self.options.preprocessing_of(index, columns, start),
-            });
-            read(buffer.get(..len).unwrap_or(&[]), start);
-            start += len;
-            unread = others;
-            size = BLOCKS * BLOCK;
-        }
-        visible
+        (
+            logits.slice(0, visible).unwrap_or(logits),
+            self.options.preprocessing_of(index, columns, 0),
+        )
     }
 }
 

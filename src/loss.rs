@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::mask::FullyMasked;
 use crate::normalizer::Outcome;
 use crate::rows::preprocess::Preprocess;
+use crate::simd::scalar::Scalar;
 use crate::softmax::Softmax;
 use crate::source::{InPlace, Source};
 
@@ -148,7 +149,7 @@ impl Softmax<'_> {
         if target >= options.visible(0, columns) {
             return f32::NEG_INFINITY;
         }
-        let mut logit = [logits.at(target)];
+        let mut logit = [logits.at(Scalar, target)];
         self.driver.dispatch(Preprocess {
             row: InPlace(&mut logit),
             preprocessing: options.preprocessing_of(0, columns, target),

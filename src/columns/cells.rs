@@ -1,7 +1,7 @@
 //! Columns side by side: strips, tiles and groups, and how they are read and written.
 
 use super::ROWS_AHEAD;
-use crate::simd::{Group, LANES, Simd, Vector};
+use crate::simd::{Group, LANES, Simd, Vector, load_group};
 use crate::source::{LINE, Source, SrcDst};
 use core::ops::Range;
 
@@ -167,4 +167,10 @@ pub(super) fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
         Ok((group, others)) if others.len() > 0 => (group, Some(others)),
         Ok((last, _)) | Err(last) => (last, None),
     }
+}
+
+/// A group of a value for each lane.
+#[inline(always)]
+pub(super) fn group_of<S: Simd>(simd: S, of_lane: impl Fn(usize) -> f32) -> Group<S> {
+    load_group(simd, &core::array::from_fn(of_lane))
 }

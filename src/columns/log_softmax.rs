@@ -1,7 +1,7 @@
 //! The log-softmax of columns.
 
-use super::cells::{Cells, load, store};
-use super::sums::{Sums, exp_scaled_once, fallback_of};
+use super::cells::{Cells, group_of, load, store};
+use super::sums::{Sums, exact_terms, fallback_of};
 use super::{ColumnAlgorithm, STRIP, TILE};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, LogProbability};
@@ -62,25 +62,35 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     }
 
     #[inline(always)]
-    fn finish(simd: S, sums: &Sums<S>, sink: Sink) -> Self {
-        let (max_term, _) = exp_scaled_once(simd, &sums.shifts, &sums.maxima);
+    fn new(simd: S) -> Self {
+        let zero = simd.splat(0.0).group();
+        LogProbabilities {
+            simd,
+            max: zero,
+            log_denominator: zero,
+            fallback: zero,
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
+        let max_terms = exact_terms(&sums.shifts, &sums.maxima);
         let maxima = store_group::<S>(&sums.maxima);
-        let [mut max, mut log_denominator, mut fallback] = [[0.0; LANES]; 3];
+        let [mut max, mut log_denominator] = [[0.0; LANES]; 2];
         for lane in 0..LANES {
-            let column = Normalizer::from_parts(maxima[lane], sums.totals[lane] / max_term[lane]);
+            let other_terms = sums.totals[lane] / max_terms[lane];
+            let column = Normalizer::from_parts(maxima[lane], other_terms);
             let normalizer = sink.merge_into(column);
-            fallback[lane] = fallback_of(maxima[lane], sums.totals[lane], sink);
             if normalizer.outcome() == Outcome::Finite {
                 max[lane] = normalizer.max();
                 log_denominator[lane] = normalizer.log_denominator() as f32;
             }
         }
-        LogProbabilities {
-            simd,
-            max: load_group(simd, &max),
-            log_denominator: load_group(simd, &log_denominator),
-            fallback: load_group(simd, &fallback),
-        }
+        self.max = load_group(simd, &max);
+        self.log_denominator = load_group(simd, &log_denominator);
+        self.fallback = group_of(simd, |lane| {
+            fallback_of(maxima[lane], sums.totals[lane], sink)
+        });
     }
 
     #[inline(always)]
@@ -89,7 +99,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     }
 
     #[inline(always)]
-    fn normalize_row<R: SrcDst>(&self, simd: S, cells: &mut R) {
+    fn normalize_row<R: SrcDst>(&self, simd: S, _: &LaneShifts<S>, cells: &mut R) {
         let mut results = load(simd, cells);
         for (register, lanes) in results.as_mut().iter_mut().enumerate() {
             let of = |group| self.simd.register(group, register);
@@ -101,4 +111,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
         }
         store(simd, cells, 0..S::REGISTERS, &results);
     }
+
+    /// No group is unusual.
+    fn normalize_unusual<R: SrcDst>(&self, _: Cells<S>, _: &mut R, _: &Sums<S>, _: Sink) {}
 }

@@ -1,30 +1,28 @@
 //! The softmax of columns.
 
+use super::cells::group_of;
 use super::cells::{Cells, larger, load, split_group, store};
-use super::sums::{Sums, exp_scaled_once, fallback_of};
+use super::sums::{Sums, TileSum, exact_terms, fallback_of};
 use super::{ColumnAlgorithm, STRIP, TILE};
 use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability};
 use crate::math::shift::{LaneShifts, Shift};
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Simd, Unrolled, Vector, load_group, store_group};
+use crate::simd::{Group, LANES, Simd, Unrolled, Vector, store_group};
 use crate::source::{Source, SrcDst};
 
-/// The largest and the smallest logits of a strip in a tile.
-struct Extremes<S: Simd> {
-    /// The maxima of each group.
-    maxima: [Group<S>; STRIP],
-    /// No logit is less than what is in its lane here; a NaN is not one.
-    least: S::Vector,
-}
-
-/// The first pass over a strip in a tile.
+/// The first pass over a strip in a tile: the maxima of each group, and a value in each lane that no
+/// logit of the lane is less than; a NaN is not one.
 #[inline(always)]
-fn max_pass<S: Simd, R: SrcDst>(simd: S, strip: Cells<S>, slab: &mut R) -> Extremes<S> {
-    let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); STRIP];
+fn max_pass<S: Simd, R: SrcDst>(
+    simd: S,
+    strip: Cells<S>,
+    slab: &mut R,
+    maxima: &mut [Group<S>; STRIP],
+) -> S::Vector {
     let mut least = simd.splat(f32::INFINITY);
     for cells in strip.rows(slab) {
         let mut unread = cells;
-        for maxima in &mut maxima {
+        for maxima in &mut *maxima {
             let (cells, others) = split_group(unread);
             strip.prefetch(&cells);
             let logits = load(simd, &cells);
@@ -38,11 +36,12 @@ fn max_pass<S: Simd, R: SrcDst>(simd: S, strip: Cells<S>, slab: &mut R) -> Extre
             }
         }
     }
-    Extremes { maxima, least }
+    least
 }
 
-/// Stores the numerators of a strip in a tile, and adds them to the sums. `UNROLL` registers at a time:
-/// those of some groups of a row, or of a group in some rows, if the groups of a row are too few.
+/// The second pass over a strip in a tile: stores the numerators and adds them to the sums. `UNROLL`
+/// registers at a time: those of some groups of a row, or of a group in some rows, if the groups of a
+/// row are too few.
 ///
 /// It goes row by row. Where a row is as long as a page, logits above one another have equal low bits
 /// in their addresses, and a processor takes a load for one of what was just stored.
@@ -51,25 +50,31 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     strip: Cells<S>,
     slab: &mut R,
-    sums: &mut [Sums<S>; STRIP],
+    sums: &[Sums<S>; STRIP],
+    tile_sums: &mut [TileSum<S>; STRIP],
 ) {
     let at_once = UNROLL.div_ceil(S::REGISTERS);
-    let many = strip.width / (at_once * LANES) * at_once;
-    let (sums, of_few) = sums.split_at_mut(many.min(STRIP));
+    let many = (strip.width / (at_once * LANES) * at_once).min(STRIP);
+    let (sums, of_few) = sums.split_at(many);
+    let (tile_sums, tile_sums_of_few) = tile_sums.split_at_mut(many);
     if many > 0 {
         let width = many * LANES;
         for cells in (Cells { width, ..strip }).rows(slab) {
             let mut unread = cells;
-            for sums in sums.chunks_exact_mut(at_once) {
+            let chunks = tile_sums.chunks_exact_mut(at_once);
+            for (sums, tile_sums) in sums.chunks_exact(at_once).zip(chunks) {
                 let Ok((cells, others)) = unread.split_at(at_once * LANES) else {
                     break;
                 };
-                exp_sum_cells::<UNROLL, S, _>(simd, sums, &mut [Some(cells)]);
+                exp_sum_cells::<UNROLL, S, _>(simd, sums, tile_sums, &mut [Some(cells)]);
                 unread = others;
             }
         }
     }
-    for (columns, sums) in strip.groups().skip(many).zip(of_few.chunks_exact_mut(1)) {
+    let of_few = of_few
+        .chunks_exact(1)
+        .zip(tile_sums_of_few.chunks_exact_mut(1));
+    for (columns, (sums, tile_sums)) in strip.groups().skip(many).zip(of_few) {
         let mut rows = columns.rows(slab);
         for _ in 0..strip.rows.div_ceil(at_once) {
             let mut cells = [const { None }; UNROLL];
@@ -77,7 +82,7 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
                 *cells = rows.next();
             }
             if let Some(cells) = cells.get_mut(..at_once) {
-                exp_sum_cells::<UNROLL, S, _>(simd, sums, cells);
+                exp_sum_cells::<UNROLL, S, _>(simd, sums, tile_sums, cells);
             }
         }
     }
@@ -87,7 +92,8 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
 #[inline(always)]
 fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
-    sums: &mut [Sums<S>],
+    sums: &[Sums<S>],
+    tile_sums: &mut [TileSum<S>],
     cells: &mut [Option<R>],
 ) {
     let is_whole = |cells: &Option<R>| {
@@ -95,10 +101,10 @@ fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
             .as_ref()
             .is_some_and(|cells| cells.len() >= sums.len() * LANES)
     };
-    if cells.iter().all(is_whole) && !sums.iter().any(|sums| sums.is_clamped) {
-        exp_sum_cells_as::<false, UNROLL, S, R>(simd, sums, cells);
+    if cells.iter().all(is_whole) && !tile_sums.iter().any(|sum| sum.is_clamped) {
+        exp_sum_cells_as::<false, UNROLL, S, R>(simd, sums, tile_sums, cells);
     } else {
-        exp_sum_cells_as::<true, UNROLL, S, R>(simd, sums, cells);
+        exp_sum_cells_as::<true, UNROLL, S, R>(simd, sums, tile_sums, cells);
     }
 }
 
@@ -106,7 +112,8 @@ fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
 #[inline(always)]
 fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
-    sums: &mut [Sums<S>],
+    sums: &[Sums<S>],
+    tile_sums: &mut [TileSum<S>],
     cells: &mut [Option<R>],
 ) {
     let registers = sums.len() * S::REGISTERS;
@@ -134,8 +141,9 @@ fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst
         let values = numerators.value();
         for i in 0..UNROLL {
             let register = first + i;
-            if let Some(sums) = sums.get_mut(register % registers / S::REGISTERS) {
-                sums.sum
+            if let Some(tile_sum) = tile_sums.get_mut(register % registers / S::REGISTERS) {
+                tile_sum
+                    .sum
                     .add(register % S::REGISTERS, numerators.register(i));
             }
             if R::HAS_SCRATCH
@@ -148,21 +156,15 @@ fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst
     }
 }
 
-/// An [`ExactMax`] for each lane.
+/// A [`Probability`] for each lane.
 #[derive(Clone, Copy)]
 pub(super) struct Probabilities<S: Simd> {
     simd: S,
-    shifts: LaneShifts<S>,
     inverse: Group<S>,
     inverse_low: Group<S>,
     negligible: Group<S>,
-    /// NaN where no probability must be exact.
-    max_term: Group<S>,
-    of_max: Group<S>,
-    /// Zero, or what each result is where there is no softmax.
-    fallback: Group<S>,
-    /// Whether the last three matter in any lane.
-    are_usual: bool,
+    /// Whether each column has a softmax, and no probability must be exact.
+    is_usual: bool,
 }
 
 impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
@@ -176,69 +178,59 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     ) {
         let simd = strip.simd;
         let tile = strip.below(first, TILE);
-        let Extremes { maxima, least } = simd.vectorize(
+        let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); STRIP];
+        let least = simd.vectorize(
             #[inline(always)]
-            |simd| max_pass(simd, tile, slab),
+            |simd| max_pass(simd, tile, slab, &mut maxima),
         );
-        for (columns, (sums, maxima)) in strip.groups().zip(sums.iter_mut().zip(&maxima)) {
-            sums.raise_shift(columns, first, maxima, slab, sink);
-            sums.begin(maxima, least);
+        let mut tile_sums = [TileSum::new(simd); STRIP];
+        let of_groups = sums.iter_mut().zip(&mut tile_sums).zip(&maxima);
+        for (columns, ((sums, tile_sum), maxima)) in strip.groups().zip(of_groups) {
+            sums.raise(columns, first, maxima, slab, sink);
+            tile_sum.begin(simd, &sums.shifts, maxima, least);
         }
         simd.vectorize(
             #[inline(always)]
             |simd| {
                 if S::UNROLL == 8 {
-                    exp_sum_pass::<8, S, R>(simd, tile, slab, sums);
+                    exp_sum_pass::<8, S, R>(simd, tile, slab, sums, &mut tile_sums);
                 } else {
-                    exp_sum_pass::<4, S, R>(simd, tile, slab, sums);
+                    exp_sum_pass::<4, S, R>(simd, tile, slab, sums, &mut tile_sums);
                 }
             },
         );
-        for (_, sums) in strip.groups().zip(sums) {
-            sums.end();
+        for (sums, (tile_sum, maxima)) in sums.iter_mut().zip(tile_sums.iter().zip(&maxima)) {
+            tile_sum.flush(&sums.shifts, maxima, &mut sums.totals);
         }
     }
 
     #[inline(always)]
-    fn finish(simd: S, sums: &Sums<S>, sink: Sink) -> Self {
-        let (max_term, max_term_rounded) = exp_scaled_once(simd, &sums.shifts, &sums.maxima);
-        let (sink_terms, _) = exp_scaled_once(simd, &sums.shifts, &simd.splat(sink.logit).group());
-        let maxima = store_group::<S>(&sums.maxima);
-        let mut exact_terms = store_group::<S>(&max_term_rounded);
-        let [
-            mut inverse,
-            mut inverse_low,
-            mut negligible,
-            mut of_max,
-            mut fallback,
-        ] = [[0.0; LANES]; 5];
-        let mut are_usual = true;
-        for lane in 0..LANES {
-            let total = sums.totals[lane] + sink_terms[lane];
-            let exact = 1.0 / total;
-            inverse[lane] = exact as f32;
-            inverse_low[lane] = (exact - f64::from(inverse[lane])) as f32;
-            negligible[lane] = (total * NEGLIGIBLE) as f32;
-            if may_be_exact(max_term[lane], total) {
-                of_max[lane] = (max_term[lane] / total) as f32;
-                are_usual = false;
-            } else {
-                exact_terms[lane] = f32::NAN;
-            }
-            fallback[lane] = fallback_of(maxima[lane], sums.totals[lane], sink);
-            are_usual &= fallback[lane] == 0.0;
-        }
+    fn new(simd: S) -> Self {
+        let zero = simd.splat(0.0).group();
         Probabilities {
             simd,
-            shifts: sums.shifts,
-            inverse: load_group(simd, &inverse),
-            inverse_low: load_group(simd, &inverse_low),
-            negligible: load_group(simd, &negligible),
-            max_term: load_group(simd, &exact_terms),
-            of_max: load_group(simd, &of_max),
-            fallback: load_group(simd, &fallback),
-            are_usual,
+            inverse: zero,
+            inverse_low: zero,
+            negligible: zero,
+            is_usual: true,
         }
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
+        let totals = totals(simd, sums, sink);
+        self.inverse = group_of(simd, |lane| (1.0 / totals[lane]) as f32);
+        self.inverse_low = group_of(simd, |lane| {
+            let inverse = 1.0 / totals[lane];
+            (inverse - f64::from(inverse as f32)) as f32
+        });
+        self.negligible = group_of(simd, |lane| (totals[lane] * NEGLIGIBLE) as f32);
+        let maxima = store_group::<S>(&sums.maxima);
+        let max_terms = exact_terms(&sums.shifts, &sums.maxima);
+        self.is_usual = (0..LANES).all(|lane| {
+            fallback_of(maxima[lane], sums.totals[lane], sink) == 0.0
+                && !may_be_exact(max_terms[lane], totals[lane])
+        });
     }
 
     #[inline(always)]
@@ -247,45 +239,81 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     }
 
     #[inline(always)]
-    fn normalize_row<R: SrcDst>(&self, simd: S, cells: &mut R) {
-        let mut results = load(simd, cells);
-        for (register, lanes) in results.as_mut().iter_mut().enumerate() {
-            *lanes = if self.are_usual {
-                self.usual::<R>(register, *lanes)
-            } else {
-                self.any::<R>(register, *lanes)
-            };
+    fn is_usual(&self) -> bool {
+        self.is_usual
+    }
+
+    #[inline(always)]
+    fn normalize_row<R: SrcDst>(&self, simd: S, shifts: &LaneShifts<S>, cells: &mut R) {
+        self.write_row(simd, shifts, cells, |register, numerators| {
+            self.probability(register).apply(numerators)
+        });
+    }
+
+    #[inline(always)]
+    fn normalize_unusual<R: SrcDst>(
+        &self,
+        columns: Cells<S>,
+        slab: &mut R,
+        sums: &Sums<S>,
+        sink: Sink,
+    ) {
+        let simd = self.simd;
+        let totals = totals(simd, sums, sink);
+        let max_terms = exact_terms(&sums.shifts, &sums.maxima);
+        let mut rounded = sums.maxima;
+        for (register, lanes) in rounded.as_mut().iter_mut().enumerate() {
+            *lanes = sums.shifts.exp_scaled(register, *lanes).value();
         }
-        store(simd, cells, 0..S::REGISTERS, &results);
+        let rounded = store_group::<S>(&rounded);
+        let is_exact = |lane: usize| may_be_exact(max_terms[lane], totals[lane]);
+        // No numerator equals NaN.
+        let max_term = |lane: usize| {
+            if is_exact(lane) {
+                rounded[lane]
+            } else {
+                f32::NAN
+            }
+        };
+        let max_term = group_of(simd, max_term);
+        let of_max = group_of(simd, |lane| (max_terms[lane] / totals[lane]) as f32);
+        let maxima = store_group::<S>(&sums.maxima);
+        let fallback = group_of(simd, |lane| {
+            fallback_of(maxima[lane], sums.totals[lane], sink)
+        });
+        for mut cells in columns.rows(slab) {
+            self.write_row(simd, &sums.shifts, &mut cells, |register, numerators| {
+                let exact_max = ExactMax {
+                    probability: self.probability(register),
+                    max_term: simd.register(&max_term, register),
+                    of_max: simd.register(&of_max, register),
+                };
+                exact_max.apply(numerators) + simd.register(&fallback, register)
+            });
+        }
     }
 }
 
 impl<S: Simd> Probabilities<S> {
+    /// Writes what `epilogue` makes of the numerators of each register.
     #[inline(always)]
-    fn numerators<R: SrcDst>(&self, register: usize, loaded: S::Vector) -> S::Vector {
-        if R::HAS_SCRATCH {
-            loaded
-        } else {
-            self.shifts.exp_scaled(register, loaded).value()
+    fn write_row<R: SrcDst>(
+        &self,
+        simd: S,
+        shifts: &LaneShifts<S>,
+        cells: &mut R,
+        epilogue: impl Fn(usize, S::Vector) -> S::Vector,
+    ) {
+        let mut results = load(simd, cells);
+        for (register, lanes) in results.as_mut().iter_mut().enumerate() {
+            let numerators = if R::HAS_SCRATCH {
+                *lanes
+            } else {
+                shifts.exp_scaled(register, *lanes).value()
+            };
+            *lanes = epilogue(register, numerators);
         }
-    }
-
-    #[inline(always)]
-    fn usual<R: SrcDst>(&self, register: usize, loaded: S::Vector) -> S::Vector {
-        let numerators = self.numerators::<R>(register, loaded);
-        self.probability(register).apply(numerators)
-    }
-
-    #[inline(always)]
-    fn any<R: SrcDst>(&self, register: usize, loaded: S::Vector) -> S::Vector {
-        let of = |group| self.simd.register(group, register);
-        let probability = ExactMax {
-            probability: self.probability(register),
-            max_term: of(&self.max_term),
-            of_max: of(&self.of_max),
-        };
-        let numerators = self.numerators::<R>(register, loaded);
-        probability.apply(numerators) + of(&self.fallback)
+        store(simd, cells, 0..S::REGISTERS, &results);
     }
 
     #[inline(always)]
@@ -297,6 +325,17 @@ impl<S: Simd> Probabilities<S> {
             negligible: of(&self.negligible),
         }
     }
+}
+
+/// The denominators of a group.
+#[inline(always)]
+fn totals<S: Simd>(simd: S, sums: &Sums<S>, sink: Sink) -> [f64; LANES] {
+    let sinks = simd.splat(sink.logit).group();
+    let mut totals = exact_terms(&sums.shifts, &sinks);
+    for (total, sum) in totals.iter_mut().zip(&sums.totals) {
+        *total += sum;
+    }
+    totals
 }
 
 /// Whether the probability of the maximum is 1 or one over an integer, or nearly so.

@@ -11,17 +11,65 @@ use crate::source::SrcDst;
 /// What is known of a group of columns. Lanes without a column have the maximum −∞ and the sum 0.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<S: Simd> {
-    simd: S,
     pub(super) maxima: Group<S>,
     pub(super) shifts: LaneShifts<S>,
     /// The largest logits that the shifts hold for.
     limits: Group<S>,
-    /// The sum of a tile, which begins with a bias, and those of the tiles before it.
-    pub(super) sum: CompensatedSum<S>,
-    bias: Group<S>,
     pub(super) totals: [f64; LANES],
+}
+
+/// The sum of the numerators of a group in a tile.
+#[derive(Clone, Copy)]
+pub(super) struct TileSum<S: Simd> {
+    pub(super) sum: CompensatedSum<S>,
     /// Whether a column has an offset, or a numerator of the tile may be zero.
     pub(super) is_clamped: bool,
+}
+
+impl<S: Simd> TileSum<S> {
+    #[inline(always)]
+    pub(super) fn new(simd: S) -> Self {
+        TileSum {
+            sum: CompensatedSum::new(simd),
+            is_clamped: true,
+        }
+    }
+
+    /// Begins a tile with these maxima, which the shifts hold for.
+    #[inline(always)]
+    pub(super) fn begin(
+        &mut self,
+        simd: S,
+        shifts: &LaneShifts<S>,
+        maxima: &Group<S>,
+        least: S::Vector,
+    ) {
+        self.sum = CompensatedSum::with_bias(simd, &bias(shifts, maxima));
+        self.is_clamped = shifts.may_clamp(least);
+    }
+
+    /// Adds the sum of the tile to `totals`.
+    #[inline(always)]
+    pub(super) fn flush(
+        &self,
+        shifts: &LaneShifts<S>,
+        maxima: &Group<S>,
+        totals: &mut [f64; LANES],
+    ) {
+        self.sum.remove_bias(&bias(shifts, maxima)).flush(totals);
+    }
+}
+
+/// More than every numerator of a tile with these maxima.
+#[inline(always)]
+fn bias<S: Simd>(shifts: &LaneShifts<S>, maxima: &Group<S>) -> Group<S> {
+    let mut bias = *maxima;
+    for (register, bias) in bias.as_mut().iter_mut().enumerate() {
+        // Twice the power of two is more than the numerator.
+        let scale = shifts.exp_scaled(register, *bias).scale;
+        *bias = scale + scale;
+    }
+    bias
 }
 
 impl<S: Simd> Sums<S> {
@@ -29,40 +77,30 @@ impl<S: Simd> Sums<S> {
     pub(super) fn new(simd: S) -> Self {
         let empty = simd.splat(f32::NEG_INFINITY).group();
         Sums {
-            simd,
             maxima: empty,
             shifts: LaneShifts::of(simd, &empty),
             limits: empty,
-            sum: CompensatedSum::new(simd),
-            bias: simd.splat(0.0).group(),
             totals: [0.0; LANES],
-            is_clamped: true,
         }
     }
 
-    /// Begins a tile. The shifts hold for its maxima.
+    /// Raises the maxima by those of the tile whose first row is `first`, and makes the shifts hold for
+    /// them.
     #[inline(always)]
-    pub(super) fn begin(&mut self, maxima: &Group<S>, least: S::Vector) {
-        let simd = self.simd;
-        self.maxima = larger(simd, self.maxima, maxima);
-        self.bias = *maxima;
-        for (register, bias) in self.bias.as_mut().iter_mut().enumerate() {
-            // Twice the power of two is more than the numerator.
-            let scale = self.shifts.exp_scaled(register, *bias).scale;
-            *bias = scale + scale;
-        }
-        self.sum = CompensatedSum::with_bias(simd, &self.bias);
-        self.is_clamped = self.shifts.may_clamp(least);
+    pub(super) fn raise<R: SrcDst>(
+        &mut self,
+        columns: Cells<S>,
+        first: usize,
+        maxima: &Group<S>,
+        slab: &mut R,
+        sink: Sink,
+    ) {
+        self.raise_shift(columns, first, maxima, slab, sink);
+        self.maxima = larger(columns.simd, self.maxima, maxima);
     }
 
     #[inline(always)]
-    pub(super) fn end(&mut self) {
-        self.sum.remove_bias(&self.bias).flush(&mut self.totals);
-    }
-
-    /// Makes the shifts hold for the maxima of the tile whose first row is `first`.
-    #[inline(always)]
-    pub(super) fn raise_shift<R: SrcDst>(
+    fn raise_shift<R: SrcDst>(
         &mut self,
         columns: Cells<S>,
         first: usize,
@@ -84,7 +122,10 @@ impl<S: Simd> Sums<S> {
                 *limit = *limit + simd.splat(RESCALE_THRESHOLD);
             }
         } else {
-            self.rescale(columns, slab, first, sink);
+            simd.vectorize(
+                #[inline(always)]
+                |_| self.rescale(columns, slab, first, sink),
+            );
             self.limits = simd.splat(f32::INFINITY).group();
         }
     }
@@ -129,34 +170,25 @@ fn max_with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S>
     maxima
 }
 
-/// The numerators of a logit in each lane: exact, and rounded as they are stored.
+/// The exact numerators of a logit in each lane.
 #[inline(always)]
-pub(super) fn exp_scaled_once<S: Simd>(
-    simd: S,
-    shifts: &LaneShifts<S>,
-    logits: &Group<S>,
-) -> ([f64; LANES], Group<S>) {
-    let (mut scales, mut expm1s, mut rounded) = (*logits, *logits, *logits);
-    for register in 0..S::REGISTERS {
-        let numerator = shifts.exp_scaled(register, simd.register(logits, register));
-        for (group, lanes) in [
-            (&mut scales, numerator.scale),
-            (&mut expm1s, numerator.expm1),
-            (&mut rounded, numerator.value()),
-        ] {
-            if let Some(register) = group.as_mut().get_mut(register) {
-                *register = lanes;
-            }
-        }
+pub(super) fn exact_terms<S: Simd>(shifts: &LaneShifts<S>, logits: &Group<S>) -> [f64; LANES] {
+    let (mut scales, mut expm1s) = ([0.0; LANES], [0.0; LANES]);
+    for (register, logits) in logits.as_ref().iter().enumerate() {
+        let numerator = shifts.exp_scaled(register, *logits);
+        let start = register * S::Vector::WIDTH;
+        numerator
+            .scale
+            .store(scales.get_mut(start..).unwrap_or(&mut []));
+        numerator
+            .expm1
+            .store(expm1s.get_mut(start..).unwrap_or(&mut []));
     }
-    let mut exact = [0.0; LANES];
-    let parts = store_group::<S>(&scales)
-        .into_iter()
-        .zip(store_group::<S>(&expm1s));
-    for (exact, (scale, expm1)) in exact.iter_mut().zip(parts) {
-        *exact = f64::from(scale) + f64::from(scale) * f64::from(expm1);
+    let mut terms = [0.0; LANES];
+    for (term, (scale, expm1)) in terms.iter_mut().zip(scales.into_iter().zip(expm1s)) {
+        *term = f64::from(scale) + f64::from(scale) * f64::from(expm1);
     }
-    (exact, rounded)
+    terms
 }
 
 /// What is added to each result of a column: 0 if it has a softmax.

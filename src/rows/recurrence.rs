@@ -74,7 +74,7 @@ impl State {
         *self = running.store();
     }
 
-    /// Merges the lanes: every maximum but the largest joins the rest.
+    /// Merges the lanes: every maximum but the largest joins the other terms.
     #[inline(always)]
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
@@ -123,37 +123,6 @@ impl State {
             *other_terms += f64::from(low);
         }
         other_terms
-    }
-
-    /// [`Registers::raise_shift`], out of the way of the loop.
-    #[cold]
-    #[inline(never)]
-    fn raise_shift(&mut self, block: &[f32; BLOCK]) -> bool {
-        self.other_terms = self.total_other_terms();
-        self.high = [0.0; LANES];
-        self.low = [0.0; LANES];
-        self.summed = 0;
-        let logits = || block.iter().chain(&self.maxima);
-        let maximum = logits().fold(f32::NEG_INFINITY, |maximum, logit| maximum.max(*logit));
-        if maximum == f32::INFINITY {
-            if logits().any(is_nan) {
-                self.other_terms = [f64::NAN; LANES];
-            }
-            self.maxima = [maximum; LANES];
-            self.limit = f32::NEG_INFINITY;
-            return false;
-        }
-        let shift = Shift::of(maximum);
-        let rescaling = self.shift.rescale_factor(shift);
-        for other_terms in &mut self.other_terms {
-            // Before the first finite logit there is no rest, and the factor may be infinite.
-            if *other_terms != 0.0 {
-                *other_terms *= rescaling;
-            }
-        }
-        self.shift = shift;
-        self.limit = maximum + RESCALE_THRESHOLD;
-        true
     }
 }
 
@@ -206,7 +175,7 @@ impl<S: Simd> Registers<S> {
         }
     }
 
-    /// The first group of a row: its logits are the lanes' maxima, and there is no rest yet.
+    /// The first group of a row: its logits are the maxima of the lanes, and there are no other terms.
     #[inline(always)]
     fn start<L: Source>(&mut self, group: L) {
         for (lane, maxima) in self.maxima.as_mut().iter_mut().enumerate() {
@@ -217,10 +186,7 @@ impl<S: Simd> Registers<S> {
         self.lanes = group.len();
         let maximum = largest(self.simd, &self.maxima);
         if !maximum.is_infinite() {
-            self.shift = Shift::of(maximum);
-            self.offset = self.simd.splat(self.shift.offset);
-            self.constants = self.shift.constants(self.simd);
-            self.limit = maximum + RESCALE_THRESHOLD;
+            self.use_shift(Shift::of(maximum), maximum);
         }
     }
 
@@ -237,7 +203,14 @@ impl<S: Simd> Registers<S> {
             }
         }
         let is_above = highest.gt_mask(self.simd.splat(self.limit)) != 0;
-        if is_above && !self.raise_shift(block) {
+        // Rare, so in a function of its own.
+        let simd = self.simd;
+        if is_above
+            && !simd.vectorize(
+                #[inline(always)]
+                |_| self.raise_shift(block),
+            )
+        {
             return;
         }
         if S::UNROLL == 8 {
@@ -253,10 +226,10 @@ impl<S: Simd> Registers<S> {
         }
     }
 
-    /// The steps of the recurrence in every lane. Past the end −∞ is weighed, which changes nothing.
+    /// The steps of the recurrence in every lane. Past the end logits count as −∞, which changes nothing.
     #[inline(always)]
     fn steps<const UNROLL: usize, L: Source>(&mut self, block: L) {
-        let lanes = self.constants.unrolled::<UNROLL>();
+        let constants = self.constants.unrolled::<UNROLL>();
         for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
             let first = step * UNROLL;
             if first * S::Vector::WIDTH >= block.len() {
@@ -272,7 +245,7 @@ impl<S: Simd> Registers<S> {
                     *smaller = less - self.offset;
                 }
             }
-            let numerators = lanes.exp_scaled(smaller);
+            let numerators = constants.exp_scaled(smaller);
             for i in 0..UNROLL {
                 let register = (first + i) % S::REGISTERS;
                 self.sum.add(register, numerators.register(i));
@@ -280,25 +253,46 @@ impl<S: Simd> Registers<S> {
         }
     }
 
-    /// Raises the reference for a block with a logit above the limit. False if all that can matter
+    /// Raises the shift for a block with a logit above the limit. Returns false if all that can matter
     /// from here on, the block included, is whether there is a NaN: the maximum is +∞.
     #[inline(always)]
     fn raise_shift<L: Source>(&mut self, block: L) -> bool {
-        let mut logits = [f32::NEG_INFINITY; BLOCK];
-        for register in 0..block.len().div_ceil(S::Vector::WIDTH) {
-            let start = register * S::Vector::WIDTH;
-            store(block.load(self.simd, start), &mut logits, start);
+        self.sum.flush(&mut self.other_terms);
+        self.sum = CompensatedSum::new(self.simd);
+        self.summed = 0;
+        let (simd, maxima) = (self.simd, store_group::<S>(&self.maxima));
+        let logits = || {
+            let of_block = (0..block.len()).map(|index| block.at(simd, index));
+            of_block.chain(maxima)
+        };
+        let maximum = logits().fold(f32::NEG_INFINITY, f32::max);
+        if maximum == f32::INFINITY {
+            if logits().any(|logit| is_nan(&logit)) {
+                self.other_terms = [f64::NAN; LANES];
+            }
+            self.maxima = self.simd.splat(maximum).group();
+            self.limit = f32::NEG_INFINITY;
+            return false;
         }
-        let mut state = self.store();
-        let goes_on = state.raise_shift(&logits);
-        *self = Registers::load(self.simd, &state);
-        goes_on
+        let shift = Shift::of(maximum);
+        let factor = self.shift.rescale_factor(shift);
+        for other_terms in &mut self.other_terms {
+            // Before the first finite logit there are none, and the factor may be infinite.
+            if *other_terms != 0.0 {
+                *other_terms *= factor;
+            }
+        }
+        self.use_shift(shift, maximum);
+        true
     }
-}
 
-#[inline(always)]
-fn store<V: Vector>(register: V, values: &mut [f32], start: usize) {
-    register.store(values.get_mut(start..).unwrap_or(&mut []));
+    #[inline(always)]
+    fn use_shift(&mut self, shift: Shift, maximum: f32) {
+        self.shift = shift;
+        self.offset = self.simd.splat(shift.offset);
+        self.constants = shift.constants(self.simd);
+        self.limit = maximum + RESCALE_THRESHOLD;
+    }
 }
 
 /// The groups of a block; of a short one the last are short or empty.

@@ -11,7 +11,6 @@
 //! numerators wait where later rows of the matrix get their results
 //! ([`SrcDst::with_scratch`]), or are computed again by the last pass.
 
-use crate::simd::scalar::Scalar;
 use crate::simd::{LANES, Simd, Vector};
 
 #[cfg(feature = "half")]
@@ -49,8 +48,10 @@ pub(crate) trait Source: Copy {
 
     /// One logit, and −∞ past the end.
     #[inline(always)]
-    fn at(self, index: usize) -> f32 {
-        self.load(Scalar, index)
+    fn at<S: Simd>(self, simd: S, index: usize) -> f32 {
+        let mut logit = [f32::NEG_INFINITY];
+        self.load(simd, index).store(&mut logit);
+        logit[0]
     }
 
     /// Prefetches the logit that is `distance` beyond the first.

@@ -15,7 +15,10 @@ pub(super) const PART: usize = u64::BITS as usize * BLOCK;
 
 type Groups = [[f32; LANES]; BLOCK / LANES];
 
-const NO_LOGITS: Groups = [[f32::NEG_INFINITY; LANES]; BLOCK / LANES];
+const NO_LOGITS: [f32; LANES] = [f32::NEG_INFINITY; LANES];
+
+/// Candidates that are collected before they are merged with the best.
+const COLLECTED: usize = 2 * LANES;
 
 /// The best so far, in order, and others to be merged with them.
 pub(super) struct Candidates<'b> {
@@ -26,8 +29,8 @@ pub(super) struct Candidates<'b> {
     /// Of [`BLOCK`] columns that the logits make as a matrix, while there is no bound.
     maxima: Groups,
     /// The others in the order of the row: their logits, and −∞ in free places; where they are.
-    logits: Groups,
-    indices: [usize; BLOCK],
+    logits: [[f32; LANES]; COLLECTED / LANES],
+    indices: [usize; COLLECTED],
     collected: usize,
 }
 
@@ -37,9 +40,9 @@ impl<'b> Candidates<'b> {
             best,
             found: 0,
             bound: None,
-            maxima: NO_LOGITS,
-            logits: NO_LOGITS,
-            indices: [0; BLOCK],
+            maxima: [NO_LOGITS; BLOCK / LANES],
+            logits: [NO_LOGITS; COLLECTED / LANES],
+            indices: [0; COLLECTED],
             collected: 0,
         }
     }
@@ -117,7 +120,7 @@ impl<'b> Candidates<'b> {
         while lanes != 0 {
             let lane = lanes.trailing_zeros() as usize;
             lanes &= lanes - 1;
-            let logit = block.at(lane);
+            let logit = block.at(simd, lane);
             if lane >= block.len() || logit.is_nan() {
                 continue;
             }
@@ -129,7 +132,7 @@ impl<'b> Candidates<'b> {
                 (*to_logit, *to_index) = (logit, start + lane);
                 self.collected += 1;
             }
-            if self.collected == BLOCK {
+            if self.collected == COLLECTED {
                 self.merge(simd);
             }
         }
@@ -150,9 +153,9 @@ impl<'b> Candidates<'b> {
         let groups = self.logits.get(..collected.div_ceil(LANES));
         let groups = groups.unwrap_or(&[]);
         let logits = groups.as_flattened();
-        let mut order = [0_u8; BLOCK];
+        let mut order = [0_u8; COLLECTED];
         // How many have found their places, from the first of their equals on.
-        let mut equals = [0_u8; BLOCK];
+        let mut equals = [0_u8; COLLECTED];
         for (from, logit) in (0..=u8::MAX).zip(logits.iter().take(collected)) {
             let first = greater_than(simd, groups, *logit);
             if let Some(equals) = equals.get_mut(first) {
@@ -192,7 +195,7 @@ impl<'b> Candidates<'b> {
         }
 
         self.found = (self.found + collected).min(self.best.len());
-        self.logits = NO_LOGITS;
+        self.logits = [NO_LOGITS; COLLECTED / LANES];
         self.collected = 0;
         if self.found == self.best.len() {
             let last = self.best.last();

@@ -3,6 +3,7 @@
 use crate::checks;
 use crate::error::Error;
 use crate::normalizer::Normalizer;
+use crate::rows::preprocess::Preprocessed;
 use crate::rows::recurrence::State;
 use crate::simd::{LANES, Simd, WithSimd};
 use crate::softmax::Softmax;
@@ -84,31 +85,30 @@ impl Softmax<'_> {
         let driver = &self.driver;
         let mut state = State::new();
         let mut candidates = Candidates::new(best);
-        let mut visible = logits.len();
-        if driver.options.leaves_logits() {
+        let (seen, preprocessing) = driver.seen(logits, 0);
+        if driver.options.changes_logits() {
             driver.dispatch(Read {
                 state: &mut state,
                 candidates: &mut candidates,
-                logits,
-                start: 0,
+                logits: Preprocessed {
+                    logits: seen,
+                    preprocessing,
+                },
             });
         } else {
-            visible = driver.for_each_preprocessed(logits, 0, |logits, start| {
-                driver.dispatch(Read {
-                    state: &mut state,
-                    candidates: &mut candidates,
-                    logits,
-                    start,
-                });
+            driver.dispatch(Read {
+                state: &mut state,
+                candidates: &mut candidates,
+                logits: seen,
             });
         }
         let mut normalizer = driver.dispatch(MergeAndFinish {
             state: &state,
             candidates: &mut candidates,
         });
-        if visible < logits.len() {
+        if seen.len() < logits.len() {
             normalizer = Normalizer::FULLY_MASKED.merge(normalizer);
-            candidates.append_masked(visible..logits.len());
+            candidates.append_masked(seen.len()..logits.len());
         }
         let sink = driver.options.sink(false);
         normalizer = sink.merge_into(normalizer);
@@ -120,12 +120,11 @@ impl Softmax<'_> {
 /// second-level cache. The bound of many logits is a good one: few exceed it.
 const FIRST: usize = 8 * PART;
 
-/// Takes in logits: all of a row, or some of it, whole blocks after a first group.
+/// Reads a row: takes its logits into the state, and searches them for candidates.
 struct Read<'a, 'b, L> {
     state: &'a mut State,
     candidates: &'a mut Candidates<'b>,
     logits: L,
-    start: usize,
 }
 
 impl<L: Source> WithSimd for Read<'_, '_, L> {
@@ -137,7 +136,7 @@ impl<L: Source> WithSimd for Read<'_, '_, L> {
             state, candidates, ..
         } = self;
         let mut unread = self.logits;
-        let mut start = self.start;
+        let mut start = 0;
         while unread.len() > 0 {
             // The recurrence takes the first group of a row by itself.
             let group = if start == 0 { LANES } else { 0 };
@@ -150,14 +149,20 @@ impl<L: Source> WithSimd for Read<'_, '_, L> {
             let mut size = group + PART;
             while unread.len() > 0 {
                 let (part, others) = unread.split_at(size).unwrap_or((unread, L::empty()));
-                state.read(simd, part);
+                simd.vectorize(
+                    #[inline(always)]
+                    |simd| state.read(simd, part),
+                );
                 if is_first {
                     candidates.raise_maxima(simd, part);
                 }
                 unread = others;
                 size = PART;
             }
-            candidates.look_through(simd, part, start);
+            simd.vectorize(
+                #[inline(always)]
+                |simd| candidates.look_through(simd, part, start),
+            );
             start += part.len();
             unread = others;
         }
