@@ -103,9 +103,9 @@ trait ColumnAlgorithm<S: Simd>: Copy {
     /// What the last pass loads and writes.
     fn last_pass<R: SrcDst>(slab: &mut R) -> impl SrcDst;
 
-    /// Whether [`normalize_row`](Self::normalize_row) holds for the group. Otherwise it is left to
+    /// Whether [`normalize_row`](Self::normalize_row) is right for a group. Otherwise it is left to
     /// [`normalize_unusual`](Self::normalize_unusual).
-    fn is_usual(&self) -> bool {
+    fn is_usual(_: S, _: &Sums<S>, _: Sink) -> bool {
         true
     }
 
@@ -166,19 +166,25 @@ fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     sink: Sink,
 ) {
     let mut algorithms = [A::new(simd); STRIP];
-    for ((_, algorithm), sums) in strip.groups().zip(&mut algorithms).zip(sums) {
+    let mut are_usual = [true; STRIP];
+    let of_groups = algorithms.iter_mut().zip(&mut are_usual).zip(sums);
+    for (_, ((algorithm, is_usual), sums)) in strip.groups().zip(of_groups) {
         simd.vectorize(
             #[inline(always)]
             |simd| algorithm.finish(simd, sums, sink),
+        );
+        *is_usual = simd.vectorize(
+            #[inline(always)]
+            |simd| A::is_usual(simd, sums, sink),
         );
     }
     let mut slab = A::last_pass(slab);
     for cells in strip.rows(&mut slab) {
         let mut unread = cells;
-        for (algorithm, sums) in algorithms.iter().zip(sums) {
+        for ((algorithm, is_usual), sums) in algorithms.iter().zip(are_usual).zip(sums) {
             let (mut cells, others) = split_group(unread);
             strip.prefetch(&cells);
-            if algorithm.is_usual() {
+            if is_usual {
                 algorithm.normalize_row(simd, &sums.shifts, &mut cells);
             }
             match others {
@@ -187,8 +193,9 @@ fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
             }
         }
     }
-    for ((columns, algorithm), sums) in strip.groups().zip(&algorithms).zip(sums) {
-        if !algorithm.is_usual() {
+    let of_groups = algorithms.iter().zip(are_usual).zip(sums);
+    for (columns, ((algorithm, is_usual), sums)) in strip.groups().zip(of_groups) {
+        if !is_usual {
             simd.vectorize(
                 #[inline(always)]
                 |_| algorithm.normalize_unusual(columns, &mut slab, sums, sink),

@@ -2,8 +2,9 @@
 
 use super::cells::group_of;
 use super::cells::{Cells, larger, load, split_group, store};
-use super::sums::{Sums, TileSum, exact_terms, fallback_of};
+use super::sums::{Sums, bias, exact_terms, fallback_of};
 use super::{ColumnAlgorithm, STRIP, TILE};
+use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability};
 use crate::math::shift::{LaneShifts, Shift};
 use crate::options::Sink;
@@ -41,7 +42,7 @@ fn max_pass<S: Simd, R: SrcDst>(
 
 /// The second pass over a strip in a tile: stores the numerators and adds them to the sums. `UNROLL`
 /// registers at a time: those of some groups of a row, or of a group in some rows, if the groups of a
-/// row are too few.
+/// row are too few. `are_clamped` says whether a column has an offset, or a numerator may be zero.
 ///
 /// It goes row by row. Where a row is as long as a page, logits above one another have equal low bits
 /// in their addresses, and a processor takes a load for one of what was just stored.
@@ -51,7 +52,8 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     strip: Cells<S>,
     slab: &mut R,
     sums: &[Sums<S>; STRIP],
-    tile_sums: &mut [TileSum<S>; STRIP],
+    tile_sums: &mut [CompensatedSum<S>; STRIP],
+    are_clamped: bool,
 ) {
     let at_once = UNROLL.div_ceil(S::REGISTERS);
     let many = (strip.width / (at_once * LANES) * at_once).min(STRIP);
@@ -66,7 +68,13 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
                 let Ok((cells, others)) = unread.split_at(at_once * LANES) else {
                     break;
                 };
-                exp_sum_cells::<UNROLL, S, _>(simd, sums, tile_sums, &mut [Some(cells)]);
+                exp_sum_cells::<UNROLL, S, _>(
+                    simd,
+                    sums,
+                    tile_sums,
+                    &mut [Some(cells)],
+                    are_clamped,
+                );
                 unread = others;
             }
         }
@@ -82,7 +90,7 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
                 *cells = rows.next();
             }
             if let Some(cells) = cells.get_mut(..at_once) {
-                exp_sum_cells::<UNROLL, S, _>(simd, sums, tile_sums, cells);
+                exp_sum_cells::<UNROLL, S, _>(simd, sums, tile_sums, cells, are_clamped);
             }
         }
     }
@@ -93,15 +101,16 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
 fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     sums: &[Sums<S>],
-    tile_sums: &mut [TileSum<S>],
+    tile_sums: &mut [CompensatedSum<S>],
     cells: &mut [Option<R>],
+    are_clamped: bool,
 ) {
     let is_whole = |cells: &Option<R>| {
         cells
             .as_ref()
             .is_some_and(|cells| cells.len() >= sums.len() * LANES)
     };
-    if cells.iter().all(is_whole) && !tile_sums.iter().any(|sum| sum.is_clamped) {
+    if cells.iter().all(is_whole) && !are_clamped {
         exp_sum_cells_as::<false, UNROLL, S, R>(simd, sums, tile_sums, cells);
     } else {
         exp_sum_cells_as::<true, UNROLL, S, R>(simd, sums, tile_sums, cells);
@@ -113,7 +122,7 @@ fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
 fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     sums: &[Sums<S>],
-    tile_sums: &mut [TileSum<S>],
+    tile_sums: &mut [CompensatedSum<S>],
     cells: &mut [Option<R>],
 ) {
     let registers = sums.len() * S::REGISTERS;
@@ -142,9 +151,7 @@ fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst
         for i in 0..UNROLL {
             let register = first + i;
             if let Some(tile_sum) = tile_sums.get_mut(register % registers / S::REGISTERS) {
-                tile_sum
-                    .sum
-                    .add(register % S::REGISTERS, numerators.register(i));
+                tile_sum.add(register % S::REGISTERS, numerators.register(i));
             }
             if R::HAS_SCRATCH
                 && let Some(Some(cells)) = cells.get_mut(register / registers)
@@ -163,8 +170,6 @@ pub(super) struct Probabilities<S: Simd> {
     inverse: Group<S>,
     inverse_low: Group<S>,
     negligible: Group<S>,
-    /// Whether each column has a softmax, and no probability must be exact.
-    is_usual: bool,
 }
 
 impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
@@ -183,24 +188,27 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
             #[inline(always)]
             |simd| max_pass(simd, tile, slab, &mut maxima),
         );
-        let mut tile_sums = [TileSum::new(simd); STRIP];
+        let mut tile_sums = [CompensatedSum::new(simd); STRIP];
+        let mut are_clamped = false;
         let of_groups = sums.iter_mut().zip(&mut tile_sums).zip(&maxima);
         for (columns, ((sums, tile_sum), maxima)) in strip.groups().zip(of_groups) {
             sums.raise(columns, first, maxima, slab, sink);
-            tile_sum.begin(simd, &sums.shifts, maxima, least);
+            *tile_sum = CompensatedSum::with_bias(simd, &bias(&sums.shifts, maxima));
+            are_clamped |= sums.shifts.may_clamp(least);
         }
         simd.vectorize(
             #[inline(always)]
             |simd| {
                 if S::UNROLL == 8 {
-                    exp_sum_pass::<8, S, R>(simd, tile, slab, sums, &mut tile_sums);
+                    exp_sum_pass::<8, S, R>(simd, tile, slab, sums, &mut tile_sums, are_clamped);
                 } else {
-                    exp_sum_pass::<4, S, R>(simd, tile, slab, sums, &mut tile_sums);
+                    exp_sum_pass::<4, S, R>(simd, tile, slab, sums, &mut tile_sums, are_clamped);
                 }
             },
         );
         for (sums, (tile_sum, maxima)) in sums.iter_mut().zip(tile_sums.iter().zip(&maxima)) {
-            tile_sum.flush(&sums.shifts, maxima, &mut sums.totals);
+            let bias = bias(&sums.shifts, maxima);
+            tile_sum.remove_bias(&bias).flush(&mut sums.totals);
         }
     }
 
@@ -212,7 +220,6 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
             inverse: zero,
             inverse_low: zero,
             negligible: zero,
-            is_usual: true,
         }
     }
 
@@ -225,22 +232,23 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
             (inverse - f64::from(inverse as f32)) as f32
         });
         self.negligible = group_of(simd, |lane| (totals[lane] * NEGLIGIBLE) as f32);
-        let maxima = store_group::<S>(&sums.maxima);
+    }
+
+    /// Each column has a softmax, and no probability must be exact.
+    #[inline(always)]
+    fn is_usual(simd: S, sums: &Sums<S>, sink: Sink) -> bool {
+        let totals = totals(simd, sums, sink);
         let max_terms = exact_terms(&sums.shifts, &sums.maxima);
-        self.is_usual = (0..LANES).all(|lane| {
+        let maxima = store_group::<S>(&sums.maxima);
+        (0..LANES).all(|lane| {
             fallback_of(maxima[lane], sums.totals[lane], sink) == 0.0
                 && !may_be_exact(max_terms[lane], totals[lane])
-        });
+        })
     }
 
     #[inline(always)]
     fn last_pass<R: SrcDst>(slab: &mut R) -> impl SrcDst {
         slab.reborrow().last_pass()
-    }
-
-    #[inline(always)]
-    fn is_usual(&self) -> bool {
-        self.is_usual
     }
 
     #[inline(always)]
@@ -259,24 +267,32 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         sink: Sink,
     ) {
         let simd = self.simd;
-        let totals = totals(simd, sums, sink);
-        let max_terms = exact_terms(&sums.shifts, &sums.maxima);
-        let mut rounded = sums.maxima;
-        for (register, lanes) in rounded.as_mut().iter_mut().enumerate() {
-            *lanes = sums.shifts.exp_scaled(register, *lanes).value();
-        }
-        let rounded = store_group::<S>(&rounded);
-        let is_exact = |lane: usize| may_be_exact(max_terms[lane], totals[lane]);
-        // No numerator equals NaN.
-        let max_term = |lane: usize| {
-            if is_exact(lane) {
-                rounded[lane]
-            } else {
-                f32::NAN
-            }
+        let (of_max, exact) = {
+            let totals = totals(simd, sums, sink);
+            let max_terms = exact_terms(&sums.shifts, &sums.maxima);
+            let is_exact = |lane: usize| may_be_exact(max_terms[lane], totals[lane]);
+            (
+                group_of(simd, |lane| (max_terms[lane] / totals[lane]) as f32),
+                (0..LANES).fold(0_u32, |exact, lane| {
+                    exact | u32::from(is_exact(lane)) << lane
+                }),
+            )
         };
-        let max_term = group_of(simd, max_term);
-        let of_max = group_of(simd, |lane| (max_terms[lane] / totals[lane]) as f32);
+        let max_term = {
+            let mut rounded = sums.maxima;
+            for (register, lanes) in rounded.as_mut().iter_mut().enumerate() {
+                *lanes = sums.shifts.exp_scaled(register, *lanes).value();
+            }
+            let rounded = store_group::<S>(&rounded);
+            // No numerator equals NaN.
+            group_of(simd, |lane| {
+                if exact >> lane & 1 != 0 {
+                    rounded[lane]
+                } else {
+                    f32::NAN
+                }
+            })
+        };
         let maxima = store_group::<S>(&sums.maxima);
         let fallback = group_of(simd, |lane| {
             fallback_of(maxima[lane], sums.totals[lane], sink)

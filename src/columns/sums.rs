@@ -2,7 +2,6 @@
 
 use super::NEAR;
 use super::cells::{Cells, gt_mask, larger, load, store};
-use crate::math::compensated_sum::CompensatedSum;
 use crate::math::shift::{LaneShifts, RESCALE_THRESHOLD};
 use crate::options::Sink;
 use crate::simd::{Group, LANES, Lanewise, Simd, Vector, store_group};
@@ -18,51 +17,9 @@ pub(super) struct Sums<S: Simd> {
     pub(super) totals: [f64; LANES],
 }
 
-/// The sum of the numerators of a group in a tile.
-#[derive(Clone, Copy)]
-pub(super) struct TileSum<S: Simd> {
-    pub(super) sum: CompensatedSum<S>,
-    /// Whether a column has an offset, or a numerator of the tile may be zero.
-    pub(super) is_clamped: bool,
-}
-
-impl<S: Simd> TileSum<S> {
-    #[inline(always)]
-    pub(super) fn new(simd: S) -> Self {
-        TileSum {
-            sum: CompensatedSum::new(simd),
-            is_clamped: true,
-        }
-    }
-
-    /// Begins a tile with these maxima, which the shifts hold for.
-    #[inline(always)]
-    pub(super) fn begin(
-        &mut self,
-        simd: S,
-        shifts: &LaneShifts<S>,
-        maxima: &Group<S>,
-        least: S::Vector,
-    ) {
-        self.sum = CompensatedSum::with_bias(simd, &bias(shifts, maxima));
-        self.is_clamped = shifts.may_clamp(least);
-    }
-
-    /// Adds the sum of the tile to `totals`.
-    #[inline(always)]
-    pub(super) fn flush(
-        &self,
-        shifts: &LaneShifts<S>,
-        maxima: &Group<S>,
-        totals: &mut [f64; LANES],
-    ) {
-        self.sum.remove_bias(&bias(shifts, maxima)).flush(totals);
-    }
-}
-
 /// More than every numerator of a tile with these maxima.
 #[inline(always)]
-fn bias<S: Simd>(shifts: &LaneShifts<S>, maxima: &Group<S>) -> Group<S> {
+pub(super) fn bias<S: Simd>(shifts: &LaneShifts<S>, maxima: &Group<S>) -> Group<S> {
     let mut bias = *maxima;
     for (register, bias) in bias.as_mut().iter_mut().enumerate() {
         // Twice the power of two is more than the numerator.
