@@ -1,14 +1,11 @@
 //! Top-k, cross-entropy and the gradients, on every backend, against `f64`.
 
-#[macro_use]
-mod common;
-
-use common::oracle::Truth;
-use common::rows::Random;
-use common::{Bounds, backends, is_fused, ulp};
 use online_softmax::{Backend, Candidate, Error, Outcome, Softmax};
+use support::oracle::Truth;
+use support::rows::Random;
+use support::{Bounds, backends, is_fused, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     the_best_are_those_of_a_full_sort,
     ties_masks_and_nan_among_the_best,
     cross_entropy_is_a_log_probability,

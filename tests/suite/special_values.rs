@@ -1,15 +1,12 @@
 //! The table of special values, line by line and backend by backend, in every form of every
 //! function; and the errors.
 
-#[macro_use]
-mod common;
-
-use common::rows::Random;
-use common::verify::{Results, expected_outcome, verify};
-use common::{Bounds, THOROUGH, bits, bits_of_parts, ulp};
 use online_softmax::{Backend, Error, Normalizer, Outcome, Softmax, Stream};
+use support::rows::Random;
+use support::verify::{Results, expected_outcome, verify};
+use support::{Bounds, THOROUGH, bits, bits_of_parts, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     an_empty_row,
     any_nan,
     any_positive_infinity,
@@ -614,8 +611,8 @@ fn rows_without_columns(backend: Backend) {
 #[test]
 fn an_unavailable_backend_is_refused() {
     let mut refused = 0;
-    for backend in common::EVERY_BACKEND {
-        if common::processor_has(backend) {
+    for backend in support::EVERY_BACKEND {
+        if support::processor_has(backend) {
             assert!(Softmax::new().backend(backend).is_ok());
             assert!(Stream::new().backend(backend).is_ok());
             continue;

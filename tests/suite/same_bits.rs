@@ -1,13 +1,10 @@
 //! The same bits: of every backend of an arithmetic, on every machine, in every form of a call.
 
-#[macro_use]
-mod common;
-
-use common::rows::{Order, Random, Recipe};
-use common::{EVERY_BACKEND, THOROUGH, bits_of, bits_of_parts, is_fused, processor_has};
 use online_softmax::{Backend, Normalizer, Softmax, Stream};
+use support::rows::{Order, Random, Recipe};
+use support::{EVERY_BACKEND, THOROUGH, bits_of, bits_of_parts, is_fused, processor_has};
 
-on_every_backend!(
+support::on_every_backend!(
     digest,
     in_place_and_apart,
     matrices_and_rows,

@@ -1,19 +1,11 @@
 //! Rows that end and begin at pages without access: a read or write past an end, which no
 //! comparison of results can see, is a fault here.
 
-#![cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-
-#[macro_use]
-mod common;
-
-use common::THOROUGH;
 use core::ffi::{c_int, c_long, c_void};
 use online_softmax::{Backend, Softmax, Stream};
+use support::THOROUGH;
 
-on_every_backend!(nothing_beside_a_row_is_touched);
+support::on_every_backend!(nothing_beside_a_row_is_touched);
 
 unsafe extern "C" {
     fn mmap(

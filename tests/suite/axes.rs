@@ -1,16 +1,13 @@
 //! The softmax along an axis that is not the last: each column against the true result, beside
 //! columns of all other kinds.
 
-#[macro_use]
-mod common;
-
-use common::oracle::Truth;
-use common::rows::Random;
-use common::verify::expected_outcome;
-use common::{Bounds, THOROUGH, backends, bits, bits_of, is_fused, ulp};
 use online_softmax::{Backend, Error, Outcome, Softmax};
+use support::oracle::Truth;
+use support::rows::Random;
+use support::verify::expected_outcome;
+use support::{Bounds, THOROUGH, backends, bits, bits_of, is_fused, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     columns_are_within_the_bounds,
     confident_columns,
     late_maxima,

@@ -1,17 +1,14 @@
 //! Properties that hold of every row, tried on random ones.
 
-#[macro_use]
-mod common;
-
-use common::oracle::Truth;
-use common::rows::Random;
-use common::verify::verify;
-use common::{Bounds, THOROUGH, bits_of, bits_of_parts, ulp};
 use online_softmax::{Backend, Normalizer, Outcome, Softmax, Stream};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use support::oracle::Truth;
+use support::rows::Random;
+use support::verify::verify;
+use support::{Bounds, THOROUGH, bits_of, bits_of_parts, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     any_bits_give_what_the_specification_says,
     a_shift_changes_nothing,
     a_permutation_permutes,

@@ -1,19 +1,16 @@
 //! The accuracy table of the documentation, backend by backend, on rows of every length class,
 //! order, spread and position on the number line; and what the textbook forms get on the same.
 //!
-//! `cargo test --release --test accuracy -- --nocapture` prints the worst errors; with
+//! `cargo test --release --test suite accuracy:: -- --nocapture` prints the worst errors; with
 //! `ONLINE_SOFTMAX_EXHAUSTIVE=1` in the environment, of a hundred times as many short rows.
 
-#[macro_use]
-mod common;
-
-use common::oracle::Truth;
-use common::rows::{Order, Random, Recipe};
-use common::{Bounds, EVERY_BACKEND, THOROUGH, processor_has, ulp};
 use online_softmax::{Backend, Normalizer, Softmax, reference};
 use std::sync::OnceLock;
+use support::oracle::Truth;
+use support::rows::{Order, Random, Recipe};
+use support::{Bounds, EVERY_BACKEND, THOROUGH, processor_has, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     all_rows_are_within_bounds,
     pushed_logits_are_within_bounds,
     many_small_weights_beside_a_large_one
@@ -86,7 +83,7 @@ fn lengths() -> Vec<(usize, usize)> {
     let around = |boundary: usize, rows: usize| {
         [boundary - 1, boundary, boundary + 1].map(|length| (length, rows))
     };
-    let factor = if common::is_exhaustive() { 100 } else { 1 };
+    let factor = if support::is_exhaustive() { 100 } else { 1 };
     let mut lengths: Vec<(usize, usize)> =
         (1..=300).map(|len| (len, per(150, 12) * factor)).collect();
     for boundary in (384..=1024).step_by(128) {

@@ -1,18 +1,15 @@
 //! Scale, soft cap, masks, sink and what a fully masked row is: every form of a call against the
 //! plain softmax of logits that were prepared beforehand.
 
-#[macro_use]
-mod common;
-
-use common::oracle::Truth;
-use common::rows::Random;
-use common::verify::expected_outcome;
-use common::{
+use online_softmax::{Backend, Candidate, Error, FullyMasked, Mask, Normalizer, Outcome, Softmax};
+use support::oracle::Truth;
+use support::rows::Random;
+use support::verify::expected_outcome;
+use support::{
     Bounds, THOROUGH, backends, bits, bits_of, bits_of_parts, is_exhaustive, is_fused, ulp,
 };
-use online_softmax::{Backend, Candidate, Error, FullyMasked, Mask, Normalizer, Outcome, Softmax};
 
-on_every_backend!(
+support::on_every_backend!(
     matrices_with_options,
     long_rows_with_options,
     tensors_with_options,

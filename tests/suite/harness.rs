@@ -1,12 +1,10 @@
 //! Tests of what the other tests rely on: the measure of error must be able to fail, the oracle
 //! must be right, and every backend that the processor has must have been found.
 
-mod common;
-
-use common::oracle::Truth;
-use common::rows::{Order, Recipe};
-use common::{EVERY_BACKEND, backends, processor_has, ulp};
 use online_softmax::{Backend, Softmax};
+use support::oracle::Truth;
+use support::rows::{Order, Recipe};
+use support::{EVERY_BACKEND, backends, processor_has, ulp};
 
 #[test]
 fn every_backend_of_the_processor_is_available() {
@@ -48,12 +46,12 @@ fn a_forced_backend_is_the_one_that_runs() {
         let mut probabilities = vec![0.0; row.len()];
         let softmax = Softmax::new().backend(backend).unwrap();
         softmax.row(&row, &mut probabilities).unwrap();
-        common::bits_of(&probabilities)
+        support::bits_of(&probabilities)
     };
     for backend in backends() {
         assert_eq!(
             bits_on(backend) == bits_on(Backend::Scalar),
-            !common::is_fused(backend),
+            !support::is_fused(backend),
             "{}",
             backend.name()
         );
