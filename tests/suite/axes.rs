@@ -1,11 +1,11 @@
 //! The softmax along an axis that is not the last: each column against the true result, beside
 //! columns of all other kinds.
 
-use online_softmax::{Backend, Error, Outcome, Softmax};
+use online_softmax::{Backend, Error, Outcome};
 use support::oracle::Truth;
 use support::rows::Random;
 use support::verify::expected_outcome;
-use support::{Bounds, THOROUGH, backends, bits, bits_of, is_fused, ulp};
+use support::{Bounds, THOROUGH, backends, bits, bits_of, is_fused, on, ulp};
 
 support::on_every_backend!(
     columns_are_within_the_bounds,
@@ -29,10 +29,6 @@ const COLUMNS: [usize; 15] = [
 
 /// Around the tiles of rows.
 const ROWS: [usize; 10] = [1, 2, 3, 7, 8, 9, 63, 64, 65, 200];
-
-fn on(backend: Backend) -> Softmax<'static> {
-    Softmax::new().backend(backend).expect("it is available")
-}
 
 /// All shapes of these columns and rows, but for large ones in a debug build.
 fn for_each_shape(mut test: impl FnMut(&mut Random, [usize; 3])) {

@@ -2,8 +2,8 @@
 //! comparison of results can see, is a fault here.
 
 use core::ffi::{c_int, c_long, c_void};
-use online_softmax::{Backend, Softmax, Stream};
-use support::THOROUGH;
+use online_softmax::{Backend, Stream};
+use support::{THOROUGH, on};
 
 support::on_every_backend!(nothing_beside_a_row_is_touched);
 
@@ -77,7 +77,7 @@ impl Drop for Guarded {
 }
 
 fn nothing_beside_a_row_is_touched(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut lengths: Vec<usize> = (0..=200).collect();
     lengths.extend([255, 257, 511, 512, 513, 1000, 1023, 1025, 4095, 4097]);
     if THOROUGH {

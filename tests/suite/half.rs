@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use online_softmax::{Backend, Candidate, Error, Mask, Softmax};
 use support::rows::Random;
-use support::{bits, bits_of, bits_of_parts};
+use support::{bits, bits_of, bits_of_parts, on};
 
 support::on_every_backend!(
     brain_floats_are_converted_first,
@@ -148,10 +148,6 @@ trait Check {
 
 half!(bf16);
 half!(f16);
-
-fn on(backend: Backend) -> Softmax<'static> {
-    Softmax::new().backend(backend).expect("it is available")
-}
 
 fn random_row<H: Half>(random: &mut Random, len: usize) -> Vec<H> {
     let spread = random.pick(&[0.01, 4.0, 30.0, 200.0, 30_000.0]);

@@ -1,9 +1,9 @@
 //! Top-k, cross-entropy and the gradients, on every backend, against `f64`.
 
-use online_softmax::{Backend, Candidate, Error, Outcome, Softmax};
+use online_softmax::{Backend, Candidate, Error, Outcome};
 use support::oracle::Truth;
 use support::rows::Random;
-use support::{Bounds, backends, is_fused, ulp};
+use support::{Bounds, backends, is_fused, on, ulp};
 
 support::on_every_backend!(
     the_best_are_those_of_a_full_sort,
@@ -18,10 +18,6 @@ support::on_every_backend!(
 const LENGTHS: [usize; 17] = [
     1, 2, 10, 31, 32, 33, 64, 100, 127, 128, 129, 300, 2079, 2080, 2081, 4129, 10_000,
 ];
-
-fn on(backend: Backend) -> Softmax<'static> {
-    Softmax::new().backend(backend).expect("it is available")
-}
 
 /// Logits with a spread from 0.1 to 100; a third of them rounded, so that some are equal.
 fn random_row(random: &mut Random, len: usize) -> Vec<f32> {

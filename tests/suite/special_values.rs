@@ -4,7 +4,7 @@
 use online_softmax::{Backend, Error, Normalizer, Outcome, Softmax, Stream};
 use support::rows::Random;
 use support::verify::{Results, expected_outcome, verify};
-use support::{Bounds, THOROUGH, bits, bits_of_parts, ulp};
+use support::{Bounds, THOROUGH, bits, bits_of_parts, on, ulp};
 
 support::on_every_backend!(
     an_empty_row,
@@ -341,7 +341,8 @@ fn one_element(backend: Backend) {
         -f32::from_bits(1),
     ];
     elements.extend(
-        (0..if THOROUGH { 100_000 } else { 1000 }).map(|_| f32::from_bits(random.next() as u32)),
+        (0..if THOROUGH { 100_000 } else { 1000 })
+            .map(|_| f32::from_bits(random.next_u64() as u32)),
     );
     for element in elements {
         if element.is_finite() {
@@ -357,7 +358,7 @@ fn one_element(backend: Backend) {
 
 fn equal_elements(backend: Backend) {
     let longest = if THOROUGH { 24 } else { 16 };
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut elements = vec![
         0.0,
         -0.0,
@@ -416,7 +417,7 @@ fn subnormal_logits(backend: Backend) {
     for len in LENGTHS {
         let mut random = Random(len as u64);
         let row: Vec<f32> = (0..len)
-            .map(|_| f32::from_bits(random.next() as u32 & 0x807F_FFFF))
+            .map(|_| f32::from_bits(random.next_u64() as u32 & 0x807F_FFFF))
             .collect();
         let results = verified(backend, &row, "subnormal");
         let exact = Bounds::of(backend).softmax * f64::from(f32::EPSILON);
@@ -527,7 +528,7 @@ fn assert_refused<T: core::fmt::Debug>(
 }
 
 fn refused_lengths(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     for (logits, places) in [(3, 2), (2, 3), (0, 1), (1, 0), (1000, 1001), (1001, 1000)] {
         let row = vec![1.5; logits];
         let mut out = vec![UNTOUCHED; places];
@@ -549,7 +550,7 @@ fn refused_lengths(backend: Backend) {
 }
 
 fn refused_shapes(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     for (given, columns) in [
         (10, 3),
         (10, 11),
@@ -592,7 +593,7 @@ fn refused_shapes(backend: Backend) {
 }
 
 fn rows_without_columns(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let nothing: [f32; 0] = [];
     for columns in [0, 1, 5, usize::MAX] {
         softmax.rows(&nothing, columns, &mut [0.0_f32; 0]).unwrap();

@@ -1,8 +1,10 @@
-//! What the integration tests share: the backends to run on, a true result to compare with, a
-//! measure of the error, and rows to try.
+//! What the tests and the fuzz targets share: the backends to run on, a true result to compare
+//! with, a measure of the error, rows to try, and options to try them with.
 
 pub use online_softmax::Backend;
+use online_softmax::Softmax;
 
+pub mod options;
 pub mod oracle;
 pub mod rows;
 pub mod ulp;
@@ -44,9 +46,19 @@ pub fn backends() -> impl Iterator<Item = Backend> {
         .filter(|backend| processor_has(*backend))
 }
 
-/// Those with a fused multiply-add; the others are the other class of equal bits.
+/// Those without a fused multiply-add have the same bits.
+pub const UNFUSED: &[Backend] = &[Backend::Scalar, Backend::Portable];
+
+/// So have those with it.
+pub const FUSED: &[Backend] = &[Backend::Avx2, Backend::Avx512, Backend::Neon];
+
 pub fn is_fused(backend: Backend) -> bool {
-    matches!(backend, Backend::Avx2 | Backend::Avx512 | Backend::Neon)
+    FUSED.contains(&backend)
+}
+
+/// The softmax on this backend, which is available.
+pub fn on(backend: Backend) -> Softmax<'static> {
+    Softmax::new().backend(backend).expect("it is available")
 }
 
 /// The documented bounds, in ULP.
@@ -64,20 +76,23 @@ impl Bounds {
     /// Smaller outputs of the softmax need only be this near, absolutely: 2^−126.
     pub const SMALL: f64 = f32::MIN_POSITIVE as f64;
 
+    /// Of the log-sum-exp on every backend, and so of merged normalizers.
+    pub const LOG_SUM_EXP: f64 = 2.0;
+
     pub fn of(backend: Backend) -> Self {
         if is_fused(backend) {
             Bounds {
                 exponential: 1.0,
                 softmax: 2.5,
                 log_softmax: 2.0,
-                log_sum_exp: 2.0,
+                log_sum_exp: Bounds::LOG_SUM_EXP,
             }
         } else {
             Bounds {
                 exponential: 1.5,
                 softmax: 3.0,
                 log_softmax: 3.0,
-                log_sum_exp: 2.0,
+                log_sum_exp: Bounds::LOG_SUM_EXP,
             }
         }
     }
