@@ -85,7 +85,7 @@ fn lengths() -> Vec<(usize, usize)> {
     };
     let factor = if support::is_exhaustive() { 100 } else { 1 };
     let mut lengths: Vec<(usize, usize)> =
-        (1..=300).map(|len| (len, per(150, 12) * factor)).collect();
+        (1..=300).map(|len| (len, per(150, 8) * factor)).collect();
     for boundary in (384..=1024).step_by(128) {
         lengths.extend(around(boundary, per(50, 3)));
     }

@@ -280,7 +280,7 @@ fn long_columns(backend: Backend) {
     let shapes: &[_] = if THOROUGH {
         &[[1, 100_000, 3], [1, 20_000, 40], [2, 3_000, 256]]
     } else {
-        &[[1, 100_000, 3], [1, 1_000, 40], [1, 100, 256]]
+        &[[1, 20_000, 3], [1, 1_000, 40], [1, 100, 256]]
     };
     for shape in shapes {
         let mut columns = random_columns(&mut random, *shape);
@@ -365,6 +365,9 @@ fn round_results_are_exact(backend: Backend) {
     let mut random = Random(5);
     for axis in [1, 2, 4, 8, 16, 64, 256, 4096] {
         for inner in [2, 5, 33, 256] {
+            if !THOROUGH && axis * inner > 200_000 {
+                continue;
+            }
             let shape = [1, axis, inner];
             let columns: Vec<Vec<f32>> = (0..inner)
                 .map(|_| {

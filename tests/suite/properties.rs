@@ -29,7 +29,11 @@ fn hold<S: Strategy>(
 ) {
     let default = Config::default();
     let config = Config {
-        cases: default.cases * if THOROUGH { 8 } else { 1 },
+        cases: if THOROUGH {
+            default.cases * 8
+        } else {
+            default.cases / 2
+        },
         failure_persistence: None,
         ..default
     };

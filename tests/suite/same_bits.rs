@@ -92,7 +92,7 @@ fn for_each_row(elements: usize, mut test: impl FnMut(&[f32])) {
 
 #[test]
 fn backends_of_one_arithmetic() {
-    let elements = if THOROUGH { 20_000_000 } else { 1_000_000 };
+    let elements = if THOROUGH { 20_000_000 } else { 500_000 };
     for_each_row(elements, |row| {
         for fused in [false, true] {
             let mut class = EVERY_BACKEND

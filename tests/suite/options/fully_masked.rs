@@ -51,6 +51,9 @@ fn fully_masked_rows(backend: Backend) {
                         sink,
                         ..form.clone()
                     };
+                    if !THOROUGH && columns == 600 && sink.is_some() {
+                        continue;
+                    }
                     judge.matrix(&setting, &logits, columns);
                     if setting.causal.is_none() && columns % 3 == 0 {
                         judge.tensor(&setting, &logits, [rows, columns / 3, 3]);

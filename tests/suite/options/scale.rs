@@ -37,12 +37,18 @@ fn scale_is_multiplication_beforehand(backend: Backend) {
             };
             let softmax = on(backend).scale(scale);
             for (rows, columns) in [(1, 1), (1, 40), (1, 5000), (3, 7), (9, 600), (2, 2)] {
+                if !THOROUGH && special.is_some() && rows * columns > 1000 {
+                    continue;
+                }
                 let (logits, scaled) = both(rows * columns);
                 let expected = all_bits(&on(backend), &scaled, columns);
                 let got = all_bits(&softmax, &logits, columns);
                 assert!(got == expected, "{backend:?}: {scale}, {rows} × {columns}");
             }
             for shape in [[1, 1, 2], [2, 9, 33], [3, 20, 256]] {
+                if !THOROUGH && special.is_some() && shape[2] == 256 {
+                    continue;
+                }
                 let (logits, scaled) = both(shape.iter().product());
                 let expected = axis_bits(&on(backend), &scaled, shape);
                 let got = axis_bits(&softmax, &logits, shape);

@@ -19,6 +19,9 @@ fn sinks_of_all_sizes(backend: Backend) {
             300.0,
         ] {
             for columns in [1, 2, 31, 64, 300, 1000] {
+                if !THOROUGH && columns == 1000 && distance != 0.0 {
+                    continue;
+                }
                 let row: Vec<f32> = (0..columns)
                     .map(|_| offset - random.unit() as f32 * 8.0)
                     .collect();
