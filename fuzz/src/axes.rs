@@ -1,7 +1,7 @@
 //! The softmax along an axis.
 
 use crate::compare::{
-    Outputs, Row, Truth, UNTOUCHED, assert_arithmetics_agree, assert_same, assert_untouched,
+    Expected, Outputs, Row, UNTOUCHED, assert_arithmetics_agree, assert_same, assert_untouched,
 };
 use crate::input::Input;
 use online_softmax::{Backend, Error, Softmax};
@@ -16,10 +16,10 @@ pub fn axes(bytes: &[u8]) -> usize {
     let shape = input.shape(MOST);
     let tensor = input.values(shape.iter().product());
     let columns = Columns::new(&tensor, shape);
-    let truths = columns.truths(Row::new(&[]));
+    let expected = columns.expected(Row::new(&[]));
     assert_arithmetics_agree(|softmax, backend| {
         let outputs = outputs_of_axis(softmax, &tensor, shape);
-        columns.assert_results(&truths, backend, &outputs);
+        columns.assert_results(&expected, backend, &outputs);
         if shape[2] == 1 {
             let of_rows = crate::outputs_of_rows(softmax, &tensor, shape[1]);
             let what = format_args!("{backend:?}: an axis of {shape:?} and rows");
@@ -64,19 +64,24 @@ impl Columns {
         }
     }
 
-    /// What is true of each, with what `beside` has.
-    pub(crate) fn truths<'a>(&'a self, beside: Row<'a>) -> Vec<Truth<'a>> {
-        let truth = |logits| Truth::new(Row { logits, ..beside });
-        self.columns.iter().map(|column| truth(column)).collect()
+    /// What is expected of each, with what `beside` has.
+    pub(crate) fn expected<'a>(&'a self, beside: Row<'a>) -> Vec<Expected<'a>> {
+        let expected = |logits| Expected::new(Row { logits, ..beside });
+        self.columns.iter().map(|column| expected(column)).collect()
     }
 
-    pub(crate) fn assert_results(&self, truths: &[Truth], backend: Backend, outputs: &Outputs) {
+    pub(crate) fn assert_results(
+        &self,
+        expected: &[Expected],
+        backend: Backend,
+        outputs: &Outputs,
+    ) {
         let values = |name, index| -> Vec<f32> {
             let values = outputs.get(name);
             column(values, self.shape, index).copied().collect()
         };
-        for (index, truth) in truths.iter().enumerate() {
-            truth.assert_results(backend, &values("axis", index), &values("log_axis", index));
+        for (index, expected) in expected.iter().enumerate() {
+            expected.assert_results(backend, &values("axis", index), &values("log_axis", index));
         }
     }
 }

@@ -1,73 +1,38 @@
 //! What all checks compare by: the bounds of the contract, the table of special values, and bits.
 
-use crate::oracle::{self, Oracle, ulps, ulps_above_one};
 use online_softmax::{Backend, FullyMasked, Normalizer, Outcome, Softmax};
 use std::fmt::Arguments;
-
-/// The backends without fused multiply-add: the same bits on all.
-pub(crate) const UNFUSED: &[Backend] = &[Backend::Scalar, Backend::Portable];
-
-/// Those with: the same bits on all.
-pub(crate) const FUSED: &[Backend] = &[Backend::Avx2, Backend::Avx512, Backend::Neon];
+use support::oracle::Truth;
+use support::verify::expected_outcome;
+use support::{Bounds, FUSED, UNFUSED, bits, on, ulp};
 
 /// What a place holds that nothing has been written to.
 pub(crate) const UNTOUCHED: f32 = 0.123;
 
-/// 2^−126: a smaller probability is only to be no larger.
-pub(crate) const SMALLEST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
-
-/// log Σ e^x of every backend, merged normalizers included, in ULP of max(1, |result|).
-const LOG_SUM_EXP_BOUND: f64 = 2.0;
-
-/// What the contract allows a backend, in ULP.
-pub(crate) struct Bounds {
-    pub(crate) softmax: f64,
-    pub(crate) log_softmax: f64,
-    pub(crate) exponential: f64,
+/// A probability, or one less 1.
+pub(crate) fn assert_probability(backend: Backend, result: f32, truth: f64, who: Arguments) {
+    let error = ulp::error(result, truth);
+    let is_right = if truth.abs() >= Bounds::SMALL {
+        error <= Bounds::of(backend).softmax
+    } else {
+        (f64::from(result) - truth).abs() <= Bounds::SMALL
+    };
+    assert!(is_right, "{who} = {result:e} for {truth:e}, {error} ULP");
 }
 
-impl Bounds {
-    pub(crate) fn of(backend: Backend) -> Self {
-        if UNFUSED.contains(&backend) {
-            Bounds {
-                softmax: 3.0,
-                log_softmax: 3.0,
-                exponential: 1.5,
-            }
-        } else {
-            Bounds {
-                softmax: 2.5,
-                log_softmax: 2.0,
-                exponential: 1.0,
-            }
-        }
-    }
-
-    /// A probability, or one less 1.
-    pub(crate) fn assert_probability(&self, result: f32, truth: f64, who: Arguments) {
-        let error = ulps(result, truth);
-        let is_right = if truth.abs() >= SMALLEST_NORMAL {
-            error <= self.softmax
-        } else {
-            (f64::from(result) - truth).abs() <= SMALLEST_NORMAL
-        };
-        assert!(is_right, "{who} = {result:e} for {truth:e}, {error} ULP");
-    }
-
-    pub(crate) fn assert_log_probability(&self, result: f32, truth: f64, who: Arguments) {
-        let error = ulps(result, truth);
-        assert!(
-            f64::from(result) == truth || error <= self.log_softmax,
-            "{who} = {result:e} for {truth:e}, {error} ULP"
-        );
-    }
-}
-
-pub(crate) fn assert_log_sum_exp(normalizer: Normalizer, oracle: &Oracle, who: Arguments) {
-    let (result, truth) = (normalizer.log_sum_exp(), oracle.log_sum_exp());
-    let error = ulps_above_one(result, truth);
+pub(crate) fn assert_log_probability(backend: Backend, result: f32, truth: f64, who: Arguments) {
+    let error = ulp::error(result, truth);
     assert!(
-        error <= LOG_SUM_EXP_BOUND,
+        error <= Bounds::of(backend).log_softmax,
+        "{who} = {result:e} for {truth:e}, {error} ULP"
+    );
+}
+
+pub(crate) fn assert_log_sum_exp(normalizer: Normalizer, truth: &Truth, who: Arguments) {
+    let (result, truth) = (normalizer.log_sum_exp(), truth.log_sum_exp());
+    let error = ulp::error_above_one(result, truth);
+    assert!(
+        error <= Bounds::LOG_SUM_EXP,
         "{who}: log_sum_exp = {result:e} for {truth:e}, {error} ULP"
     );
 }
@@ -117,7 +82,7 @@ impl<'a> Row<'a> {
         who: Arguments,
     ) {
         let all = self.all();
-        let outcome = oracle::outcome(&all);
+        let outcome = expected_outcome(&all);
         let (instead, log_instead) = self.instead(outcome);
         for (i, x) in self.logits.iter().enumerate() {
             let (a, log_a) = (probabilities[i], log_probabilities[i]);
@@ -150,7 +115,7 @@ impl<'a> Row<'a> {
     /// The normalizer says of the row what the table does.
     pub(crate) fn assert_special_normalizer(&self, normalizer: Normalizer, who: Arguments) {
         let all = self.all();
-        let expected = oracle::outcome(&all);
+        let expected = expected_outcome(&all);
         assert_eq!(normalizer.outcome(), expected, "{who}");
         let (max, denominator) = (normalizer.max(), normalizer.denominator());
         let log_sum_exp = normalizer.log_sum_exp();
@@ -176,27 +141,31 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The true results of a row, each in `f64`.
-pub(crate) struct Truth<'a> {
+/// What is expected of a row: the true results, each in `f64`.
+pub(crate) struct Expected<'a> {
     pub(crate) row: Row<'a>,
     pub(crate) outcome: Outcome,
-    /// These and what follows mean something if the outcome is finite.
-    pub(crate) oracle: Oracle,
+    /// If the outcome is finite, as what follows.
+    pub(crate) truth: Option<Truth>,
     probabilities: Vec<f64>,
     log_probabilities: Vec<f64>,
 }
 
-impl<'a> Truth<'a> {
+impl<'a> Expected<'a> {
     pub(crate) fn new(row: Row<'a>) -> Self {
         let all = row.all();
-        let oracle = Oracle::new(&all);
-        let of_each = |of: &dyn Fn(f32) -> f64| row.logits.iter().map(|x| of(*x)).collect();
-        Truth {
+        let outcome = expected_outcome(&all);
+        let truth = (outcome == Outcome::Finite).then(|| Truth::of(&all));
+        let of_each = |of: fn(&Truth, f32) -> f64| match &truth {
+            Some(truth) => row.logits.iter().map(|x| of(truth, *x)).collect(),
+            None => Vec::new(),
+        };
+        Expected {
             row,
-            outcome: oracle::outcome(&all),
-            oracle,
-            probabilities: of_each(&|x| oracle.probability(x)),
-            log_probabilities: of_each(&|x| oracle.log_probability(x)),
+            outcome,
+            truth,
+            probabilities: of_each(Truth::probability),
+            log_probabilities: of_each(Truth::log_probability),
         }
     }
 
@@ -210,14 +179,13 @@ impl<'a> Truth<'a> {
         if self.outcome != Outcome::Finite {
             return;
         }
-        let bounds = Bounds::of(backend);
         let results = probabilities.iter().zip(log_probabilities).enumerate();
         for (i, (probability, log_probability)) in results {
             let logit = self.row.logits[i];
             let who = format_args!("{backend:?}: softmax [{i}] of {logit:e}");
-            bounds.assert_probability(*probability, self.probabilities[i], who);
+            assert_probability(backend, *probability, self.probabilities[i], who);
             let who = format_args!("{backend:?}: log_softmax [{i}] of {logit:e}");
-            bounds.assert_log_probability(*log_probability, self.log_probabilities[i], who);
+            assert_log_probability(backend, *log_probability, self.log_probabilities[i], who);
         }
     }
 
@@ -237,8 +205,8 @@ impl<'a> Truth<'a> {
     /// The same for a normalizer.
     pub(crate) fn assert_normalizer(&self, normalizer: Normalizer, who: Arguments) {
         self.row.assert_special_normalizer(normalizer, who);
-        if self.outcome == Outcome::Finite {
-            assert_log_sum_exp(normalizer, &self.oracle, who);
+        if let Some(truth) = &self.truth {
+            assert_log_sum_exp(normalizer, truth, who);
         }
     }
 
@@ -247,7 +215,7 @@ impl<'a> Truth<'a> {
         let who = format_args!("{backend:?}: cross_entropy of {target}");
         if self.outcome == Outcome::Finite {
             let truth = -self.log_probabilities[target];
-            Bounds::of(backend).assert_log_probability(loss, truth, who);
+            assert_log_probability(backend, loss, truth, who);
             assert!(loss.is_sign_positive(), "{who} is {loss:e}");
         } else {
             let (_, instead) = self.row.instead(self.outcome);
@@ -268,7 +236,7 @@ impl<'a> Truth<'a> {
                 self.probabilities[i]
             };
             let who = format_args!("{backend:?}: gradient [{i}], target {target}");
-            Bounds::of(backend).assert_probability(*value, truth, who);
+            assert_probability(backend, *value, truth, who);
         }
     }
 }
@@ -349,11 +317,11 @@ pub(crate) fn assert_arithmetics_agree(
     for class in [UNFUSED, FUSED] {
         let mut of_first: Option<(Backend, Outputs)> = None;
         for backend in class.iter().copied() {
-            let Ok(softmax) = Softmax::new().backend(backend) else {
-                assert!(!backend.is_available(), "{backend:?} was refused");
+            if !backend.is_available() {
+                assert!(Softmax::new().backend(backend).is_err(), "{backend:?}");
                 continue;
-            };
-            let outputs = outputs(softmax, backend);
+            }
+            let outputs = outputs(on(backend), backend);
             match &of_first {
                 None => of_first = Some((backend, outputs)),
                 Some((first, expected)) => {
@@ -397,7 +365,7 @@ pub(crate) fn assert_same(a: &[f32], b: &[f32], what: Arguments) {
 }
 
 pub(crate) fn is_same(a: f32, b: f32) -> bool {
-    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+    bits(a) == bits(b)
 }
 
 pub(crate) fn assert_same_normalizer(a: Normalizer, b: Normalizer, what: Arguments) {

@@ -2,26 +2,27 @@
 //! a row (or several) of the bytes, as [`input`] says, panics where the contract is broken, and
 //! returns how many logits it has checked.
 //!
-//! The oracle is [`oracle`]: `f64`, a compensated sum, the maximum's own term left out.
+//! The oracle, the measure of error and the options are those of the tests, of the crate `support`.
 
 mod axes;
 mod compare;
 pub mod input;
 mod operations;
 mod options;
-pub mod oracle;
 
 pub use axes::axes;
 use compare::{
-    Bounds, FUSED, Outputs, Row, Truth, UNFUSED, UNTOUCHED, assert_arithmetics_agree,
-    assert_log_sum_exp, assert_same, assert_same_normalizer, assert_untouched, log_probabilities,
-    probabilities,
+    Expected, Outputs, Row, UNTOUCHED, assert_arithmetics_agree, assert_log_probability,
+    assert_log_sum_exp, assert_probability, assert_same, assert_same_normalizer, assert_untouched,
+    log_probabilities, probabilities,
 };
 use input::Input;
 use online_softmax::{Backend, Error, Normalizer, Outcome, Softmax, Stream};
 pub use operations::operations;
 pub use options::options;
-use oracle::{Oracle, ulps};
+use support::oracle::Truth;
+use support::verify::expected_outcome;
+use support::{Bounds, FUSED, UNFUSED, on, ulp};
 
 /// A check: the bytes of its input, and the number of logits it was run on.
 pub type Check = fn(&[u8]) -> usize;
@@ -110,33 +111,33 @@ fn assert_refuses_partial_rows(softmax: Softmax, row: &[f32], columns: usize) {
 /// Every result of a finite row is within the bounds of the contract.
 pub fn against_reference(bytes: &[u8]) -> usize {
     let row = Input::new(bytes).row();
-    let truth = Truth::new(Row::new(&row));
+    let expected = Expected::new(Row::new(&row));
     let true_exponentials: Vec<f64> = row.iter().map(|x| f64::from(*x).exp()).collect();
     for backend in Backend::available() {
         let bounds = Bounds::of(backend);
-        let softmax = Softmax::new().backend(backend).unwrap();
+        let softmax = on(backend);
 
         let mut exponentials = vec![UNTOUCHED; row.len()];
         backend.exp(&row, &mut exponentials).unwrap();
         for ((x, result), truth) in row.iter().zip(exponentials).zip(&true_exponentials) {
             if *x <= 0.0 {
-                let error = ulps(result, *truth);
+                let error = ulp::error(result, *truth);
                 assert!(
                     error <= bounds.exponential,
                     "{backend:?}: exp({x:e}) = {result:e} for {truth:e}, {error} ULP"
                 );
             }
         }
-        if truth.outcome != Outcome::Finite {
+        let Some(truth) = &expected.truth else {
             continue;
-        }
+        };
 
         let (probabilities, of_softmax) = probabilities(softmax, &row);
         let (log_probabilities, of_log_softmax) = log_probabilities(softmax, &row);
-        truth.assert_bounds(backend, &probabilities, &log_probabilities);
+        expected.assert_bounds(backend, &probabilities, &log_probabilities);
         let alone = softmax.normalizer(&row).unwrap();
         for normalizer in [alone, of_softmax, of_log_softmax] {
-            assert_log_sum_exp(normalizer, &truth.oracle, format_args!("{backend:?}"));
+            assert_log_sum_exp(normalizer, truth, format_args!("{backend:?}"));
         }
     }
     row.len()
@@ -160,7 +161,7 @@ pub fn stream_chunks(bytes: &[u8]) -> usize {
             .filter(|backend| backend.is_available())
             .collect();
         for backend in &available {
-            let softmax = Softmax::new().backend(*backend).unwrap();
+            let softmax = on(*backend);
             let mut stream = Stream::new().backend(*backend).unwrap();
             let mut shared_stream = stream.clone();
             let mut read = 0;
@@ -216,11 +217,7 @@ pub fn merge_tree(bytes: &[u8]) -> usize {
         let (slice, others) = unread.split_at(length);
         states.push(
             match backends.get(usize::from(*by) % (backends.len() + 1)) {
-                Some(backend) => Softmax::new()
-                    .backend(*backend)
-                    .unwrap()
-                    .normalizer(slice)
-                    .unwrap(),
+                Some(backend) => on(*backend).normalizer(slice).unwrap(),
                 None => slice.iter().copied().collect(),
             },
         );
@@ -248,25 +245,21 @@ pub fn merge_tree(bytes: &[u8]) -> usize {
         unreachable!("each step leaves one state fewer");
     };
 
-    assert_eq!(merged.outcome(), oracle::outcome(&row));
+    assert_eq!(merged.outcome(), expected_outcome(&row));
     if merged.outcome() != Outcome::Finite {
         return row.len();
     }
-    let oracle = Oracle::new(&row);
-    assert_eq!(f64::from(merged.max()), oracle.max);
-    assert_log_sum_exp(merged, &oracle, format_args!("merged"));
-    let bounds = Bounds::of(Backend::Scalar);
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    assert_eq!(merged.max(), max);
+    let truth = Truth::of(&row);
+    assert_log_sum_exp(merged, &truth, format_args!("merged"));
     for logit in row.iter().copied().take(256) {
-        let (result, truth) = (merged.probability(logit), oracle.probability(logit));
-        assert!(
-            truth < f64::from(f32::MIN_POSITIVE) || ulps(result, truth) <= bounds.softmax,
-            "merged: probability({logit:e}) = {result:e} for {truth:e}"
-        );
-        let (result, truth) = (merged.log_probability(logit), oracle.log_probability(logit));
-        assert!(
-            f64::from(result) == truth || ulps(result, truth) <= bounds.log_softmax,
-            "merged: log_probability({logit:e}) = {result:e} for {truth:e}"
-        );
+        let result = merged.probability(logit);
+        let who = format_args!("merged: probability({logit:e})");
+        assert_probability(Backend::Scalar, result, truth.probability(logit), who);
+        let result = merged.log_probability(logit);
+        let who = format_args!("merged: log_probability({logit:e})");
+        assert_log_probability(Backend::Scalar, result, truth.log_probability(logit), who);
     }
     row.len()
 }
@@ -279,7 +272,7 @@ pub fn special_values(bytes: &[u8]) -> usize {
     let pushed: Normalizer = logits.iter().copied().collect();
     row.assert_special_normalizer(pushed, format_args!("pushed"));
     for backend in Backend::available() {
-        let softmax = Softmax::new().backend(backend).unwrap();
+        let softmax = on(backend);
         let mut stream = Stream::new().backend(backend).unwrap();
         stream.extend(&logits);
         let (probabilities, of_row) = probabilities(softmax, &logits);

@@ -1,11 +1,12 @@
 //! Top-k, cross-entropy and the gradients.
 
 use crate::compare::{
-    Outputs, Row, SMALLEST_NORMAL, Truth, UNTOUCHED, assert_arithmetics_agree, assert_same,
+    Expected, Outputs, Row, UNTOUCHED, assert_arithmetics_agree, assert_same,
     assert_same_normalizer, assert_untouched, is_same, log_probabilities, probabilities,
 };
 use crate::input::Input;
 use online_softmax::{Backend, Candidate, Error, Outcome, Softmax};
+use support::Bounds;
 
 /// The best are those of a full sort, loss and gradients those of `f64` within their bounds;
 /// backends of one arithmetic have the same bits, and a target that is no class is refused.
@@ -21,7 +22,7 @@ pub fn operations(bytes: &[u8]) -> usize {
     } else {
         k
     };
-    let truth = Truth::new(Row::new(&row));
+    let expected = Expected::new(Row::new(&row));
     let best = sorted(&row, k);
     assert_arithmetics_agree(|softmax, backend| {
         assert_refuses_targets(softmax, &row, row.len() + target);
@@ -42,10 +43,10 @@ pub fn operations(bytes: &[u8]) -> usize {
 
         if let Some(target) = target.checked_rem(row.len()) {
             let loss = softmax.cross_entropy(&row, target).unwrap();
-            truth.assert_loss(backend, target, loss);
+            expected.assert_loss(backend, target, loss);
             let (again, gradient) = loss_and_gradient(softmax, &row, target).unwrap();
             assert!(is_same(again, loss), "{backend:?}: {again:e} and {loss:e}");
-            truth.assert_loss_gradient(backend, target, &gradient);
+            expected.assert_loss_gradient(backend, target, &gradient);
             outputs.add("cross_entropy", vec![loss]);
             outputs.add("cross_entropy_gradient", gradient);
         }
@@ -167,7 +168,7 @@ fn assert_softmax_gradient(backend: Backend, results: &[f32], upstream: &[f32], 
         let bound = size * 2_f64.powi(-23) + difference.abs() * 3.0 * 2_f64.powi(-24);
         let error = (f64::from(gradient[i]) - truth).abs();
         assert!(
-            error <= f64::from(*p) * bound + SMALLEST_NORMAL,
+            error <= f64::from(*p) * bound + Bounds::SMALL,
             "{backend:?}: softmax_gradient [{i}] = {:e} for {truth:e}",
             gradient[i]
         );
@@ -202,7 +203,7 @@ fn assert_log_softmax_gradient(
         let bound = of_exponential + probability * lost + truth.abs() * 2_f64.powi(-24);
         let error = (f64::from(gradient[i]) - truth).abs();
         assert!(
-            l.is_nan() && gradient[i].is_nan() || error <= bound + SMALLEST_NORMAL,
+            l.is_nan() && gradient[i].is_nan() || error <= bound + Bounds::SMALL,
             "{backend:?}: log_softmax_gradient [{i}] = {:e} for {truth:e}",
             gradient[i]
         );

@@ -2,12 +2,13 @@
 
 use crate::axes::{Columns, outputs_of_axis};
 use crate::compare::{
-    Outputs, Row, Truth, UNTOUCHED, assert_arithmetics_agree, assert_same, assert_untouched,
+    Expected, Outputs, Row, UNTOUCHED, assert_arithmetics_agree, assert_same, assert_untouched,
 };
 use crate::input::Input;
 use crate::operations::{loss_and_gradient, outputs_of_best, sorted};
-use crate::oracle::spacing;
 use online_softmax::{Backend, Candidate, Error, FullyMasked, Mask, Softmax};
+use support::options::Setting;
+use support::ulp::spacing;
 
 /// The most logits: more than are prepared at once.
 const MOST: usize = 9000;
@@ -21,11 +22,7 @@ pub fn options(bytes: &[u8]) -> usize {
     let flags = input.byte();
     let has = |bit: u8| flags >> bit & 1 == 1;
     let [scale, soft_cap, sink] = [0, 1, 6].map(|bit| has(bit).then(|| input.number()));
-    let fully_masked = if has(7) {
-        FullyMasked::Zero
-    } else {
-        FullyMasked::Nan
-    };
+    let is_zero = has(7);
     let [length, causal, target, k] = [(); 4].map(|()| input.count());
     let mut shape = input.shape(MOST);
     if has(5) {
@@ -43,138 +40,83 @@ pub fn options(bytes: &[u8]) -> usize {
         .map(|x| *x > 0.0)
         .collect();
     let logits = input.values(outer * columns);
-    let choice = Choice {
+    let setting = Setting {
         scale,
         soft_cap,
-        additive: has(2).then_some(additive.as_slice()),
-        keep: has(3).then_some(keep.as_slice()),
+        additive: has(2).then_some(additive),
+        keep: has(3).then_some(keep),
         length: has(4).then_some(length % (axis + 1)),
         causal: has(5).then_some(causal),
         sink,
-        fully_masked,
+        is_zero,
     };
     if logits.is_empty() {
         return 0;
     }
     assert_arithmetics_agree(|plain, backend| {
-        let capped = choice.scaled_and_capped(plain, &logits);
+        let capped = scaled_and_capped(&setting, plain, &logits);
         let mut outputs = Outputs::default();
-        let rows = Matrix::new(choice, &logits, &capped, [outer, columns, 1]);
+        let rows = Matrix::new(&setting, &logits, &capped, [outer, columns, 1]);
         outputs.append(rows.assert_rows(plain, backend, target % columns, k));
-        outputs.append(Matrix::new(choice, &logits, &capped, shape).assert_axis(plain, backend));
-        choice.assert_refuses_misfits(plain, &logits, columns);
+        outputs.append(Matrix::new(&setting, &logits, &capped, shape).assert_axis(plain, backend));
+        assert_refuses_misfits(setting.of(plain), &logits, columns);
         outputs
     });
     logits.len()
 }
 
-/// The options of a softmax.
-#[derive(Clone, Copy, Default)]
-struct Choice<'a> {
-    scale: Option<f32>,
-    soft_cap: Option<f32>,
-    additive: Option<&'a [f32]>,
-    keep: Option<&'a [bool]>,
-    length: Option<usize>,
-    causal: Option<usize>,
-    sink: Option<f32>,
-    fully_masked: FullyMasked,
+/// The logits after scale and soft cap. Of the soft cap they are what the crate says, as the logits
+/// of top-k, if it is within its bound.
+fn scaled_and_capped(setting: &Setting, plain: Softmax<'static>, logits: &[f32]) -> Vec<f32> {
+    let scaled: Vec<f32> = logits
+        .iter()
+        .map(|x| setting.scale.map_or(*x, |scale| x * scale))
+        .collect();
+    let Some(cap) = setting.soft_cap else {
+        return scaled;
+    };
+    let alone = support::setting!(scale: setting.scale, soft_cap: setting.soft_cap);
+    let mut capped = vec![f32::NAN; logits.len()];
+    for (logits, capped) in logits.chunks(64).zip(capped.chunks_mut(64)) {
+        let mut places = [Candidate::default(); 64];
+        let (_, best) = alone.of(plain).top_k(logits, &mut places).unwrap();
+        for candidate in best {
+            capped[candidate.index] = candidate.logit;
+        }
+    }
+    for (z, result) in scaled.iter().zip(&capped) {
+        assert_capped(*z, cap, *result);
+    }
+    capped
 }
 
-impl<'a> Choice<'a> {
-    fn on(self, plain: Softmax<'static>) -> Softmax<'a> {
-        let mut softmax: Softmax<'a> = plain.fully_masked(self.fully_masked);
-        softmax = self.scale.map_or(softmax, |scale| softmax.scale(scale));
-        softmax = self.soft_cap.map_or(softmax, |cap| softmax.soft_cap(cap));
-        softmax = self.sink.map_or(softmax, |sink| softmax.sink(sink));
-        let masks = [
-            self.causal.map(|first| Mask::Causal { first }),
-            self.length.map(Mask::Length),
-            self.keep.map(Mask::Keep),
-            self.additive.map(Mask::Additive),
-        ];
-        masks.into_iter().flatten().fold(softmax, Softmax::mask)
+/// Masks with a value too many, or a length beyond the row, are refused, and nothing written.
+fn assert_refuses_misfits(softmax: Softmax, logits: &[f32], columns: usize) {
+    let given = logits.len() + 1;
+    let misfit = Error::MaskMismatch {
+        rows: logits.len() / columns,
+        columns,
+        given,
+    };
+    let beyond = Error::LengthBeyondRow {
+        columns,
+        given: columns + 1,
+    };
+    let (additive, keep) = (vec![0.0; given], vec![true; given]);
+    let mut out = vec![UNTOUCHED; logits.len()];
+    for (mask, error) in [
+        (Mask::Additive(&additive), misfit),
+        (Mask::Keep(&keep), misfit),
+        (Mask::Length(columns + 1), beyond),
+    ] {
+        let softmax = softmax.mask(mask);
+        assert_eq!(softmax.rows(logits, columns, &mut out), Err(error));
+        assert_eq!(softmax.log_rows(logits, columns, &mut out), Err(error));
+        assert_eq!(softmax.rows_in_place(&mut out, columns), Err(error));
+        let out = &mut out[..logits.len() / columns];
+        assert_eq!(softmax.log_sum_exp_rows(logits, columns, out), Err(error));
     }
-
-    /// Without what is done to logits and masks them.
-    fn beside(self) -> Choice<'static> {
-        Choice {
-            sink: self.sink,
-            fully_masked: self.fully_masked,
-            ..Choice::default()
-        }
-    }
-
-    /// For a row of a matrix by itself.
-    fn of_row(self, row: usize, columns: usize) -> Self {
-        let first = |len: usize| row * columns % len.max(1);
-        Choice {
-            additive: self
-                .additive
-                .map(|mask| &mask[first(mask.len())..][..columns]),
-            keep: self.keep.map(|mask| &mask[first(mask.len())..][..columns]),
-            causal: self.causal.map(|first| first.saturating_add(row)),
-            ..self
-        }
-    }
-
-    /// The logits after scale and soft cap. Of the soft cap they are what the crate says, as the
-    /// logits of top-k, if it is within its bound.
-    fn scaled_and_capped(self, plain: Softmax<'static>, logits: &[f32]) -> Vec<f32> {
-        let scaled: Vec<f32> = logits
-            .iter()
-            .map(|x| self.scale.map_or(*x, |scale| x * scale))
-            .collect();
-        let Some(cap) = self.soft_cap else {
-            return scaled;
-        };
-        let alone = Choice {
-            scale: self.scale,
-            soft_cap: self.soft_cap,
-            ..Choice::default()
-        };
-        let mut capped = vec![f32::NAN; logits.len()];
-        for (logits, capped) in logits.chunks(64).zip(capped.chunks_mut(64)) {
-            let mut places = [Candidate::default(); 64];
-            let (_, best) = alone.on(plain).top_k(logits, &mut places).unwrap();
-            for candidate in best {
-                capped[candidate.index] = candidate.logit;
-            }
-        }
-        for (z, result) in scaled.iter().zip(&capped) {
-            assert_capped(*z, cap, *result);
-        }
-        capped
-    }
-
-    /// Masks with a value too many, or a length beyond the row, are refused, and nothing written.
-    fn assert_refuses_misfits(self, plain: Softmax<'static>, logits: &[f32], columns: usize) {
-        let given = logits.len() + 1;
-        let misfit = Error::MaskMismatch {
-            rows: logits.len() / columns,
-            columns,
-            given,
-        };
-        let beyond = Error::LengthBeyondRow {
-            columns,
-            given: columns + 1,
-        };
-        let (additive, keep) = (vec![0.0; given], vec![true; given]);
-        let mut out = vec![UNTOUCHED; logits.len()];
-        for (mask, error) in [
-            (Mask::Additive(&additive), misfit),
-            (Mask::Keep(&keep), misfit),
-            (Mask::Length(columns + 1), beyond),
-        ] {
-            let softmax = self.on(plain).mask(mask);
-            assert_eq!(softmax.rows(logits, columns, &mut out), Err(error));
-            assert_eq!(softmax.log_rows(logits, columns, &mut out), Err(error));
-            assert_eq!(softmax.rows_in_place(&mut out, columns), Err(error));
-            let out = &mut out[..logits.len() / columns];
-            assert_eq!(softmax.log_sum_exp_rows(logits, columns, out), Err(error));
-        }
-        assert_untouched(&out);
-    }
+    assert_untouched(&out);
 }
 
 /// cap · tanh(z / cap) of quotient and product in `f32` and a tangent within 3 ULP.
@@ -197,46 +139,27 @@ fn assert_capped(z: f32, cap: f32, result: f32) {
 
 /// A matrix, or a tensor, and the options it is taken with.
 struct Matrix<'a> {
-    choice: Choice<'a>,
+    setting: &'a Setting,
+    /// The same with one mask that keeps for three.
+    by_keep: Setting,
+    /// Those that neither change a logit nor mask it.
+    beside: Setting,
     logits: &'a [f32],
     shape: [usize; 3],
-    /// All masks but the additive one as one.
-    kept: Vec<bool>,
     /// The logits as options leave them.
     prepared: Vec<f32>,
 }
 
 impl<'a> Matrix<'a> {
-    fn new(choice: Choice<'a>, logits: &'a [f32], capped: &[f32], shape: [usize; 3]) -> Self {
+    fn new(setting: &'a Setting, logits: &'a [f32], capped: &[f32], shape: [usize; 3]) -> Self {
         let [_, axis, inner] = shape;
-        let is_kept = |i: usize| {
-            let (row, column) = (i / (axis * inner), i / inner % axis);
-            choice.keep.is_none_or(|keep| keep[i % keep.len()])
-                && choice.length.is_none_or(|length| column < length)
-                && choice.causal.is_none_or(|first| column <= first + row)
-        };
-        let kept: Vec<bool> = (0..logits.len()).map(is_kept).collect();
-        let prepare = |i: usize| match choice.additive {
-            _ if !kept[i] => f32::NEG_INFINITY,
-            Some(additive) => capped[i] + additive[i % additive.len()],
-            None => capped[i],
-        };
         Matrix {
-            prepared: (0..logits.len()).map(prepare).collect(),
-            choice,
+            setting,
+            by_keep: setting.by_keep(logits.len(), axis, inner),
+            beside: support::setting!(sink: setting.sink, is_zero: setting.is_zero),
             logits,
             shape,
-            kept,
-        }
-    }
-
-    /// The same options with one mask that keeps for three.
-    fn choice_by_kept(&self) -> Choice<'_> {
-        Choice {
-            keep: Some(&self.kept),
-            length: None,
-            causal: None,
-            ..self.choice
+            prepared: setting.masked(capped, axis, inner),
         }
     }
 
@@ -244,8 +167,12 @@ impl<'a> Matrix<'a> {
     fn row<'b>(&self, logits: &'b [f32]) -> Row<'b> {
         Row {
             logits,
-            sink: self.choice.sink.unwrap_or(f32::NEG_INFINITY),
-            fully_masked: self.choice.fully_masked,
+            sink: self.setting.sink.unwrap_or(f32::NEG_INFINITY),
+            fully_masked: if self.setting.is_zero {
+                FullyMasked::Zero
+            } else {
+                FullyMasked::Nan
+            },
         }
     }
 
@@ -257,7 +184,7 @@ impl<'a> Matrix<'a> {
         k: usize,
     ) -> Outputs {
         let columns = self.shape[1];
-        let beside = self.choice.beside().on(plain);
+        let beside = self.beside.of(plain);
         let mut outputs = Outputs::default();
         let mut of_each = [const { Vec::new() }; 3];
         let rows = self
@@ -265,8 +192,8 @@ impl<'a> Matrix<'a> {
             .chunks(columns)
             .zip(self.prepared.chunks(columns));
         for (i, (logits, prepared)) in rows.enumerate() {
-            let given = self.choice.of_row(i, columns).on(plain);
-            let by_kept = self.choice_by_kept().of_row(i, columns).on(plain);
+            let of_row = [self.setting, &self.by_keep].map(|setting| setting.of_row(i, columns));
+            let [given, by_keep] = of_row.each_ref().map(|setting| setting.of(plain));
             let best = sorted(prepared, k % 64);
             let of = |softmax: Softmax, row: &[f32]| {
                 let mut outputs = Outputs::of_row(softmax, row);
@@ -278,16 +205,16 @@ impl<'a> Matrix<'a> {
             let expected = of(beside, prepared);
             let results = of(given, logits);
             results.assert_same(&expected, format_args!("options and before: {given:?}"));
-            let same = of(by_kept, logits);
+            let same = of(by_keep, logits);
             same.assert_same(&expected, format_args!("masked by keeping: {given:?}"));
 
-            let truth = Truth::new(self.row(prepared));
+            let row = Expected::new(self.row(prepared));
             let (softmax, log_softmax) = (results.get("softmax"), results.get("log_softmax"));
-            truth.assert_results(backend, softmax, log_softmax);
+            row.assert_results(backend, softmax, log_softmax);
             for (name, normalizer) in results.normalizers() {
-                truth.assert_normalizer(*normalizer, format_args!("{backend:?}: {name}"));
+                row.assert_normalizer(*normalizer, format_args!("{backend:?}: {name}"));
             }
-            truth.assert_loss(backend, target, results.get("cross_entropy")[0]);
+            row.assert_loss(backend, target, results.get("cross_entropy")[0]);
             let expected = loss_and_gradient(beside, prepared, target);
             self.assert_gradient(expected, loss_and_gradient(given, logits, target));
 
@@ -299,13 +226,13 @@ impl<'a> Matrix<'a> {
             }
             outputs.append(results);
         }
-        for choice in [self.choice, self.choice_by_kept()] {
-            let of_rows = crate::outputs_of_rows(choice.on(plain), self.logits, columns);
+        for setting in [self.setting, &self.by_keep] {
+            let of_rows = crate::outputs_of_rows(setting.of(plain), self.logits, columns);
             for (name, of_each) in ["rows", "log_rows", "log_sum_exp_rows"]
                 .iter()
                 .zip(&of_each)
             {
-                let what = format_args!("{name} and each row: {:?}", choice.on(plain));
+                let what = format_args!("{name} and each row: {:?}", setting.of(plain));
                 assert_same(of_rows.get(name), of_each, what);
             }
         }
@@ -318,13 +245,13 @@ impl<'a> Matrix<'a> {
         expected: Result<(f32, Vec<f32>), Error>,
         result: Result<(f32, Vec<f32>), Error>,
     ) {
-        if self.choice.soft_cap.is_some() {
+        if self.setting.soft_cap.is_some() {
             let is_refused = matches!(result, Err(Error::UnsupportedOption { .. }));
             assert!(is_refused, "{result:?}");
             return;
         }
         let (mut expected, result) = (expected.unwrap(), result.unwrap());
-        if let Some(scale) = self.choice.scale {
+        if let Some(scale) = self.setting.scale {
             expected.1.iter_mut().for_each(|value| *value *= scale);
         }
         let what = format_args!("gradient with options and before");
@@ -333,16 +260,16 @@ impl<'a> Matrix<'a> {
     }
 
     fn assert_axis(&self, plain: Softmax<'static>, backend: Backend) -> Outputs {
-        let beside = self.choice.beside().on(plain);
+        let beside = self.beside.of(plain);
         let expected = outputs_of_axis(beside, &self.prepared, self.shape);
-        for choice in [self.choice, self.choice_by_kept()] {
-            let softmax = choice.on(plain);
+        for setting in [self.setting, &self.by_keep] {
+            let softmax = setting.of(plain);
             let results = outputs_of_axis(softmax, self.logits, self.shape);
             let what = format_args!("an axis with options and before: {softmax:?}");
             results.assert_same(&expected, what);
         }
         let columns = Columns::new(&self.prepared, self.shape);
-        columns.assert_results(&columns.truths(self.row(&[])), backend, &expected);
+        columns.assert_results(&columns.expected(self.row(&[])), backend, &expected);
         expected
     }
 }

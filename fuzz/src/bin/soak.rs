@@ -10,6 +10,7 @@ use online_softmax::Backend;
 use online_softmax_fuzz::CHECKS;
 use std::process::ExitCode;
 use std::time::Instant;
+use support::rows::Random;
 
 /// The most bytes of one input.
 const LONGEST_INPUT: u64 = 512;
@@ -35,14 +36,14 @@ fn main() -> ExitCode {
     println!("{name} on {}, seed {seed}", backends.join(", "));
 
     let begin = Instant::now();
-    let mut random = SplitMix(seed);
+    let mut random = Random(seed);
     let (mut logits, mut inputs) = (0, 0_u64);
     let mut bytes = Vec::new();
     while logits < wanted {
         bytes.clear();
-        let length = random.next() % LONGEST_INPUT;
+        let length = random.next_u64() % LONGEST_INPUT;
         while bytes.len() < length as usize {
-            bytes.extend(random.next().to_le_bytes());
+            bytes.extend(random.next_u64().to_le_bytes());
         }
         let result = std::panic::catch_unwind(|| check(&bytes));
         let Ok(checked) = result else {
@@ -58,17 +59,4 @@ fn main() -> ExitCode {
         logits as f64 / seconds / 1e6
     );
     ExitCode::SUCCESS
-}
-
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
 }

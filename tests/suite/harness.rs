@@ -1,12 +1,11 @@
 //! Tests of what the other tests rely on: the measure of error must be able to fail, the oracle
 //! must be right, and every backend that the processor has must have been found.
 
-mod common;
-
-use common::oracle::Truth;
-use common::rows::{Order, Recipe};
-use common::{EVERY_BACKEND, backends, processor_has, ulp};
-use online_softmax::{Backend, Softmax};
+use online_softmax::{Backend, Outcome};
+use support::oracle::Truth;
+use support::rows::{Order, Recipe};
+use support::verify::expected_outcome;
+use support::{EVERY_BACKEND, backends, on, processor_has, ulp};
 
 #[test]
 fn every_backend_of_the_processor_is_available() {
@@ -46,14 +45,14 @@ fn a_forced_backend_is_the_one_that_runs() {
     .row();
     let bits_on = |backend| {
         let mut probabilities = vec![0.0; row.len()];
-        let softmax = Softmax::new().backend(backend).unwrap();
+        let softmax = on(backend);
         softmax.row(&row, &mut probabilities).unwrap();
-        common::bits_of(&probabilities)
+        support::bits_of(&probabilities)
     };
     for backend in backends() {
         assert_eq!(
             bits_on(backend) == bits_on(Backend::Scalar),
-            !common::is_fused(backend),
+            !support::is_fused(backend),
             "{}",
             backend.name()
         );
@@ -294,5 +293,27 @@ fn the_oracle_is_right() {
         let cancels = log_sum_exp.abs() < row[0].abs().into();
         let scale = if cancels { 1.0 } else { log_sum_exp.abs() };
         near(truth.log_sum_exp(), log_sum_exp, scale);
+    }
+}
+
+#[test]
+fn the_oracle_is_right_for_equal_logits() {
+    let truth = Truth::of(&[-1e30; 1000]);
+    assert_eq!(truth.denominator(), 1000.0);
+    assert_eq!(truth.probability(-1e30), 1e-3);
+    assert_eq!(Truth::of(&[MASK, 2.0]).log_sum_exp(), 2.0);
+}
+
+#[test]
+fn outcomes_by_precedence() {
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    for (row, outcome) in [
+        (&[infinity, nan, MASK][..], Outcome::NaN),
+        (&[MASK, infinity, 1.0], Outcome::PositiveInfinity),
+        (&[MASK, f32::MIN], Outcome::Finite),
+        (&[MASK, MASK], Outcome::FullyMasked),
+        (&[], Outcome::Empty),
+    ] {
+        assert_eq!(expected_outcome(row), outcome, "{row:?}");
     }
 }

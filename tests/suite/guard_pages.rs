@@ -1,19 +1,11 @@
 //! Rows that end and begin at pages without access: a read or write past an end, which no
 //! comparison of results can see, is a fault here.
 
-#![cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-
-#[macro_use]
-mod common;
-
-use common::THOROUGH;
 use core::ffi::{c_int, c_long, c_void};
-use online_softmax::{Backend, Softmax, Stream};
+use online_softmax::{Backend, Stream};
+use support::{THOROUGH, on};
 
-on_every_backend!(nothing_beside_a_row_is_touched);
+support::on_every_backend!(nothing_beside_a_row_is_touched);
 
 unsafe extern "C" {
     fn mmap(
@@ -85,7 +77,7 @@ impl Drop for Guarded {
 }
 
 fn nothing_beside_a_row_is_touched(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut lengths: Vec<usize> = (0..=200).collect();
     lengths.extend([255, 257, 511, 512, 513, 1000, 1023, 1025, 4095, 4097]);
     if THOROUGH {

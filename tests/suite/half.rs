@@ -1,16 +1,11 @@
 //! Half precision, on every backend: the bits of converting first and computing in `f32`.
 
-#![cfg(feature = "half")]
-
-#[macro_use]
-mod common;
-
-use common::rows::Random;
-use common::{bits, bits_of, bits_of_parts};
 use half::{bf16, f16};
 use online_softmax::{Backend, Candidate, Error, Mask, Softmax};
+use support::rows::Random;
+use support::{bits, bits_of, bits_of_parts, on};
 
-on_every_backend!(
+support::on_every_backend!(
     brain_floats_are_converted_first,
     ieee_halves_are_converted_first,
     options_and_results_of_half_precision,
@@ -153,10 +148,6 @@ trait Check {
 
 half!(bf16);
 half!(f16);
-
-fn on(backend: Backend) -> Softmax<'static> {
-    Softmax::new().backend(backend).expect("it is available")
-}
 
 fn random_row<H: Half>(random: &mut Random, len: usize) -> Vec<H> {
     let spread = random.pick(&[0.01, 4.0, 30.0, 200.0, 30_000.0]);

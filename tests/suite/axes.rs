@@ -1,16 +1,13 @@
 //! The softmax along an axis that is not the last: each column against the true result, beside
 //! columns of all other kinds.
 
-#[macro_use]
-mod common;
+use online_softmax::{Backend, Error, Outcome};
+use support::oracle::Truth;
+use support::rows::Random;
+use support::verify::expected_outcome;
+use support::{Bounds, THOROUGH, backends, bits, bits_of, is_fused, on, ulp};
 
-use common::oracle::Truth;
-use common::rows::Random;
-use common::verify::expected_outcome;
-use common::{Bounds, THOROUGH, backends, bits, bits_of, is_fused, ulp};
-use online_softmax::{Backend, Error, Outcome, Softmax};
-
-on_every_backend!(
+support::on_every_backend!(
     columns_are_within_the_bounds,
     confident_columns,
     late_maxima,
@@ -32,10 +29,6 @@ const COLUMNS: [usize; 15] = [
 
 /// Around the tiles of rows.
 const ROWS: [usize; 10] = [1, 2, 3, 7, 8, 9, 63, 64, 65, 200];
-
-fn on(backend: Backend) -> Softmax<'static> {
-    Softmax::new().backend(backend).expect("it is available")
-}
 
 /// All shapes of these columns and rows, but for large ones in a debug build.
 fn for_each_shape(mut test: impl FnMut(&mut Random, [usize; 3])) {
@@ -287,7 +280,7 @@ fn long_columns(backend: Backend) {
     let shapes: &[_] = if THOROUGH {
         &[[1, 100_000, 3], [1, 20_000, 40], [2, 3_000, 256]]
     } else {
-        &[[1, 100_000, 3], [1, 1_000, 40], [1, 100, 256]]
+        &[[1, 20_000, 3], [1, 1_000, 40], [1, 100, 256]]
     };
     for shape in shapes {
         let mut columns = random_columns(&mut random, *shape);
@@ -372,6 +365,9 @@ fn round_results_are_exact(backend: Backend) {
     let mut random = Random(5);
     for axis in [1, 2, 4, 8, 16, 64, 256, 4096] {
         for inner in [2, 5, 33, 256] {
+            if !THOROUGH && axis * inner > 200_000 {
+                continue;
+            }
             let shape = [1, axis, inner];
             let columns: Vec<Vec<f32>> = (0..inner)
                 .map(|_| {

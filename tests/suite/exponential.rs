@@ -3,14 +3,11 @@
 //! With `ONLINE_SOFTMAX_EXHAUSTIVE=1` in the environment, for every `f32` ≤ 0 (minutes in a release
 //! build); else for a sample, and for the neighbours of all numbers where the method changes course.
 
-#[macro_use]
-mod common;
-
-use common::rows::Random;
-use common::{Bounds, EVERY_BACKEND, THOROUGH, bits, is_exhaustive, is_fused, processor_has, ulp};
 use online_softmax::Backend;
+use support::rows::Random;
+use support::{Bounds, EVERY_BACKEND, THOROUGH, bits, is_exhaustive, is_fused, processor_has, ulp};
 
-on_every_backend!(error_is_within_bound, special_values);
+support::on_every_backend!(error_is_within_bound, special_values);
 
 /// Arguments computed with one call.
 const CHUNK: usize = 1 << 15;
@@ -159,8 +156,8 @@ fn special_values(backend: Backend) {
                 // The other lanes are their own.
                 without[index] = with[index];
                 assert_eq!(
-                    common::bits_of(&with),
-                    common::bits_of(&without),
+                    support::bits_of(&with),
+                    support::bits_of(&without),
                     "{name}: {argument} at {index} of {len}"
                 );
             }

@@ -2,10 +2,10 @@
 
 /// The splitmix64 generator: integers only, so the same everywhere.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -14,21 +14,21 @@ impl Random {
     }
 
     /// In [0, 1).
-    pub(crate) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    pub fn unit(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Less than `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next_u64() % bound.max(1) as u64) as usize
     }
 
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     /// Fisher and Yates.
-    pub(crate) fn shuffle<T>(&mut self, values: &mut [T]) {
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
         for last in (1..values.len()).rev() {
             values.swap(last, self.below(last + 1));
         }
@@ -36,7 +36,7 @@ impl Random {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Order {
+pub enum Order {
     Ascending,
     Descending,
     Shuffled,
@@ -48,19 +48,19 @@ pub(crate) enum Order {
 
 /// A row of `len` logits from `max − spread` to `max`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Recipe {
-    pub(crate) len: usize,
-    pub(crate) order: Order,
-    pub(crate) spread: f32,
-    pub(crate) max: f32,
+pub struct Recipe {
+    pub len: usize,
+    pub order: Order,
+    pub spread: f32,
+    pub max: f32,
     /// All but the maximum, and in every second row one to three near it, are lower by this much: a
     /// confident row.
-    pub(crate) gap: f32,
-    pub(crate) seed: u64,
+    pub gap: f32,
+    pub seed: u64,
 }
 
 impl Recipe {
-    pub(crate) fn fill(&self, row: &mut Vec<f32>) {
+    pub fn fill(&self, row: &mut Vec<f32>) {
         let Recipe { len, order, .. } = *self;
         let mut random = Random(self.seed);
         let peak = match order {
@@ -99,7 +99,7 @@ impl Recipe {
         }
     }
 
-    pub(crate) fn row(&self) -> Vec<f32> {
+    pub fn row(&self) -> Vec<f32> {
         let mut row = Vec::new();
         self.fill(&mut row);
         row

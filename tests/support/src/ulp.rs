@@ -1,7 +1,7 @@
 //! The measure of error: ULP, the spacing of `f32` at the true result.
 
 /// The spacing of `f32` in the binade of `truth`; in the lowest binade that of the subnormals.
-pub(crate) fn spacing(truth: f64) -> f64 {
+pub fn spacing(truth: f64) -> f64 {
     let exponent = i64::from((truth.to_bits() >> 52) as u32 & 0x7FF) - 1023;
     let spacing_exponent = exponent.clamp(-126, 127) - 23;
     f64::from_bits(((1023 + spacing_exponent) as u64) << 52)
@@ -13,12 +13,12 @@ const OVERFLOW: f64 = f32::MAX as f64 + (1_u128 << 103) as f64;
 /// The error of `got` in the spacing at `truth`. A NaN for a number, a number for a NaN, and a
 /// number for an infinity (or the other way round, unless the truth rounds to it) are infinite
 /// errors.
-pub(crate) fn error(got: f32, truth: f64) -> f64 {
+pub fn error(got: f32, truth: f64) -> f64 {
     error_in(got, truth, spacing(truth))
 }
 
 /// The same, in the spacing at max(1, |`truth`|).
-pub(crate) fn error_above_one(got: f32, truth: f64) -> f64 {
+pub fn error_above_one(got: f32, truth: f64) -> f64 {
     error_in(got, truth, spacing(truth.abs().max(1.0)))
 }
 

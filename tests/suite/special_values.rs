@@ -1,15 +1,12 @@
 //! The table of special values, line by line and backend by backend, in every form of every
 //! function; and the errors.
 
-#[macro_use]
-mod common;
-
-use common::rows::Random;
-use common::verify::{Results, expected_outcome, verify};
-use common::{Bounds, THOROUGH, bits, bits_of_parts, ulp};
 use online_softmax::{Backend, Error, Normalizer, Outcome, Softmax, Stream};
+use support::rows::Random;
+use support::verify::{Results, expected_outcome, verify};
+use support::{Bounds, THOROUGH, bits, bits_of_parts, on, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     an_empty_row,
     any_nan,
     any_positive_infinity,
@@ -83,9 +80,9 @@ fn finite_rows(len: usize) -> Vec<Vec<f32>> {
     for_length(len, &rows).to_vec()
 }
 
-/// All of `values`; of a long row in a debug build the first only.
+/// All of `values`; but for a short row in a debug build the first only.
 fn for_length<T>(len: usize, values: &[T]) -> &[T] {
-    if len >= 1000 && !THOROUGH {
+    if len >= 100 && !THOROUGH {
         &values[..1]
     } else {
         values
@@ -344,7 +341,8 @@ fn one_element(backend: Backend) {
         -f32::from_bits(1),
     ];
     elements.extend(
-        (0..if THOROUGH { 100_000 } else { 1000 }).map(|_| f32::from_bits(random.next() as u32)),
+        (0..if THOROUGH { 100_000 } else { 1000 })
+            .map(|_| f32::from_bits(random.next_u64() as u32)),
     );
     for element in elements {
         if element.is_finite() {
@@ -360,7 +358,7 @@ fn one_element(backend: Backend) {
 
 fn equal_elements(backend: Backend) {
     let longest = if THOROUGH { 24 } else { 16 };
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut elements = vec![
         0.0,
         -0.0,
@@ -419,7 +417,7 @@ fn subnormal_logits(backend: Backend) {
     for len in LENGTHS {
         let mut random = Random(len as u64);
         let row: Vec<f32> = (0..len)
-            .map(|_| f32::from_bits(random.next() as u32 & 0x807F_FFFF))
+            .map(|_| f32::from_bits(random.next_u64() as u32 & 0x807F_FFFF))
             .collect();
         let results = verified(backend, &row, "subnormal");
         let exact = Bounds::of(backend).softmax * f64::from(f32::EPSILON);
@@ -530,7 +528,7 @@ fn assert_refused<T: core::fmt::Debug>(
 }
 
 fn refused_lengths(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     for (logits, places) in [(3, 2), (2, 3), (0, 1), (1, 0), (1000, 1001), (1001, 1000)] {
         let row = vec![1.5; logits];
         let mut out = vec![UNTOUCHED; places];
@@ -552,7 +550,7 @@ fn refused_lengths(backend: Backend) {
 }
 
 fn refused_shapes(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     for (given, columns) in [
         (10, 3),
         (10, 11),
@@ -595,7 +593,7 @@ fn refused_shapes(backend: Backend) {
 }
 
 fn rows_without_columns(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let nothing: [f32; 0] = [];
     for columns in [0, 1, 5, usize::MAX] {
         softmax.rows(&nothing, columns, &mut [0.0_f32; 0]).unwrap();
@@ -614,8 +612,8 @@ fn rows_without_columns(backend: Backend) {
 #[test]
 fn an_unavailable_backend_is_refused() {
     let mut refused = 0;
-    for backend in common::EVERY_BACKEND {
-        if common::processor_has(backend) {
+    for backend in support::EVERY_BACKEND {
+        if support::processor_has(backend) {
             assert!(Softmax::new().backend(backend).is_ok());
             assert!(Stream::new().backend(backend).is_ok());
             continue;

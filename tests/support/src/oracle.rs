@@ -3,7 +3,7 @@
 /// What the results of a row are made of. With the maximum's own term left out of the compensated
 /// sum, they are good to about 1e-15, relative, however confident the row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Truth {
+pub struct Truth {
     max: f64,
     log_denominator: f64,
     denominator: f64,
@@ -11,7 +11,7 @@ pub(crate) struct Truth {
 
 impl Truth {
     /// Of a row without NaN and +∞, and with one finite logit at least.
-    pub(crate) fn of(row: &[f32]) -> Self {
+    pub fn of(row: &[f32]) -> Self {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         assert!(max.is_finite(), "the oracle is for finite rows");
         let max = f64::from(max);
@@ -33,19 +33,19 @@ impl Truth {
         }
     }
 
-    pub(crate) fn denominator(&self) -> f64 {
+    pub fn denominator(&self) -> f64 {
         self.denominator
     }
 
-    pub(crate) fn probability(&self, logit: f32) -> f64 {
+    pub fn probability(&self, logit: f32) -> f64 {
         (f64::from(logit) - self.max).exp() / self.denominator
     }
 
-    pub(crate) fn log_probability(&self, logit: f32) -> f64 {
+    pub fn log_probability(&self, logit: f32) -> f64 {
         (f64::from(logit) - self.max) - self.log_denominator
     }
 
-    pub(crate) fn log_sum_exp(&self) -> f64 {
+    pub fn log_sum_exp(&self) -> f64 {
         self.max + self.log_denominator
     }
 }

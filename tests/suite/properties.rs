@@ -1,17 +1,14 @@
 //! Properties that hold of every row, tried on random ones.
 
-#[macro_use]
-mod common;
-
-use common::oracle::Truth;
-use common::rows::Random;
-use common::verify::verify;
-use common::{Bounds, THOROUGH, bits_of, bits_of_parts, ulp};
 use online_softmax::{Backend, Normalizer, Outcome, Softmax, Stream};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use support::oracle::Truth;
+use support::rows::Random;
+use support::verify::verify;
+use support::{Bounds, THOROUGH, bits_of, bits_of_parts, on, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     any_bits_give_what_the_specification_says,
     a_shift_changes_nothing,
     a_permutation_permutes,
@@ -32,7 +29,11 @@ fn hold<S: Strategy>(
 ) {
     let default = Config::default();
     let config = Config {
-        cases: default.cases * if THOROUGH { 8 } else { 1 },
+        cases: if THOROUGH {
+            default.cases * 8
+        } else {
+            default.cases / 2
+        },
         failure_persistence: None,
         ..default
     };
@@ -78,7 +79,7 @@ struct Outputs {
 }
 
 fn outputs(backend: Backend, row: &[f32]) -> Outputs {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let (mut probabilities, mut log_probabilities) = (vec![0.0; row.len()], vec![0.0; row.len()]);
     softmax.row(row, &mut probabilities).unwrap();
     softmax.log_row(row, &mut log_probabilities).unwrap();
@@ -166,7 +167,7 @@ fn a_permutation_permutes(backend: Backend) {
 }
 
 fn merging_is_associative(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let part = || {
         prop_oneof![
             8 => finite_row(),
@@ -205,7 +206,7 @@ fn merging_is_associative(backend: Backend) {
 }
 
 fn chunks_do_not_matter(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let rows = prop_oneof![finite_row(), row(any_bits())];
     let cuts = prop::collection::vec(0..200_usize, 1..20);
     hold(backend, (rows, cuts), |(row, cuts)| {
@@ -224,7 +225,7 @@ fn chunks_do_not_matter(backend: Backend) {
 }
 
 fn in_place_is_as_apart(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let rows = prop_oneof![finite_row(), row(any_bits())];
     hold(backend, rows, |row| {
         let apart = outputs(backend, &row);
@@ -286,7 +287,7 @@ fn a_greater_logit_has_no_smaller_probability(backend: Backend) {
 }
 
 fn parts_come_back(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let rows = prop_oneof![finite_row(), row(any_bits()), Just(Vec::new())];
     hold(backend, rows, |row| {
         let sent = softmax.normalizer(&row).unwrap();
@@ -348,7 +349,7 @@ fn any_parts_make_a_state() {
 
 /// Any bits, any lengths, any number of columns: an error or a result.
 fn nothing_panics(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let columns = prop_oneof![0..40_usize, any::<usize>()];
     let inputs = (
         prop::collection::vec(any_bits(), 0..300),

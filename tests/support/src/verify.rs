@@ -1,20 +1,20 @@
 //! The specification of a row's results, special values included: every form of the crate's
 //! functions held against it.
 
-use super::oracle::Truth;
-use super::{Bounds, bits, bits_of, bits_of_parts, ulp};
+use crate::oracle::Truth;
+use crate::{Bounds, bits, bits_of, bits_of_parts, ulp};
 use online_softmax::{Backend, Normalizer, Outcome, Softmax, Stream};
 
 /// What was computed of a row.
-pub(crate) struct Results {
-    pub(crate) softmax: Vec<f32>,
-    pub(crate) log_softmax: Vec<f32>,
-    pub(crate) log_sum_exp: f32,
-    pub(crate) normalizer: Normalizer,
+pub struct Results {
+    pub softmax: Vec<f32>,
+    pub log_softmax: Vec<f32>,
+    pub log_sum_exp: f32,
+    pub normalizer: Normalizer,
 }
 
 /// The outcome by definition.
-pub(crate) fn expected_outcome(row: &[f32]) -> Outcome {
+pub fn expected_outcome(row: &[f32]) -> Outcome {
     if row.is_empty() {
         Outcome::Empty
     } else if row.iter().any(|logit| logit.is_nan()) {
@@ -39,7 +39,7 @@ macro_rules! ensure {
 
 /// Computes a row in all forms, which must agree with one another, and holds the results against
 /// the table of special values and the accuracy bounds.
-pub(crate) fn verify(backend: Backend, row: &[f32]) -> Result<Results, String> {
+pub fn verify(backend: Backend, row: &[f32]) -> Result<Results, String> {
     let name = backend.name();
     let truth = (expected_outcome(row) == Outcome::Finite).then(|| Truth::of(row));
     let results = compute(backend, row, truth).map_err(|error| format!("{name}: {error}"))?;

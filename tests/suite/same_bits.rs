@@ -1,13 +1,10 @@
 //! The same bits: of every backend of an arithmetic, on every machine, in every form of a call.
 
-#[macro_use]
-mod common;
+use online_softmax::{Backend, Normalizer, Stream};
+use support::rows::{Order, Random, Recipe};
+use support::{EVERY_BACKEND, THOROUGH, bits_of, bits_of_parts, is_fused, on, processor_has};
 
-use common::rows::{Order, Random, Recipe};
-use common::{EVERY_BACKEND, THOROUGH, bits_of, bits_of_parts, is_fused, processor_has};
-use online_softmax::{Backend, Normalizer, Softmax, Stream};
-
-on_every_backend!(
+support::on_every_backend!(
     digest,
     in_place_and_apart,
     matrices_and_rows,
@@ -31,7 +28,7 @@ struct Bits {
 }
 
 fn bits_on(backend: Backend, row: &[f32]) -> Bits {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut results = vec![f32::MAX; row.len()];
     let of_row = softmax.row(row, &mut results).unwrap();
     let of_softmax = bits_of(&results);
@@ -59,7 +56,7 @@ fn for_each_row(elements: usize, mut test: impl FnMut(&[f32])) {
         };
         if random.below(8) == 0 {
             row.clear();
-            row.extend((0..len).map(|_| f32::from_bits(random.next() as u32)));
+            row.extend((0..len).map(|_| f32::from_bits(random.next_u64() as u32)));
         } else {
             let binade = 2_f32.powi(random.below(31) as i32 - 10);
             let max = (random.unit() * 2.0 - 1.0) as f32 * 2_f32.powi(random.below(21) as i32);
@@ -75,7 +72,7 @@ fn for_each_row(elements: usize, mut test: impl FnMut(&[f32])) {
                 spread: random.pick(&[binade, binade, 20.0, 100.0, f32::MAX]),
                 max: random.pick(&[max, max, 0.0, -104.0, 208.0, f32::MAX]),
                 gap: random.pick(&[0.0, 0.0, 0.0, 0.5, 20.0, 100.0]),
-                seed: random.next(),
+                seed: random.next_u64(),
             }
             .fill(&mut row);
         }
@@ -95,7 +92,7 @@ fn for_each_row(elements: usize, mut test: impl FnMut(&[f32])) {
 
 #[test]
 fn backends_of_one_arithmetic() {
-    let elements = if THOROUGH { 20_000_000 } else { 1_000_000 };
+    let elements = if THOROUGH { 20_000_000 } else { 500_000 };
     for_each_row(elements, |row| {
         for fused in [false, true] {
             let mut class = EVERY_BACKEND
@@ -236,7 +233,7 @@ fn digest(backend: Backend) {
 const ELEMENTS_OF_FORMS: usize = if THOROUGH { 3_000_000 } else { 60_000 };
 
 fn in_place_and_apart(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let name = backend.name();
     for_each_row(ELEMENTS_OF_FORMS, |row| {
         let Bits {
@@ -285,7 +282,7 @@ fn free_functions_are_those_of_the_best_backend() {
 }
 
 fn matrices_and_rows(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut random = Random(7);
     let mut matrix = Vec::new();
     for_each_row(ELEMENTS_OF_FORMS, |logits| {
@@ -327,7 +324,7 @@ fn matrices_and_rows(backend: Backend) {
 fn any_alignment_and_nothing_outside(backend: Backend) {
     const MARGIN: usize = 64;
     const UNTOUCHED: f32 = 123.25;
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut random = Random(8);
     for_each_row(ELEMENTS_OF_FORMS, |row| {
         let expected = bits_on(backend, row);
@@ -382,7 +379,7 @@ fn any_alignment_and_nothing_outside(backend: Backend) {
 }
 
 fn streams_in_any_chunks(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut random = Random(9);
     for_each_row(ELEMENTS_OF_FORMS, |row| {
         let expected = bits_of_parts(softmax.normalizer(row).unwrap());

@@ -1,19 +1,16 @@
 //! The accuracy table of the documentation, backend by backend, on rows of every length class,
 //! order, spread and position on the number line; and what the textbook forms get on the same.
 //!
-//! `cargo test --release --test accuracy -- --nocapture` prints the worst errors; with
+//! `cargo test --release --test suite accuracy:: -- --nocapture` prints the worst errors; with
 //! `ONLINE_SOFTMAX_EXHAUSTIVE=1` in the environment, of a hundred times as many short rows.
 
-#[macro_use]
-mod common;
-
-use common::oracle::Truth;
-use common::rows::{Order, Random, Recipe};
-use common::{Bounds, EVERY_BACKEND, THOROUGH, processor_has, ulp};
-use online_softmax::{Backend, Normalizer, Softmax, reference};
+use online_softmax::{Backend, Normalizer, reference};
 use std::sync::OnceLock;
+use support::oracle::Truth;
+use support::rows::{Order, Random, Recipe};
+use support::{Bounds, EVERY_BACKEND, THOROUGH, on, processor_has, ulp};
 
-on_every_backend!(
+support::on_every_backend!(
     all_rows_are_within_bounds,
     pushed_logits_are_within_bounds,
     many_small_weights_beside_a_large_one
@@ -86,9 +83,9 @@ fn lengths() -> Vec<(usize, usize)> {
     let around = |boundary: usize, rows: usize| {
         [boundary - 1, boundary, boundary + 1].map(|length| (length, rows))
     };
-    let factor = if common::is_exhaustive() { 100 } else { 1 };
+    let factor = if support::is_exhaustive() { 100 } else { 1 };
     let mut lengths: Vec<(usize, usize)> =
-        (1..=300).map(|len| (len, per(150, 12) * factor)).collect();
+        (1..=300).map(|len| (len, per(150, 8) * factor)).collect();
     for boundary in (384..=1024).step_by(128) {
         lengths.extend(around(boundary, per(50, 3)));
     }
@@ -125,7 +122,7 @@ fn recipes() -> Vec<Recipe> {
                 spread: SPREADS[combination / ORDERS.len() % SPREADS.len()],
                 max: MAXIMA[combination / ORDERS.len() / SPREADS.len()],
                 gap: 0.0,
-                seed: random.next(),
+                seed: random.next_u64(),
             });
         }
         // Confident rows, where the logarithm of a probability is near zero; at the wider gaps only
@@ -137,7 +134,7 @@ fn recipes() -> Vec<Recipe> {
                 spread: random.pick(&[0.0, 0.5, 5.0, 60.0]),
                 max: random.pick(&MAXIMA),
                 gap: 1.0 + 124.0 * random.unit() as f32,
-                seed: random.next(),
+                seed: random.next_u64(),
             });
         }
     }
@@ -155,7 +152,7 @@ fn recipes() -> Vec<Recipe> {
             spread: 0.0,
             max: random.pick(&MAXIMA),
             gap: gap as f32,
-            seed: random.next(),
+            seed: random.next_u64(),
         });
     }
     if THOROUGH {
@@ -172,7 +169,7 @@ fn recipes() -> Vec<Recipe> {
                 spread,
                 max: 1.7,
                 gap: 0.0,
-                seed: random.next(),
+                seed: random.next_u64(),
             });
         }
     }
@@ -253,7 +250,7 @@ impl Errors {
 }
 
 fn measure(backend: Backend) -> Errors {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut errors = Errors::default();
     let (mut row, mut results) = (Vec::new(), Vec::new());
     for recipe in recipes() {
@@ -368,7 +365,7 @@ fn table_of_worst_errors() {
 
 /// The state fed one logit after another, or slice by slice and merged, as threads would.
 fn pushed_logits_are_within_bounds(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).unwrap();
+    let softmax = on(backend);
     let mut random = Random(2);
     let stride = if THOROUGH { 7 } else { 29 };
     for recipe in recipes().iter().step_by(stride) {
@@ -407,7 +404,7 @@ fn pushed_logits_are_within_bounds(backend: Backend) {
 /// Equal logits far below one: the sum of their weights must not lose what a single one of them is
 /// too small to add to the large one.
 fn many_small_weights_beside_a_large_one(backend: Backend) {
-    let softmax = Softmax::new().backend(backend).expect("it is available");
+    let softmax = on(backend);
     let bound = Bounds::of(backend).softmax;
     let mut worst: f64 = 0.0;
     let mut worst_log: f64 = 0.0;

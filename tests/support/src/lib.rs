@@ -1,28 +1,24 @@
-//! What the integration tests share: the backends to run on, a true result to compare with, a
-//! measure of the error, and rows to try.
+//! What the tests and the fuzz targets share: the backends to run on, a true result to compare
+//! with, a measure of the error, rows to try, and options to try them with.
 
-#![allow(
-    dead_code,
-    unused_macros,
-    reason = "each test file compiles this module for itself and uses a part of it"
-)]
+pub use online_softmax::Backend;
+use online_softmax::Softmax;
 
-use online_softmax::Backend;
-
-pub(crate) mod oracle;
-pub(crate) mod rows;
-pub(crate) mod ulp;
-pub(crate) mod verify;
+pub mod options;
+pub mod oracle;
+pub mod rows;
+pub mod ulp;
+pub mod verify;
 
 /// Release builds try many more rows.
-pub(crate) const THOROUGH: bool = !cfg!(debug_assertions);
+pub const THOROUGH: bool = !cfg!(debug_assertions);
 
 /// Whether every `f32` is to be tried, and a hundred times as many rows: minutes in a release build.
-pub(crate) fn is_exhaustive() -> bool {
+pub fn is_exhaustive() -> bool {
     std::env::var("ONLINE_SOFTMAX_EXHAUSTIVE").is_ok_and(|value| value == "1")
 }
 
-pub(crate) const EVERY_BACKEND: [Backend; 5] = [
+pub const EVERY_BACKEND: [Backend; 5] = [
     Backend::Scalar,
     Backend::Portable,
     Backend::Avx2,
@@ -31,7 +27,7 @@ pub(crate) const EVERY_BACKEND: [Backend; 5] = [
 ];
 
 /// Whether `backend` must be available here, by the word of the standard library, not the crate.
-pub(crate) fn processor_has(backend: Backend) -> bool {
+pub fn processor_has(backend: Backend) -> bool {
     match backend {
         Backend::Scalar | Backend::Portable => true,
         #[cfg(target_arch = "x86_64")]
@@ -44,53 +40,66 @@ pub(crate) fn processor_has(backend: Backend) -> bool {
 }
 
 /// The backends to test: those that the processor has.
-pub(crate) fn backends() -> impl Iterator<Item = Backend> {
+pub fn backends() -> impl Iterator<Item = Backend> {
     EVERY_BACKEND
         .into_iter()
         .filter(|backend| processor_has(*backend))
 }
 
-/// Those with a fused multiply-add; the others are the other class of equal bits.
-pub(crate) fn is_fused(backend: Backend) -> bool {
-    matches!(backend, Backend::Avx2 | Backend::Avx512 | Backend::Neon)
+/// Those without a fused multiply-add have the same bits.
+pub const UNFUSED: &[Backend] = &[Backend::Scalar, Backend::Portable];
+
+/// So have those with it.
+pub const FUSED: &[Backend] = &[Backend::Avx2, Backend::Avx512, Backend::Neon];
+
+pub fn is_fused(backend: Backend) -> bool {
+    FUSED.contains(&backend)
+}
+
+/// The softmax on this backend, which is available.
+pub fn on(backend: Backend) -> Softmax<'static> {
+    Softmax::new().backend(backend).expect("it is available")
 }
 
 /// The documented bounds, in ULP.
 #[derive(Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) exponential: f64,
+pub struct Bounds {
+    pub exponential: f64,
     /// Of outputs of 2^−126 and more.
-    pub(crate) softmax: f64,
-    pub(crate) log_softmax: f64,
+    pub softmax: f64,
+    pub log_softmax: f64,
     /// Of max(1, |result|).
-    pub(crate) log_sum_exp: f64,
+    pub log_sum_exp: f64,
 }
 
 impl Bounds {
     /// Smaller outputs of the softmax need only be this near, absolutely: 2^−126.
-    pub(crate) const SMALL: f64 = f32::MIN_POSITIVE as f64;
+    pub const SMALL: f64 = f32::MIN_POSITIVE as f64;
 
-    pub(crate) fn of(backend: Backend) -> Self {
+    /// Of the log-sum-exp on every backend, and so of merged normalizers.
+    pub const LOG_SUM_EXP: f64 = 2.0;
+
+    pub fn of(backend: Backend) -> Self {
         if is_fused(backend) {
             Bounds {
                 exponential: 1.0,
                 softmax: 2.5,
                 log_softmax: 2.0,
-                log_sum_exp: 2.0,
+                log_sum_exp: Bounds::LOG_SUM_EXP,
             }
         } else {
             Bounds {
                 exponential: 1.5,
                 softmax: 3.0,
                 log_softmax: 3.0,
-                log_sum_exp: 2.0,
+                log_sum_exp: Bounds::LOG_SUM_EXP,
             }
         }
     }
 }
 
 /// Runs `test` on `backend` where the processor has it; fails if the crate has not found it then.
-pub(crate) fn run_on(backend: Backend, test: fn(Backend)) {
+pub fn run_on(backend: Backend, test: fn(Backend)) {
     if processor_has(backend) {
         assert!(
             backend.is_available(),
@@ -105,36 +114,37 @@ pub(crate) fn run_on(backend: Backend, test: fn(Backend)) {
 
 /// Makes of each function `fn body(backend: Backend)` one test for each backend, `body::scalar`
 /// and so on.
+#[macro_export]
 macro_rules! on_every_backend {
     ($($body:ident),+ $(,)?) => {
         $(
             mod $body {
                 #[test]
                 fn scalar() {
-                    crate::common::run_on(online_softmax::Backend::Scalar, super::$body);
+                    $crate::run_on($crate::Backend::Scalar, super::$body);
                 }
 
                 #[test]
                 fn portable() {
-                    crate::common::run_on(online_softmax::Backend::Portable, super::$body);
+                    $crate::run_on($crate::Backend::Portable, super::$body);
                 }
 
                 #[test]
                 #[cfg(target_arch = "x86_64")]
                 fn avx2() {
-                    crate::common::run_on(online_softmax::Backend::Avx2, super::$body);
+                    $crate::run_on($crate::Backend::Avx2, super::$body);
                 }
 
                 #[test]
                 #[cfg(target_arch = "x86_64")]
                 fn avx512() {
-                    crate::common::run_on(online_softmax::Backend::Avx512, super::$body);
+                    $crate::run_on($crate::Backend::Avx512, super::$body);
                 }
 
                 #[test]
                 #[cfg(target_arch = "aarch64")]
                 fn neon() {
-                    crate::common::run_on(online_softmax::Backend::Neon, super::$body);
+                    $crate::run_on($crate::Backend::Neon, super::$body);
                 }
             }
         )+
@@ -142,7 +152,7 @@ macro_rules! on_every_backend {
 }
 
 /// The bits, with one NaN for all: payloads and signs of NaN are outside every promise.
-pub(crate) fn bits(value: f32) -> u32 {
+pub fn bits(value: f32) -> u32 {
     if value.is_nan() {
         f32::NAN.to_bits()
     } else {
@@ -150,12 +160,12 @@ pub(crate) fn bits(value: f32) -> u32 {
     }
 }
 
-pub(crate) fn bits_of(values: &[f32]) -> Vec<u32> {
+pub fn bits_of(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| bits(*value)).collect()
 }
 
 /// The bits of [`online_softmax::Normalizer::to_parts`], with one NaN for all.
-pub(crate) fn bits_of_parts(normalizer: online_softmax::Normalizer) -> (u32, u64) {
+pub fn bits_of_parts(normalizer: online_softmax::Normalizer) -> (u32, u64) {
     let (max, rest) = normalizer.to_parts();
     let rest = if rest.is_nan() { f64::NAN } else { rest };
     (bits(max), rest.to_bits())

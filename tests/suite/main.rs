@@ -1,0 +1,21 @@
+//! The integration tests, a module for each subject: `cargo test --test suite accuracy::` runs one.
+//!
+//! What they share (the oracle, the measure of error, the rows and options to try) is the crate
+//! `support`, which the fuzz targets use too.
+
+mod accuracy;
+mod axes;
+mod exponential;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod guard_pages;
+#[cfg(feature = "half")]
+mod half;
+mod harness;
+mod operations;
+mod options;
+mod properties;
+mod same_bits;
+mod special_values;
