@@ -528,6 +528,7 @@ mod halves {
     use std::hint::black_box;
 
     /// What reads logits of type `L`.
+    #[expect(clippy::extra_unused_type_parameters, reason = "each method infers it")]
     fn of<L: Logit>(softmax: Softmax<'_>) -> Softmax<'_> {
         softmax
     }
@@ -655,7 +656,7 @@ fn need<const BYTES: usize>() {
 #[test]
 fn the_meter_reads_right() {
     fn check<const BYTES: usize>(meter: &mut Meter) {
-        let bytes = meter.bytes(|| need::<BYTES>());
+        let bytes = meter.bytes(need::<BYTES>);
         assert!(
             (BYTES..BYTES + 1024).contains(&bytes),
             "{bytes} read, {BYTES} needed"
@@ -681,9 +682,9 @@ fn a_call_beyond_the_bound_is_reported() {
         table: &mut table,
         backend: Backend::Scalar,
     };
-    run.call("little", "", || need::<{ BOUND - 1024 }>());
-    run.call("much", "first", || need::<{ BOUND + 1 }>());
-    run.call("much", "second", || need::<0>());
+    run.call("little", "", need::<{ BOUND - 1024 }>);
+    run.call("much", "first", need::<{ BOUND + 1 }>);
+    run.call("much", "second", need::<0>);
     let beyond = table.beyond(BOUND);
     assert!(beyond.starts_with("much, scalar, first: "), "{beyond}");
     assert_eq!(beyond.lines().count(), 1, "{beyond}");

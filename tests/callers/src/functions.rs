@@ -117,9 +117,9 @@ fn a_closure_that_makes_its_results() {
 
 #[test]
 fn a_boxed_closure() {
+    type InPlace<'a> = Box<dyn Fn(&mut [f32]) -> Result<(), Error> + 'a>;
     let softmax = Softmax::new();
-    let of: Box<dyn Fn(&mut [f32]) -> Result<(), Error>> =
-        Box::new(move |rows| softmax.rows_in_place(rows, 2));
+    let of: InPlace<'_> = Box::new(|rows| softmax.rows_in_place(rows, 2));
     let mut rows = QUARTER_AND_REST;
     of(&mut rows).unwrap();
     assert!(is_quarter_and_rest(&rows));

@@ -130,7 +130,7 @@ fn a_normalizer_that_is_collected() {
 fn a_normalizer_of_parsed_logits() {
     let mut normalizer = Normalizer::new();
     normalizer.push("2".parse().unwrap());
-    normalizer.extend([Default::default(); 0]);
+    normalizer.extend([]);
     assert_eq!(normalizer.log_sum_exp(), 2.0);
 }
 
