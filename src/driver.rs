@@ -1,14 +1,14 @@
 //! From options and a shape to the operations on parts of the logits. Arguments were checked before.
 
 use crate::backend::Backend;
-use crate::columns::Columns;
+use crate::columns::slab::Columns;
 use crate::dispatch::dispatch;
 use crate::normalizer::Normalizer;
 use crate::options::{Options, Preprocessing, Sink};
-use crate::rows::Row;
 use crate::rows::matrix::Matrix;
 use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
 use crate::rows::recurrence::{LogSumExpRows, NormalizerOf};
+use crate::rows::row::Row;
 use crate::rows::schedule::PREPROCESSED;
 use crate::simd::WithSimd;
 use crate::source::{Source, SrcDst};

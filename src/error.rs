@@ -1,7 +1,7 @@
-use crate::Backend;
+use crate::backend::Backend;
 use core::fmt;
 
-/// Why a call was refused. Nothing has been written when one is returned.
+/// The reason why a call was refused. Then nothing has been written.
 ///
 /// ```
 /// let error = online_softmax::softmax(&[1.0, 2.0, 3.0], &mut [0.0; 2]).unwrap_err();
@@ -10,14 +10,14 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A slice has not the length that the other arguments call for.
+    /// A slice does not have the length that the other arguments require.
     LengthMismatch {
-        /// The length that was called for.
+        /// The length that is required.
         expected: usize,
         /// The length that was given.
         given: usize,
     },
-    /// There is not one place for the result of each row.
+    /// The number of places for results is not the number of rows.
     RowsMismatch {
         /// The number of rows.
         expected: usize,
@@ -38,28 +38,29 @@ pub enum Error {
         /// Values that were given.
         given: usize,
     },
-    /// The product of the dimensions is beyond `usize`.
+    /// The product of the dimensions overflows `usize`.
     TooLarge {
         /// The dimensions.
         shape: [usize; 3],
     },
-    /// A mask has not a value for each logit, nor for each of fewer, whole rows.
+    /// A mask has neither a value for each logit nor one for each logit of a number of rows that
+    /// divides the rows of the matrix.
     MaskMismatch {
         /// Rows of the matrix.
         rows: usize,
-        /// Logits of a row; along an axis, of all that lie side by side.
+        /// Logits of a row; along an axis, of all rows that share an outer index.
         columns: usize,
         /// Values of the mask that was given.
         given: usize,
     },
-    /// The length of a mask is more than a row has.
+    /// The length of a mask exceeds the columns of a row.
     LengthBeyondRow {
         /// Columns of a row.
         columns: usize,
         /// The length that was given.
         given: usize,
     },
-    /// The operation has no meaning, or none yet, with that option.
+    /// The operation does not support the option.
     UnsupportedOption {
         /// The option that was given.
         option: &'static str,
@@ -118,8 +119,8 @@ impl fmt::Display for Error {
                 given,
             } => write!(
                 f,
-                "expected a mask of whole rows of {columns} columns, {rows} of them at most, but \
-                 {given} values were given"
+                "expected a mask of whole rows of {columns} columns whose number divides {rows}, the \
+                 rows of the matrix, but {given} values were given"
             ),
             Error::LengthBeyondRow { columns, given } => write!(
                 f,

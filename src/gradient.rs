@@ -140,7 +140,7 @@ struct Gradient<'a, const LOG: bool> {
 impl<const LOG: bool> WithSimd for Gradient<'_, LOG> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let registers = self.results.len().div_ceil(S::Vector::WIDTH);
         let mut totals = [0.0; LANES];
@@ -177,7 +177,7 @@ impl<const LOG: bool> WithSimd for Gradient<'_, LOG> {
 }
 
 /// Zero past the end.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn load<S: Simd>(simd: S, values: &[f32], start: usize) -> S::Vector {
     simd.load(values.get(start..).unwrap_or(&[]), 0.0)
 }

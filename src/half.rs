@@ -29,9 +29,7 @@ impl Logit for half::f16 {}
 ///
 /// Results of half precision are the `f32` results, rounded to nearest, ties to even.
 pub trait Probability<L>: sealed::Sealed {}
-impl Probability<f32> for f32 {}
-impl Probability<half::bf16> for f32 {}
-impl Probability<half::f16> for f32 {}
+impl<L: Logit> Probability<L> for f32 {}
 impl Probability<half::bf16> for half::bf16 {}
 impl Probability<half::f16> for half::f16 {}
 

@@ -143,7 +143,7 @@ pub(crate) struct Preprocessing<'a> {
 
 impl Preprocessing<'_> {
     /// That of the logits from `start`.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn from(self, start: usize) -> Self {
         Preprocessing {
             additive: self.additive.map(|mask| mask.get(start..).unwrap_or(&[])),
@@ -169,7 +169,7 @@ impl Sink {
     };
 
     /// The state of a row and the sink.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn merge_into(self, normalizer: Normalizer) -> Normalizer {
         if self.logit == f32::NEG_INFINITY {
             normalizer
@@ -188,7 +188,7 @@ impl Sink {
     }
 
     /// The results of a row that has no softmax.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn fallback(self, is_fully_masked: bool) -> f32 {
         if is_fully_masked {
             self.fully_masked

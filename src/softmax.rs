@@ -468,7 +468,9 @@ impl<'a> Softmax<'a> {
     ) -> Result<(), Error> {
         let rows = checks::whole_rows(matrix.len(), columns)?;
         checks::masks(&self.driver.options, rows, columns, 1)?;
-        self.driver.rows::<LOG, R>(matrix, columns);
+        if rows > 0 {
+            self.driver.rows::<LOG, R>(matrix, columns);
+        }
         Ok(())
     }
 

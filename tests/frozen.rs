@@ -19,7 +19,6 @@
 
 #[path = "frozen/arguments.rs"]
 mod arguments;
-mod common;
 #[cfg(feature = "half")]
 #[path = "frozen/halves.rs"]
 mod halves;
@@ -32,11 +31,11 @@ mod options;
 #[path = "frozen/table.rs"]
 mod table;
 
-use common::{backends, bits, bits_of_parts, is_fused};
 use core::fmt::Write;
 use online_softmax::{Backend, Candidate, Normalizer, Outcome, Softmax};
 use std::collections::BTreeMap;
 use std::thread;
+use support::{backends, bits, bits_of_parts, is_fused};
 use table::Frozen;
 
 #[test]

@@ -1,9 +1,11 @@
 //! Columns side by side: strips, tiles and groups, and how they are read and written.
 
-use super::ROWS_AHEAD;
 use crate::simd::{Group, LANES, Simd, Vector, load_group};
 use crate::source::{LINE, Source, SrcDst};
 use core::ops::Range;
+
+/// How far ahead memory is prefetched, in rows.
+const ROWS_AHEAD: usize = 4;
 
 /// Columns side by side, a strip or a group of one, in some rows.
 #[derive(Clone, Copy)]
@@ -17,7 +19,7 @@ pub(super) struct Cells<S> {
 
 impl<S: Simd> Cells<S> {
     /// At most `rows` rows from `first` on.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn below(self, first: usize, rows: usize) -> Self {
         Cells {
             start: self.start + first * self.inner,
@@ -27,7 +29,7 @@ impl<S: Simd> Cells<S> {
     }
 
     /// The groups of a strip; the last may be smaller.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn groups(self) -> impl Iterator<Item = Self> {
         (0..self.width.div_ceil(LANES)).map(move |group| Cells {
             start: self.start + group * LANES,
@@ -37,7 +39,7 @@ impl<S: Simd> Cells<S> {
     }
 
     /// The cells of each row.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn rows<'a, R: SrcDst>(&self, slab: &'a mut R) -> Rows<impl SrcDst + use<'a, R, S>> {
         let before_last = self.rows.saturating_sub(1) * self.inner;
         Rows {
@@ -47,14 +49,14 @@ impl<S: Simd> Cells<S> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn prefetch<R: SrcDst>(&self, cells: &R) {
         for line in 0..LANES / LINE {
             cells.prefetch(self.simd, ROWS_AHEAD * self.inner + line * LINE);
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn maxima<R: SrcDst>(&self, slab: &mut R, mut maxima: Group<S>) -> Group<S> {
         for cells in self.rows(slab) {
             self.prefetch(&cells);
@@ -64,7 +66,7 @@ impl<S: Simd> Cells<S> {
     }
 
     /// The lanes that have a column.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn lanes(&self) -> u32 {
         u32::MAX >> (LANES - self.width)
     }
@@ -80,7 +82,7 @@ pub(super) struct Rows<R> {
 impl<R: SrcDst> Iterator for Rows<R> {
     type Item = R;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn next(&mut self) -> Option<R> {
         let Ok((cells, others)) = self.unread.take()?.split_at(self.width) else {
             return None;
@@ -93,7 +95,7 @@ impl<R: SrcDst> Iterator for Rows<R> {
 }
 
 /// The cells of a row, −∞ where there are none.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
     let mut group = simd.splat(f32::NEG_INFINITY).group();
     let logits = cells.logits();
@@ -117,7 +119,7 @@ pub(super) fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
 }
 
 /// Writes some registers of a row.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn store<S: Simd, R: SrcDst>(
     simd: S,
     cells: &mut R,
@@ -141,7 +143,7 @@ pub(super) fn store<S: Simd, R: SrcDst>(
 }
 
 /// For each lane whether that of `group` is greater than that of `bounds`, as bits.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn gt_mask<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
     let mut greater = 0;
     for (register, lanes) in group.as_ref().iter().enumerate() {
@@ -152,7 +154,7 @@ pub(super) fn gt_mask<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> 
 }
 
 /// Larger lanes of the two. A NaN may or may not be one.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
     for (register, lanes) in group.as_mut().iter_mut().enumerate() {
         (_, *lanes) = lanes.min_max(simd.register(other, register));
@@ -161,7 +163,7 @@ pub(super) fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) ->
 }
 
 /// The first [`LANES`] cells of a row, or all if there are no more, and the others.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
     match cells.split_at(LANES) {
         Ok((group, others)) if others.len() > 0 => (group, Some(others)),
@@ -170,7 +172,7 @@ pub(super) fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
 }
 
 /// A group of a value for each lane.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn group_of<S: Simd>(simd: S, of_lane: impl Fn(usize) -> f32) -> Group<S> {
     load_group(simd, &core::array::from_fn(of_lane))
 }

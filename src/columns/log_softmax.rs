@@ -1,8 +1,8 @@
 //! The log-softmax of columns.
 
+use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
 use super::cells::{Cells, group_of, load, store};
 use super::sums::{Sums, exact_terms, fallback_of};
-use super::{ColumnAlgorithm, STRIP, TILE};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::shift::LaneShifts;
@@ -12,7 +12,7 @@ use crate::simd::{Group, LANES, Simd, Vector, load_group, store_group};
 use crate::source::SrcDst;
 
 /// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole columns.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn sum_others<S: Simd, R: SrcDst>(simd: S, cells: Cells<S>, slab: &mut R, sums: &mut Sums<S>) {
     let shifts = sums.shifts;
     let mut maxima = sums.maxima;
@@ -40,7 +40,7 @@ pub(super) struct LogProbabilities<S: Simd> {
 }
 
 impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_pass<R: SrcDst>(
         sums: &mut [Sums<S>; STRIP],
         strip: Cells<S>,
@@ -61,7 +61,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn new(simd: S) -> Self {
         let zero = simd.splat(0.0).group();
         LogProbabilities {
@@ -72,7 +72,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
         let max_terms = exact_terms(&sums.shifts, &sums.maxima);
         let maxima = store_group::<S>(&sums.maxima);
@@ -93,12 +93,12 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
         });
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass<R: SrcDst>(slab: &mut R) -> impl SrcDst {
         slab.reborrow()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn normalize_row<R: SrcDst>(&self, simd: S, _: &LaneShifts<S>, cells: &mut R) {
         let mut results = load(simd, cells);
         for (register, lanes) in results.as_mut().iter_mut().enumerate() {

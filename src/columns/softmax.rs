@@ -1,9 +1,9 @@
 //! The softmax of columns.
 
+use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
 use super::cells::group_of;
 use super::cells::{Cells, larger, load, split_group, store};
 use super::sums::{Sums, bias, exact_terms, fallback_of};
-use super::{ColumnAlgorithm, STRIP, TILE};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability};
 use crate::math::shift::{LaneShifts, Shift};
@@ -13,7 +13,7 @@ use crate::source::{Source, SrcDst};
 
 /// The first pass over a strip in a tile: the maxima of each group, and a value in each lane that no
 /// logit of the lane is less than; a NaN is not one.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn max_pass<S: Simd, R: SrcDst>(
     simd: S,
     strip: Cells<S>,
@@ -46,7 +46,7 @@ fn max_pass<S: Simd, R: SrcDst>(
 ///
 /// It goes row by row. Where a row is as long as a page, logits above one another have equal low bits
 /// in their addresses, and a processor takes a load for one of what was just stored.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     strip: Cells<S>,
@@ -97,7 +97,7 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
 }
 
 /// Cells of one row in some groups, or of some rows in one.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     sums: &[Sums<S>],
@@ -118,7 +118,7 @@ fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
 }
 
 /// Lanes past the end of a row count as −∞, which changes no sum.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     sums: &[Sums<S>],
@@ -173,7 +173,7 @@ pub(super) struct Probabilities<S: Simd> {
 }
 
 impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_pass<R: SrcDst>(
         sums: &mut [Sums<S>; STRIP],
         strip: Cells<S>,
@@ -212,7 +212,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn new(simd: S) -> Self {
         let zero = simd.splat(0.0).group();
         Probabilities {
@@ -223,7 +223,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
         let totals = totals(simd, sums, sink);
         self.inverse = group_of(simd, |lane| (1.0 / totals[lane]) as f32);
@@ -235,7 +235,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     }
 
     /// Each column has a softmax, and no probability must be exact.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn is_usual(simd: S, sums: &Sums<S>, sink: Sink) -> bool {
         let totals = totals(simd, sums, sink);
         let max_terms = exact_terms(&sums.shifts, &sums.maxima);
@@ -246,19 +246,19 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         })
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass<R: SrcDst>(slab: &mut R) -> impl SrcDst {
         slab.reborrow().last_pass()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn normalize_row<R: SrcDst>(&self, simd: S, shifts: &LaneShifts<S>, cells: &mut R) {
         self.write_row(simd, shifts, cells, |register, numerators| {
             self.probability(register).apply(numerators)
         });
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn normalize_unusual<R: SrcDst>(
         &self,
         columns: Cells<S>,
@@ -312,7 +312,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
 
 impl<S: Simd> Probabilities<S> {
     /// Writes what `epilogue` makes of the numerators of each register.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn write_row<R: SrcDst>(
         &self,
         simd: S,
@@ -332,7 +332,7 @@ impl<S: Simd> Probabilities<S> {
         store(simd, cells, 0..S::REGISTERS, &results);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn probability(&self, register: usize) -> Probability<S::Vector> {
         let of = |group| self.simd.register(group, register);
         Probability {
@@ -344,7 +344,7 @@ impl<S: Simd> Probabilities<S> {
 }
 
 /// The denominators of a group.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn totals<S: Simd>(simd: S, sums: &Sums<S>, sink: Sink) -> [f64; LANES] {
     let sinks = simd.splat(sink.logit).group();
     let mut totals = exact_terms(&sums.shifts, &sinks);
@@ -355,7 +355,7 @@ fn totals<S: Simd>(simd: S, sums: &Sums<S>, sink: Sink) -> [f64; LANES] {
 }
 
 /// Whether the probability of the maximum is 1 or one over an integer, or nearly so.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn may_be_exact(max_term: f64, total: f64) -> bool {
     const ROUND: f64 = (1_u64 << 52) as f64;
     let inverse = total / max_term;

@@ -1,11 +1,14 @@
 //! What is known of a group of columns while they are read.
 
-use super::NEAR;
 use super::cells::{Cells, gt_mask, larger, load, store};
 use crate::math::shift::{LaneShifts, RESCALE_THRESHOLD};
 use crate::options::Sink;
 use crate::simd::{Group, LANES, Lanewise, Simd, Vector, store_group};
 use crate::source::SrcDst;
+
+/// Columns whose maximum in the first tile is at most this far from zero have shifts without offset.
+/// A later logit more than twice as far above makes their terms negligible.
+const NEAR: f32 = 104.0;
 
 /// What is known of a group of columns. Lanes without a column have the maximum −∞ and the sum 0.
 #[derive(Clone, Copy)]
@@ -18,7 +21,7 @@ pub(super) struct Sums<S: Simd> {
 }
 
 /// More than every numerator of a tile with these maxima.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn bias<S: Simd>(shifts: &LaneShifts<S>, maxima: &Group<S>) -> Group<S> {
     let mut bias = *maxima;
     for (register, bias) in bias.as_mut().iter_mut().enumerate() {
@@ -30,7 +33,7 @@ pub(super) fn bias<S: Simd>(shifts: &LaneShifts<S>, maxima: &Group<S>) -> Group<
 }
 
 impl<S: Simd> Sums<S> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn new(simd: S) -> Self {
         let empty = simd.splat(f32::NEG_INFINITY).group();
         Sums {
@@ -43,7 +46,7 @@ impl<S: Simd> Sums<S> {
 
     /// Raises the maxima by those of the tile whose first row is `first`, and makes the shifts hold for
     /// them.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn raise<R: SrcDst>(
         &mut self,
         columns: Cells<S>,
@@ -56,7 +59,7 @@ impl<S: Simd> Sums<S> {
         self.maxima = larger(columns.simd, self.maxima, maxima);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn raise_shift<R: SrcDst>(
         &mut self,
         columns: Cells<S>,
@@ -89,7 +92,7 @@ impl<S: Simd> Sums<S> {
 
     /// Makes the shifts those of the maxima of all rows. The rows above `first` have numerators, in
     /// the sums and in scratch; these are rescaled.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn rescale<R: SrcDst>(&mut self, columns: Cells<S>, slab: &mut R, first: usize, sink: Sink) {
         let simd = columns.simd;
         let maxima = columns.below(first, columns.rows).maxima(slab, self.maxima);
@@ -119,7 +122,7 @@ impl<S: Simd> Sums<S> {
 }
 
 /// The largest logits of the columns and the sink.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn max_with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S> {
     for maximum in maxima.as_mut() {
         *maximum = maximum.max_keep_nan(simd.splat(sink.logit));
@@ -128,7 +131,7 @@ fn max_with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S>
 }
 
 /// The exact numerators of a logit in each lane.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn exact_terms<S: Simd>(shifts: &LaneShifts<S>, logits: &Group<S>) -> [f64; LANES] {
     let (mut scales, mut expm1s) = ([0.0; LANES], [0.0; LANES]);
     for (register, logits) in logits.as_ref().iter().enumerate() {
@@ -149,7 +152,7 @@ pub(super) fn exact_terms<S: Simd>(shifts: &LaneShifts<S>, logits: &Group<S>) ->
 }
 
 /// What is added to each result of a column: 0 if it has a softmax.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn fallback_of(maximum: f32, sum: f64, sink: Sink) -> f32 {
     let has_softmax = maximum.max(sink.logit).is_finite() && !maximum.is_nan() && !sum.is_nan();
     if has_softmax {

@@ -18,7 +18,7 @@ pub(crate) struct CompensatedSum<S: Simd> {
 
 impl<S: Simd> CompensatedSum<S> {
     /// Zero.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new(simd: S) -> Self {
         Self::with_bias(simd, &simd.splat(0.0).group())
     }
@@ -26,19 +26,19 @@ impl<S: Simd> CompensatedSum<S> {
     /// A sum that begins with `bias`, which must be larger in each lane than every numerator of the
     /// lane, and is to be removed in the end by [`remove_bias`](Self::remove_bias). It should not be
     /// larger than necessary: `low` grows with it, and its own rounding is not corrected.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn with_bias(simd: S, bias: &Group<S>) -> Self {
         let low = simd.splat(0.0).group();
         Self::from_parts(*bias, low)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn from_parts(high: Group<S>, low: Group<S>) -> Self {
         CompensatedSum { high, low }
     }
 
     /// Exact: the bias and the sum are multiples of the spacing of the larger of the two.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn remove_bias(mut self, bias: &Group<S>) -> Self {
         for (high, bias) in self.high.as_mut().iter_mut().zip(bias.as_ref()) {
             *high = *high - *bias;
@@ -47,7 +47,7 @@ impl<S: Simd> CompensatedSum<S> {
     }
 
     /// Adds one numerator to each lane of a register.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn add(&mut self, register: usize, numerator: ScaledExp<S::Vector>) {
         if let (Some(high), Some(low)) = (
             self.high.as_mut().get_mut(register),
@@ -61,7 +61,7 @@ impl<S: Simd> CompensatedSum<S> {
     }
 
     /// Adds both parts to `totals`.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn flush(&self, totals: &mut [f64; LANES]) {
         for group in [&self.high, &self.low] {
             for (register, lanes) in group.as_ref().iter().enumerate() {

@@ -5,7 +5,7 @@ use crate::simd::{Simd, Unrolled, Vector};
 /// What the last pass makes of what it loads: a logit, or a numerator that was stored.
 pub(crate) trait Epilogue<V: Vector>: Copy {
     /// Whether an exponential is computed. Then an unrolled loop in a function of its own is faster.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn recomputes(&self) -> bool {
         false
     }
@@ -13,7 +13,7 @@ pub(crate) trait Epilogue<V: Vector>: Copy {
     fn apply(&self, loaded: V) -> V;
 
     /// [`apply`](Self::apply) to each register.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply_unrolled<const COUNT: usize>(
         &self,
         mut loaded: Unrolled<V, COUNT>,
@@ -38,7 +38,7 @@ pub(crate) struct Probability<V> {
 pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 
 impl<V: Vector> Probability<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S, denominator: f64) -> Self {
         let inverse = 1.0 / denominator;
         Probability {
@@ -50,7 +50,7 @@ impl<V: Vector> Probability<V> {
 }
 
 impl<V: Vector> Epilogue<V> for Probability<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
         let quotient = numerators.mul_add(self.inverse, numerators * self.inverse_low);
         numerators.and_gt(self.negligible, quotient)
@@ -70,7 +70,7 @@ pub(crate) struct ExactMax<V> {
 }
 
 impl<V: Vector> Epilogue<V> for ExactMax<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
         let quotient = self.probability.apply(numerators);
         let (result, _) = quotient.select_eq(numerators, self.max_term, self.of_max);
@@ -86,7 +86,7 @@ pub(crate) struct LogProbability<V> {
 }
 
 impl<V: Vector> Epilogue<V> for LogProbability<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, logits: V) -> V {
         (logits - self.max) - self.log_denominator
     }
@@ -97,7 +97,7 @@ impl<V: Vector> Epilogue<V> for LogProbability<V> {
 pub(crate) struct Unchanged;
 
 impl<V: Vector> Epilogue<V> for Unchanged {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
         numerators
     }
@@ -108,7 +108,7 @@ impl<V: Vector> Epilogue<V> for Unchanged {
 pub(crate) struct Constant<V>(pub(crate) V);
 
 impl<V: Vector> Epilogue<V> for Constant<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, _: V) -> V {
         self.0
     }

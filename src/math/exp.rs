@@ -61,7 +61,7 @@ pub(super) const HEADROOM: i32 = 48;
 pub(super) const UNIT_BIAS: i32 = 126 + HEADROOM;
 const UNIT: f32 = 1.0 / (1_u64 << (HEADROOM - 1)) as f32;
 
-/// The bias of a [`Shift`] and the constants of the exponential, in registers.
+/// The bias of a [`Shift`](super::shift::Shift) and the constants of the exponential, in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct ExpConstants<V> {
     /// The largest logit whose 2^n is flushed to zero. Lower logits are raised to it.
@@ -82,7 +82,7 @@ pub(crate) struct ScaledExp<V> {
 
 impl<V: Lanewise> ScaledExp<V> {
     /// The exponential, rounded.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn value(self) -> V {
         self.scale.mul_add(self.expm1, self.scale)
     }
@@ -90,7 +90,7 @@ impl<V: Lanewise> ScaledExp<V> {
 
 impl<V: Lanewise, const COUNT: usize> ScaledExp<Unrolled<V, COUNT>> {
     /// That of one register; `index` is below `COUNT`.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn register(&self, index: usize) -> ScaledExp<V> {
         ScaledExp {
             scale: self.scale.0[index],
@@ -101,13 +101,13 @@ impl<V: Lanewise, const COUNT: usize> ScaledExp<Unrolled<V, COUNT>> {
 
 impl<V: Vector> ExpConstants<V> {
     /// Whether [`exp_scaled`](Self::exp_scaled) raises a lane of `logits`.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn clamps(&self, logits: V) -> bool {
         self.lowest.gt_mask(logits) != 0
     }
 
     /// For a scale of 2^(n + bias − 127).
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S, bias: i32) -> Self {
         ExpConstants {
             lowest: simd.splat(bias as f32 * -core::f32::consts::LN_2),
@@ -128,7 +128,7 @@ impl<V: Vector> ExpConstants<V> {
 
 impl<V: Lanewise> ExpConstants<V> {
     /// For `COUNT` registers side by side.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn unrolled<const COUNT: usize>(&self) -> ExpConstants<Unrolled<V, COUNT>> {
         ExpConstants {
             lowest: Unrolled([self.lowest; COUNT]),
@@ -143,14 +143,14 @@ impl<V: Lanewise> ExpConstants<V> {
     /// e^x · 2^(bias − 127). −∞ gives 0; NaN gives NaN. The result must be below 2^127: a logit is at
     /// most [`RESCALE_THRESHOLD`](super::shift::RESCALE_THRESHOLD) above the maximum that the
     /// [`Shift`](super::shift::Shift) was made for.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn exp_scaled(&self, logits: V) -> ScaledExp<V> {
         // The clamp makes the exponent field zero for every logit that is too low.
         self.exp_scaled_in_range(logits.max_keep_nan(self.lowest))
     }
 
     /// The same for logits that are not below [`lowest`](Self::lowest).
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn exp_scaled_in_range(&self, x: V) -> ScaledExp<V> {
         // n + bias in the low bits of a float.
         let biased = x.mul_add(self.log2_e, self.round);
@@ -182,7 +182,7 @@ pub(crate) struct Exp<V> {
 }
 
 impl<V: Vector> Exp<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
         Exp {
             constants: ExpConstants::new(simd, UNIT_BIAS),
@@ -192,7 +192,7 @@ impl<V: Vector> Exp<V> {
     }
 
     /// e^x as 2^n and t, for x ≤ 0.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn parts(&self, arguments: V) -> ScaledExp<V> {
         let parts = self.constants.exp_scaled(arguments);
         ScaledExp {
@@ -202,7 +202,7 @@ impl<V: Vector> Exp<V> {
     }
 
     /// e^x for x ≤ 0. A greater x counts as 0; NaN stays NaN.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(&self, arguments: V) -> V {
         // 0 − max(0 − x, 0) is min(x, 0) and keeps a NaN.
         let arguments = self.zero - (self.zero - arguments).max_keep_nan(self.zero);
@@ -211,7 +211,7 @@ impl<V: Vector> Exp<V> {
 }
 
 impl<V: Vector> Epilogue<V> for Exp<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, arguments: V) -> V {
         self.of(arguments)
     }

@@ -4,7 +4,7 @@ use crate::simd::{Group, LANES, Simd, Vector};
 
 /// The first `count` lanes, a power of two, combined by a tree: lane i with lane i + count/2, and
 /// so on with half as many.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn reduce<T: Copy>(
     mut lanes: [T; LANES],
     count: usize,
@@ -21,19 +21,19 @@ pub(crate) fn reduce<T: Copy>(
 }
 
 /// The sum of all lanes.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn total(lanes: [f64; LANES]) -> f64 {
     reduce(lanes, LANES, |a, b| a + b)
 }
 
 /// The larger of two numbers.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
 /// The largest lane of a group. If some lanes are NaN, the result may or may not be NaN.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn largest<S: Simd>(simd: S, group: &Group<S>) -> f32 {
     let mut highest = simd.splat(f32::NEG_INFINITY);
     for register in group.as_ref() {
@@ -45,7 +45,7 @@ pub(crate) fn largest<S: Simd>(simd: S, group: &Group<S>) -> f32 {
 }
 
 /// The first lane.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn first_lane<V: Vector>(register: V) -> f32 {
     let mut lane = [0.0];
     register.store(&mut lane);
@@ -54,7 +54,7 @@ pub(crate) fn first_lane<V: Vector>(register: V) -> f32 {
 
 /// Whether `value` is NaN, by its representation: LLVM 22 cannot compile a vectorised comparison of a
 /// value with itself for wasm's simd128.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn is_nan(value: &f32) -> bool {
     value.to_bits() & 0x7FFF_FFFF > 0x7F80_0000
 }

@@ -26,7 +26,7 @@ pub(crate) struct Shift {
 
 impl Shift {
     /// A shift under which the numerator of `max` is near 2^48, or up to 2^30 above.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(max: f32) -> Self {
         if USUAL.contains(&max) {
             Self::unit()
@@ -55,7 +55,7 @@ impl Shift {
     }
 
     /// The shift of logits near zero.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn unit() -> Self {
         Shift {
             offset: 0.0,
@@ -74,7 +74,7 @@ impl Shift {
     }
 
     /// The constants of the exponential under this shift.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn constants<S: Simd>(self, simd: S) -> ExpConstants<S::Vector> {
         ExpConstants::new(simd, self.bias)
     }
@@ -90,7 +90,7 @@ pub(crate) struct LaneShifts<S: Simd> {
 }
 
 impl<S: Simd> LaneShifts<S> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
         let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
         let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
@@ -114,7 +114,7 @@ impl<S: Simd> LaneShifts<S> {
 
     /// Puts the shifts of one register into place `place` of unrolled constants. Returns what is to be
     /// subtracted from the logits of that register.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn set<const COUNT: usize>(
         &self,
         register: usize,
@@ -131,20 +131,20 @@ impl<S: Simd> LaneShifts<S> {
         self.simd.register(&self.offsets, register)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn bias(&self, register: usize) -> S::Vector {
         self.simd.register(&self.rounds, register) - self.simd.splat(ROUND)
     }
 
     /// As [`ExpConstants::lowest`].
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn lowest(&self, register: usize) -> S::Vector {
         self.bias(register) * self.simd.splat(-core::f32::consts::LN_2)
     }
 
     /// Whether some lane has an offset, or a logit as low as `least` is too low for
     /// [`ExpConstants::exp_scaled_in_range`].
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn may_clamp(&self, least: S::Vector) -> bool {
         let zero = self.simd.splat(0.0);
         let mut lanes = 0;
@@ -156,7 +156,7 @@ impl<S: Simd> LaneShifts<S> {
     }
 
     /// The numerators of one register of logits, as [`ExpConstants::exp_scaled`].
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn exp_scaled(&self, register: usize, logits: S::Vector) -> ScaledExp<S::Vector> {
         let mut constants = Shift::unit().constants(self.simd).unrolled::<1>();
         let offset = self.set(register, &mut constants, 0);
@@ -168,7 +168,7 @@ impl<S: Simd> LaneShifts<S> {
     /// The square root of what numerators under `self` are to be multiplied by to hold under `other`,
     /// for logits far below the maxima of `other`. Zero where they are negligible under it. It is a
     /// power of two: both biases are even.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn half_rescale_factors(&self, other: &Self) -> Group<S> {
         let simd = self.simd;
         let (zero, half) = (simd.splat(0.0), simd.splat(0.5));

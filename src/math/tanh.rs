@@ -18,7 +18,7 @@ pub(crate) struct Tanh<V> {
 }
 
 impl<V: Vector> Tanh<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
         Tanh {
             exp: Exp::new(simd),
@@ -27,7 +27,7 @@ impl<V: Vector> Tanh<V> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(&self, y: V) -> V {
         let magnitude = y.max_keep_nan(self.zero - y);
         let exp = self.exp.parts(self.zero - (magnitude + magnitude));

@@ -26,7 +26,7 @@ pub(crate) struct Denominator {
 
 impl Denominator {
     /// Only the sum of the other terms is known.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn new(
         max: f32,
         other_terms: f64,
@@ -47,7 +47,7 @@ impl Denominator {
     }
 
     /// Computes the terms of the maximum and of the sink.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn exp_max_and_sink<S: Simd>(&mut self, simd: S) {
         (self.max_term, self.max_term_rounded) = self.exp_scaled(simd, self.max);
         if self.sink.logit > f32::NEG_INFINITY {
@@ -56,7 +56,7 @@ impl Denominator {
     }
 
     /// The numerator of a logit, exact and rounded.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_scaled<S: Simd>(&self, simd: S, logit: f32) -> (f64, f32) {
         let logit = simd.splat(logit) - simd.splat(self.shift.offset);
         let numerator = self.shift.constants(simd).exp_scaled(logit);
@@ -65,19 +65,19 @@ impl Denominator {
         (exact, first_lane(numerator.value()))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn total(&self) -> f64 {
         self.max_term + self.other_terms + self.sink_term
     }
 
     /// The largest logit, including the sink.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn largest(&self) -> f32 {
         self.max.max(self.sink.logit)
     }
 
     /// Whether the row has a softmax.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn is_finite(&self) -> bool {
         self.largest().is_finite() && !self.max.is_nan() && !self.other_terms.is_nan()
     }
@@ -85,7 +85,7 @@ impl Denominator {
     /// How numerators become probabilities. The last pass loads the numerators if `has_numerators`,
     /// otherwise the logits. `equal_terms` is how many logits equal the maximum, if all others are
     /// −∞: then each result is exactly one over it.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn epilogue<S: Simd>(
         mut self,
         simd: S,
@@ -113,7 +113,7 @@ impl Denominator {
 
     /// How many values of the row are `max`, if all others are `masked`. The row is given as logits
     /// or as numerators.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn equal_terms<S: Simd, L: Source>(
         &self,
         simd: S,
@@ -129,23 +129,23 @@ impl Denominator {
     }
 
     /// All terms but the sink's are `count` equal ones.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn set_equal_terms(&mut self, count: usize) {
         self.other_terms = (count - 1) as f64 * self.max_term;
     }
 
     /// Whether the probability of the maximum may round to 1.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn is_nearly_one(&self) -> bool {
         self.other_terms + self.sink_term < self.max_term * 1e-6
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn probability<S: Simd>(&self, simd: S) -> Probability<S::Vector> {
         Probability::new(simd, self.total())
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exact_max<S: Simd>(&self, simd: S) -> ExactMax<S::Vector> {
         ExactMax {
             probability: self.probability(simd),
@@ -155,7 +155,7 @@ impl Denominator {
     }
 
     /// The state of the row, relative to the term of the maximum.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn normalizer(&self) -> Normalizer {
         if self.sink.logit > self.max {
             let terms = self.max_term + self.other_terms;
@@ -173,7 +173,7 @@ impl Denominator {
 }
 
 /// How many values are `value`, if all others are `masked`.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn count_if_constant<S: Simd, L: Source>(
     simd: S,
     row: L,

@@ -1,6 +1,6 @@
 //! The log-softmax: the recurrence reads the row, the second pass subtracts.
 
-use super::Algorithm;
+use super::algorithm::Algorithm;
 use super::denominator::Denominator;
 use super::normalize::RowEpilogue;
 use super::recurrence::denominator;
@@ -17,28 +17,28 @@ impl Algorithm for LogSoftmax {
     type Shift<S: Simd> = ();
     type Sums<S: Simd> = Denominator;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn max_pass<S: Simd, L: Source>(_: S, _: L) {}
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn choose_shift<S: Simd>(_: S, (): (), _: Sink) {}
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_pass<S: Simd, R: SrcDst>(simd: S, row: R, (): (), _: usize) -> Denominator {
         denominator(simd, row.logits())
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn finish<S: Simd>(_: S, denominator: Denominator, sink: Sink) -> Self {
         LogSoftmax(sink.merge_into(denominator.normalizer()), sink)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass<R: SrcDst>(row: R) -> impl SrcDst {
         row
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn epilogue<S: Simd, L: Source>(&self, simd: S, _: L, _: bool) -> RowEpilogue<S::Vector> {
         let LogSoftmax(normalizer, sink) = self;
         if normalizer.outcome() == Outcome::Finite {
@@ -53,7 +53,7 @@ impl Algorithm for LogSoftmax {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn normalizer<S: Simd, R: SrcDst>(&self, _: S, _: R) -> Normalizer {
         self.0
     }

@@ -1,7 +1,7 @@
 //! The rows of a matrix, overlapped: what lies between two passes over a row is done while a pass over
 //! a neighbour runs, which does not wait for it.
 
-use super::Algorithm;
+use super::algorithm::Algorithm;
 use super::log_softmax::LogSoftmax;
 use super::schedule::{CACHED, OVERLAPPED, SHORT, prefetch_distance};
 use super::streamed::Streamed;
@@ -21,7 +21,7 @@ pub(crate) struct Matrix<const LOG: bool, const PLAIN: bool, R> {
 impl<const LOG: bool, const PLAIN: bool, R: SrcDst> WithSimd for Matrix<LOG, PLAIN, R> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let Matrix {
             matrix, columns, ..
@@ -52,7 +52,7 @@ impl<const LOG: bool, const PLAIN: bool, R: SrcDst> WithSimd for Matrix<LOG, PLA
 }
 
 /// The numerators of a row wait in the places of later rows, as long as there are enough of these.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn rows_with_scratch<A: Algorithm, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
@@ -83,7 +83,7 @@ fn rows_with_scratch<A: Algorithm, S: Simd, R: SrcDst>(
     }
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn three_rows_under_way<A: Algorithm, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
@@ -119,7 +119,7 @@ fn three_rows_under_way<A: Algorithm, S: Simd, R: SrcDst>(
 }
 
 /// Two rows if they stay in the second-level cache, otherwise one.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn two_rows_under_way<A: Algorithm, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,

@@ -17,7 +17,7 @@ pub(crate) enum RowEpilogue<V> {
 }
 
 /// Reads a row, applies `epilogue`, and writes the results.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn normalize<S: Simd, R: SrcDst>(
     simd: S,
     mut row: R,
@@ -53,7 +53,7 @@ pub(crate) fn normalize<S: Simd, R: SrcDst>(
 }
 
 /// Writes the whole blocks of a row and returns the remainder.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn write_blocks<S: Simd, R: SrcDst>(simd: S, mut row: R, epilogue: &impl Epilogue<S::Vector>) -> R {
     loop {
         match row.split_at(BLOCK) {
@@ -70,7 +70,7 @@ fn write_blocks<S: Simd, R: SrcDst>(simd: S, mut row: R, epilogue: &impl Epilogu
     }
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn write_block<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     mut block: R,
@@ -90,7 +90,7 @@ fn write_block<const UNROLL: usize, S: Simd, R: SrcDst>(
     }
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn write_group<S: Simd, R: SrcDst>(simd: S, mut group: R, epilogue: &impl Epilogue<S::Vector>) {
     for register in 0..S::REGISTERS {
         let start = register * S::Vector::WIDTH;
@@ -111,7 +111,7 @@ pub(crate) struct Recompute<V, E> {
 }
 
 impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn new<S: Simd<Vector = V>>(
         simd: S,
         shift: Shift,
@@ -128,12 +128,12 @@ impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
 }
 
 impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn recomputes(&self) -> bool {
         !self.has_numerators
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, loaded: V) -> V {
         let numerators = if self.has_numerators {
             loaded
@@ -143,7 +143,7 @@ impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
         self.epilogue.apply(numerators)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn apply_unrolled<const COUNT: usize>(&self, logits: Unrolled<V, COUNT>) -> Unrolled<V, COUNT> {
         let logits = logits - Unrolled([self.offset; COUNT]);
         let numerators = self.constants.unrolled().exp_scaled(logits).value();
@@ -160,12 +160,12 @@ pub(super) struct Numerators<L> {
 }
 
 impl<L: Source> Source for Numerators<L> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(self) -> usize {
         self.loaded.len()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let of = |loaded| Numerators { loaded, ..self };
         match self.loaded.split_at(count) {
@@ -174,7 +174,7 @@ impl<L: Source> Source for Numerators<L> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn empty() -> Self {
         Numerators {
             loaded: L::empty(),
@@ -183,13 +183,13 @@ impl<L: Source> Source for Numerators<L> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
         let numerators = Recompute::new(simd, self.shift, self.are_stored, Unchanged);
         numerators.apply(self.loaded.load(simd, start))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(self, simd: S, distance: usize) {
         self.loaded.prefetch(simd, distance);
     }

@@ -22,7 +22,7 @@ pub(crate) struct Preprocess<'a, R> {
 impl<R: SrcDst> WithSimd for Preprocess<'_, R> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(mut self, simd: S) {
         for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
             let start = register * S::Vector::WIDTH;
@@ -34,7 +34,7 @@ impl<R: SrcDst> WithSimd for Preprocess<'_, R> {
 }
 
 /// One register of logits. The masks begin with the values for its first lane.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn preprocess<S: Simd>(simd: S, logits: S::Vector, preprocessing: Preprocessing) -> S::Vector {
     let masked = simd.splat(f32::NEG_INFINITY);
     let mut logits = logits;
@@ -69,12 +69,12 @@ pub(crate) struct Preprocessed<'a, T> {
 }
 
 impl<L: Source> Source for Preprocessed<'_, L> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(self) -> usize {
         self.logits.len()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         match self.logits.split_at(count) {
             Ok((first, others)) => Ok((
@@ -91,7 +91,7 @@ impl<L: Source> Source for Preprocessed<'_, L> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn empty() -> Self {
         Preprocessed {
             logits: L::empty(),
@@ -100,7 +100,7 @@ impl<L: Source> Source for Preprocessed<'_, L> {
     }
 
     /// Past the end −∞, which no mask changes to anything else.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
         let logits = self.logits.load(simd, start);
         let preprocessed = preprocess(simd, logits, self.preprocessing.from(start));
@@ -115,7 +115,7 @@ impl<L: Source> Source for Preprocessed<'_, L> {
         lanes.load(simd, 0)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(self, simd: S, distance: usize) {
         self.logits.prefetch(simd, distance);
     }
@@ -125,12 +125,12 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
     /// The logits are loaded again by the last pass.
     const HAS_SCRATCH: bool = false;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(&self) -> usize {
         self.logits.len()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let preprocessing = self.preprocessing;
         match self.logits.split_at(count) {
@@ -151,7 +151,7 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn logits(&self) -> impl Source {
         Preprocessed {
             logits: self.logits.logits(),
@@ -159,22 +159,22 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         self.logits.store(start, results);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
         self.logits.prefetch(simd, distance);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn align_offset(&self) -> usize {
         self.logits.align_offset()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
         Preprocessed {
             logits: self.logits.slice(start, len),
@@ -182,7 +182,7 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         Preprocessed {
             logits: self.logits.last_pass(),
@@ -190,13 +190,13 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn results(self) -> impl SrcDst {
         self.logits.results()
     }
 
     /// Only rows by themselves are preprocessed at every load.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
         None::<Self>
     }
@@ -211,7 +211,7 @@ pub(crate) struct Fill<R> {
 impl<R: SrcDst> WithSimd for Fill<R> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let value = simd.splat(self.value);
         for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
@@ -232,7 +232,7 @@ pub(crate) struct FillBelow<R> {
 impl<R: SrcDst> WithSimd for FillBelow<R> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let (value, zero) = (simd.splat(self.value), simd.splat(0.0));
         let mut row = self.start;
@@ -256,7 +256,7 @@ pub(crate) struct Exponential<R>(pub(crate) R);
 impl<R: SrcDst> WithSimd for Exponential<R> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         normalize(simd, self.0, &Exp::new(simd));
     }

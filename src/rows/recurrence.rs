@@ -50,7 +50,7 @@ impl State {
 
     /// Reads logits: of a new row the first [`LANES`], then blocks of [`BLOCK`]. A group or block
     /// may be short only at the end of the row.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn read<S: Simd, L: Source>(&mut self, simd: S, logits: L) {
         let mut running = Registers::load(simd, self);
         let mut unread = logits;
@@ -75,7 +75,7 @@ impl State {
     }
 
     /// Merges the lanes: every maximum but the largest joins the other terms.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
         let maximum = reduce(self.maxima, LANES, larger) + 0.0;
@@ -115,7 +115,7 @@ impl State {
     }
 
     /// The sum of the numerators of all but the maximum of each lane.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn total_other_terms(&self) -> [f64; LANES] {
         let mut other_terms = self.other_terms;
         for ((other_terms, sum), low) in other_terms.iter_mut().zip(self.high).zip(self.low) {
@@ -142,7 +142,7 @@ struct Registers<S: Simd> {
 }
 
 impl<S: Simd> Registers<S> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load(simd: S, state: &State) -> Self {
         Registers {
             simd,
@@ -161,7 +161,7 @@ impl<S: Simd> Registers<S> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store(&self) -> State {
         State {
             maxima: store_group::<S>(&self.maxima),
@@ -176,7 +176,7 @@ impl<S: Simd> Registers<S> {
     }
 
     /// The first group of a row: its logits are the maxima of the lanes, and there are no other terms.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn start<L: Source>(&mut self, group: L) {
         for (lane, maxima) in self.maxima.as_mut().iter_mut().enumerate() {
             if lane * S::Vector::WIDTH < group.len() {
@@ -190,7 +190,7 @@ impl<S: Simd> Registers<S> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn block<L: Source>(&mut self, block: L) {
         let groups = groups_of(block);
         let mut highest = block.load(self.simd, 0);
@@ -227,7 +227,7 @@ impl<S: Simd> Registers<S> {
     }
 
     /// The steps of the recurrence in every lane. Past the end logits count as −∞, which changes nothing.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn steps<const UNROLL: usize, L: Source>(&mut self, block: L) {
         let constants = self.constants.unrolled::<UNROLL>();
         for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
@@ -255,7 +255,7 @@ impl<S: Simd> Registers<S> {
 
     /// Raises the shift for a block with a logit above the limit. Returns false if all that can matter
     /// from here on, the block included, is whether there is a NaN: the maximum is +∞.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn raise_shift<L: Source>(&mut self, block: L) -> bool {
         self.sum.flush(&mut self.other_terms);
         self.sum = CompensatedSum::new(self.simd);
@@ -286,7 +286,7 @@ impl<S: Simd> Registers<S> {
         true
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn use_shift(&mut self, shift: Shift, maximum: f32) {
         self.shift = shift;
         self.offset = self.simd.splat(shift.offset);
@@ -296,7 +296,7 @@ impl<S: Simd> Registers<S> {
 }
 
 /// The groups of a block; of a short one the last are short or empty.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn groups_of<L: Source>(block: L) -> [L; BLOCK / LANES] {
     let (first, others) = block.split_group();
     let (second, others) = others.split_group();
@@ -304,7 +304,7 @@ pub(super) fn groups_of<L: Source>(block: L) -> [L; BLOCK / LANES] {
     [first, second, third, fourth]
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn denominator<S: Simd, L: Source>(simd: S, logits: L) -> Denominator {
     let mut online = State::new();
     online.read(simd, logits);
@@ -320,7 +320,7 @@ pub(crate) struct Extend<'a, L> {
 impl<L: Source> WithSimd for Extend<'_, L> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         self.state.read(simd, self.logits);
     }
@@ -335,7 +335,7 @@ pub(crate) struct FinishWith<'a> {
 impl WithSimd for FinishWith<'_> {
     type Output = Normalizer;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) -> Normalizer {
         let mut state = *self.state;
         if !self.last.is_empty() {
@@ -351,7 +351,7 @@ pub(crate) struct NormalizerOf<L>(pub(crate) L);
 impl<L: Source> WithSimd for NormalizerOf<L> {
     type Output = Normalizer;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) -> Normalizer {
         denominator(simd, self.0).normalizer()
     }
@@ -367,7 +367,7 @@ pub(crate) struct LogSumExpRows<'a, L> {
 impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let mut unread = self.logits;
         for place in self.out {

@@ -39,7 +39,7 @@ pub(super) const AHEAD: usize = 1024;
 const FAR_AHEAD: usize = 4096;
 
 /// How far ahead a matrix of `len` logits is prefetched; 0 is not at all.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn prefetch_distance(len: usize) -> usize {
     match len {
         0..LARGE => 0,

@@ -1,7 +1,7 @@
 //! Rows beyond the caches: the recurrence reads the row, then each exponential is computed again.
 //! Two reads and one write, the least there is.
 
-use super::Algorithm;
+use super::algorithm::Algorithm;
 use super::denominator::Denominator;
 use super::normalize::RowEpilogue;
 use super::recurrence::denominator;
@@ -18,18 +18,18 @@ impl Algorithm for Streamed {
     type Shift<S: Simd> = ();
     type Sums<S: Simd> = Denominator;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn max_pass<S: Simd, L: Source>(_: S, _: L) {}
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn choose_shift<S: Simd>(_: S, (): (), _: Sink) {}
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_pass<S: Simd, R: SrcDst>(simd: S, row: R, (): (), _: usize) -> Denominator {
         denominator(simd, row.logits())
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn finish<S: Simd>(simd: S, mut denominator: Denominator, sink: Sink) -> Self {
         denominator.sink = sink;
         if denominator.is_finite() {
@@ -41,12 +41,12 @@ impl Algorithm for Streamed {
         Streamed(denominator)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass<R: SrcDst>(row: R) -> impl SrcDst {
         row
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn epilogue<S: Simd, L: Source>(
         &self,
         simd: S,
@@ -59,7 +59,7 @@ impl Algorithm for Streamed {
         denominator.epilogue(simd, has_numerators, equal_terms)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn normalizer<S: Simd, R: SrcDst>(&self, _: S, _: R) -> Normalizer {
         self.0.normalizer()
     }

@@ -1,7 +1,7 @@
 //! Rows that a cache holds, in the three loops of the textbook: the maximum; the numerators, which
 //! are stored, and their sum; the division.
 
-use super::Algorithm;
+use super::algorithm::Algorithm;
 use super::denominator::Denominator;
 use super::normalize::{Numerators, RowEpilogue};
 use super::recurrence::groups_of;
@@ -44,12 +44,12 @@ impl Algorithm for ThreePass {
     type Shift<S: Simd> = ChosenShift<S>;
     type Sums<S: Simd> = ExpSums<S>;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn max_pass<S: Simd, L: Source>(simd: S, logits: L) -> Extremes<S> {
         Extremes::of(simd, logits)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn choose_shift<S: Simd>(simd: S, extremes: Extremes<S>, sink: Sink) -> ChosenShift<S> {
         // Adding zero turns −0 into +0: which of the two is found first differs by backend.
         let max = largest(simd, &extremes.maxima) + 0.0;
@@ -77,7 +77,7 @@ impl Algorithm for ThreePass {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_pass<S: Simd, R: SrcDst>(
         simd: S,
         row: R,
@@ -101,7 +101,7 @@ impl Algorithm for ThreePass {
         sums
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn finish<S: Simd>(simd: S, mut sums: ExpSums<S>, sink: Sink) -> Self {
         sums.sum.flush(&mut sums.totals);
         let all_terms = total(sums.totals);
@@ -114,12 +114,12 @@ impl Algorithm for ThreePass {
         ThreePass(denominator)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass<R: SrcDst>(row: R) -> impl SrcDst {
         row.last_pass()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn epilogue<S: Simd, L: Source>(
         &self,
         simd: S,
@@ -135,7 +135,7 @@ impl Algorithm for ThreePass {
 
     /// Where the maximum's term is nearly all of the sum, the others are summed again without it: the
     /// sum is not precise enough to find so small a difference in it.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn normalizer<S: Simd, R: SrcDst>(&self, simd: S, row: R) -> Normalizer {
         let mut denominator = self.0;
         if denominator.is_finite() && denominator.other_terms < 1e-3 * denominator.max_term {
@@ -149,7 +149,7 @@ impl Algorithm for ThreePass {
 
 impl ThreePass {
     /// What the last pass loads, as numerators.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn numerators<L: Source>(&self, loaded: L, are_stored: bool) -> Numerators<L> {
         Numerators {
             loaded,
@@ -160,7 +160,7 @@ impl ThreePass {
 }
 
 /// The sum of the numerators other than `max_term`.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn sum_of_others<S: Simd, L: Source>(simd: S, numerators: L, max_term: f32) -> f64 {
     let (max_term, zero) = (simd.splat(max_term), simd.splat(0.0));
     let mut totals = [0.0; LANES];
@@ -184,7 +184,7 @@ pub(crate) struct Extremes<S: Simd> {
 }
 
 impl<S: Simd> Extremes<S> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn of<L: Source>(simd: S, logits: L) -> Self {
         let mut extremes = Extremes::<S> {
             maxima: simd.splat(f32::NEG_INFINITY).group(),
@@ -213,7 +213,7 @@ impl<S: Simd> Extremes<S> {
     }
 
     /// Raises the maxima by a block. Returns the least logits of the block, by lanes.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn raise<L: Source>(&mut self, simd: S, block: L) -> S::Vector {
         let groups = groups_of(block);
         let mut lowest = simd.splat(f32::INFINITY);
@@ -234,7 +234,7 @@ impl<S: Simd> Extremes<S> {
     }
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn has_nan<S: Simd, L: Source>(simd: S, logits: L) -> bool {
     for register in 0..logits.len().div_ceil(S::Vector::WIDTH) {
         let mut values = [0.0; LANES];
@@ -250,7 +250,7 @@ fn has_nan<S: Simd, L: Source>(simd: S, logits: L) -> bool {
 
 impl<S: Simd> ChosenShift<S> {
     /// Stores the numerators of a row and sums them: slices of [`SUMMED`] logits, then the rest.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum<R: SrcDst>(&self, simd: S, mut row: R, sums: &mut ExpSums<S>, ahead: usize) {
         if row.len() >= SUMMED {
             let totals = &mut sums.totals;
@@ -266,7 +266,7 @@ impl<S: Simd> ChosenShift<S> {
     }
 
     /// The slices of a row. Returns what is left.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_slices<R: SrcDst>(
         &self,
         simd: S,
@@ -291,7 +291,7 @@ impl<S: Simd> ChosenShift<S> {
     }
 
     /// Fewer than [`SUMMED`] logits.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_rest<R: SrcDst>(&self, simd: S, row: R, ahead: usize) -> CompensatedSum<S> {
         let constants = self.shift.constants(simd);
         let (last, sum) = self.exp_sum_blocks(simd, row, &constants, ahead);
@@ -302,7 +302,7 @@ impl<S: Simd> ChosenShift<S> {
     }
 
     /// The whole blocks of a row. Returns what is left, and a sum that has the bias.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_blocks<R: SrcDst>(
         &self,
         simd: S,
@@ -326,7 +326,7 @@ impl<S: Simd> ChosenShift<S> {
 
 /// The whole blocks of a row. Returns what is left. The sum is moved, so that it is in registers here
 /// whatever becomes of it elsewhere.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_blocks<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     mut row: R,
@@ -353,7 +353,7 @@ fn exp_sum_blocks<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
 }
 
 /// A block, or what is left of one. Past the end the logits count as −∞, which changes no sum.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_block<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
     mut block: R,

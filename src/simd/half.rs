@@ -24,7 +24,7 @@ pub(crate) trait Half: Copy {
 }
 
 /// [`Half::store`] without instructions of its own, in loops of known length where there are any.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn narrow_register<V: Vector, H: Half>(results: V, places: &mut [H]) {
     let mut wide = [0.0; LANES];
     results.store(&mut wide);
@@ -36,7 +36,7 @@ fn narrow_register<V: Vector, H: Half>(results: V, places: &mut [H]) {
     }
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn narrow_all<H: Half>(places: &mut [H], values: &[f32]) {
     for (place, value) in places.iter_mut().zip(values) {
         *place = H::narrow(*value);
@@ -47,17 +47,17 @@ const INFINITY: u32 = f32::INFINITY.to_bits();
 const SIGN: u32 = 1 << 31;
 
 impl Half for bf16 {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
         simd.load_upper_halves(halves.reinterpret_cast(), f32::NEG_INFINITY)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn narrow(value: f32) -> Self {
         let bits = value.to_bits();
         let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
@@ -67,19 +67,19 @@ impl Half for bf16 {
         bf16::from_bits(if is_nan { quiet } else { rounded } as u16)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(results: V, places: &mut [Self]) {
         results.store_upper_halves(places.reinterpret_cast_mut());
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn bits(halves: &mut [Self]) -> &mut [u16] {
         halves.reinterpret_cast_mut()
     }
 }
 
 impl Half for f16 {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn widen(self) -> f32 {
         let bits = u32::from(self.to_bits());
         // As an `f32` the exponent is too small by 127 − 15; so is that of a subnormal number.
@@ -93,12 +93,12 @@ impl Half for f16 {
         f32::from_bits(magnitude | (bits & 0x8000) << 16)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(simd: S, halves: &[Self]) -> S::Vector {
         simd.load_f16(halves.reinterpret_cast(), f32::NEG_INFINITY)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn narrow(value: f32) -> Self {
         let bits = value.to_bits();
         let magnitude = bits & !SIGN;
@@ -119,30 +119,30 @@ impl Half for f16 {
         f16::from_bits((rounded | (bits & SIGN) >> 16) as u16)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(results: V, places: &mut [Self]) {
         results.store_f16(places.reinterpret_cast_mut());
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn bits(halves: &mut [Self]) -> &mut [u16] {
         halves.reinterpret_cast_mut()
     }
 }
 
 /// [`Simd::load_upper_halves`] by value.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn load_upper_halves<S: Simd>(simd: S, halves: &[u16], fill: f32) -> S::Vector {
     load_by_value(simd, halves, fill, |half| bf16::from_bits(half).widen())
 }
 
 /// [`Simd::load_f16`] by value.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn load_f16<S: Simd>(simd: S, halves: &[u16], fill: f32) -> S::Vector {
     load_by_value(simd, halves, fill, |half| f16::from_bits(half).widen())
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn load_by_value<S: Simd>(
     simd: S,
     halves: &[u16],
@@ -157,7 +157,7 @@ fn load_by_value<S: Simd>(
 }
 
 /// [`Simd::load_pairs`] by value.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn load_pairs<S: Simd>(simd: S, pairs: &[u16]) -> S::Vector {
     let mut values = [0.0; LANES];
     let pairs = pairs.as_chunks().0.iter();
@@ -168,19 +168,19 @@ pub(super) fn load_pairs<S: Simd>(simd: S, pairs: &[u16]) -> S::Vector {
 }
 
 /// [`Vector::store_upper_halves`] by value.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn store_upper_halves<V: Vector>(register: V, halves: &mut [u16]) {
     narrow_register::<_, bf16>(register, halves.reinterpret_cast_mut());
 }
 
 /// [`Vector::store_f16`] by value.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn store_f16<V: Vector>(register: V, halves: &mut [u16]) {
     narrow_register::<_, f16>(register, halves.reinterpret_cast_mut());
 }
 
 /// [`Vector::store_in_pairs`] by value.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn store_in_pairs<V: Vector>(register: V, pairs: &mut [u16]) {
     let mut values = [0.0; LANES];
     register.store(&mut values);
@@ -244,7 +244,7 @@ mod tests {
     impl<H: Half> WithSimd for Convert<'_, H> {
         type Output = ();
 
-        #[inline(always)]
+        #[cfg_attr(not(unoptimized), inline(always))]
         fn with_simd<S: Simd>(self, simd: S) {
             for start in (0..self.values.len()).step_by(S::Vector::WIDTH) {
                 H::load(simd, &self.halves[start..]).store(&mut self.widened[start..]);

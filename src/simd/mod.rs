@@ -7,16 +7,14 @@
 //! # Inlining
 //!
 //! An intrinsic becomes one instruction only inside a function that is compiled with its target
-//! feature. [`Simd::vectorize`] is that function. Everything that it runs is `#[inline(always)]`,
-//! closures included. Code that is not inlined there would turn each operation into a call, and
-//! would pass vectors by an ABI that depends on the features of the caller.
+//! feature. [`Simd::vectorize`] is that function. Everything that it runs is inlined into it, closures
+//! included. Code that is not inlined would turn each operation into a call, and would pass vectors by
+//! an ABI that depends on the features of the caller.
 //!
-//! The leaves, which are the methods of [`Simd`] and of vectors, and the operators, are the
-//! exception in builds with debug assertions: `#[inline]` alone. Without optimization each inlined
-//! copy keeps its own operands in the frame of the function around it. There are so many leaves
-//! that the frame would overflow a small stack. As calls they give back what they use. They are
-//! slow, and no less sound: Rust's own ABI passes vectors in memory, whatever the features. The
-//! macro `leaf` holds the attributes.
+//! Builds of `opt-level` 0 are the exception (the cfg `unoptimized`, from `build.rs`). There each
+//! inlined copy keeps its own operands in the frame of the function around it, and the frame would
+//! overflow a small stack: 850 KB. As calls they give back what they use. They are slow, and no less
+//! sound: Rust's own ABI passes vectors in memory, whatever the features.
 //!
 //! # Two arithmetic classes
 //!
@@ -198,7 +196,7 @@ pub(crate) trait Vector: Lanewise {
 pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 
 /// A group, loaded from as many values.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
     let mut group = simd.splat(0.0).group();
     for (index, register) in group.as_mut().iter_mut().enumerate() {
@@ -209,7 +207,7 @@ pub(crate) fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
 }
 
 /// The lanes of a group.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn store_group<S: Simd>(group: &Group<S>) -> [f32; LANES] {
     let mut lanes = [0.0; LANES];
     for (index, register) in group.as_ref().iter().enumerate() {

@@ -4,8 +4,7 @@
 macro_rules! leaf {
     ($($function:item)*) => {
         $(
-            #[cfg_attr(debug_assertions, inline)]
-            #[cfg_attr(not(debug_assertions), inline(always))]
+            #[cfg_attr(not(unoptimized), inline(always))]
             $function
         )*
     };

@@ -27,7 +27,7 @@ pub(crate) trait Source: Copy {
     fn split_at(self, count: usize) -> Result<(Self, Self), Self>;
 
     /// The first [`LANES`], or all if there are fewer, and the others.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_group(self) -> (Self, Self) {
         self.split_at(LANES)
             .unwrap_or_else(|all| (all, Self::empty()))
@@ -36,7 +36,7 @@ pub(crate) trait Source: Copy {
     fn empty() -> Self;
 
     /// `len` logits from `start`, if there are so many.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn slice(self, start: usize, len: usize) -> Option<Self> {
         let (_, from_start) = self.split_at(start).ok()?;
         let (slice, _) = from_start.split_at(len).ok()?;
@@ -47,7 +47,7 @@ pub(crate) trait Source: Copy {
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector;
 
     /// One logit, and −∞ past the end.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn at<S: Simd>(self, simd: S, index: usize) -> f32 {
         let mut logit = [f32::NEG_INFINITY];
         self.load(simd, index).store(&mut logit);
@@ -82,7 +82,7 @@ pub(crate) trait Element: Copy {
 
     /// The first `columns` results of a matrix with their logits, and scratch for their numerators
     /// in the places of the next two rows.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_scratch<'a, L: Source>(
         logits: L,
         results: &'a mut [Self],
@@ -98,49 +98,49 @@ impl Element for f32 {
 
     type LastPass<'a, L: Source> = InPlace<'a, f32>;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass<'a, L: Source>(_: L, results: &'a mut [f32]) -> InPlace<'a, f32> {
         InPlace(results)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(simd: S, values: &[f32]) -> S::Vector {
         simd.load(values, f32::NEG_INFINITY)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(register: V, places: &mut [f32]) {
         register.store(places);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(simd: S, values: &[f32], distance: usize) {
         simd.prefetch(values, distance);
     }
 }
 
 impl<E: Element> Source for &[E] {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(self) -> usize {
         <[E]>::len(self)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         self.split_at_checked(count).ok_or(self)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn empty() -> Self {
         &[]
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
         E::load(simd, self.get(start..).unwrap_or(&[]))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(self, simd: S, distance: usize) {
         E::prefetch(simd, self, distance);
     }
@@ -168,7 +168,7 @@ pub(crate) trait SrcDst: Sized {
     fn align_offset(&self) -> usize;
 
     /// The same, borrowed for one pass.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn reborrow(&mut self) -> impl SrcDst {
         self.slice(0, self.len())
     }
@@ -197,12 +197,12 @@ pub(crate) struct OutOfPlace<'a, L, E> {
 impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
     const HAS_SCRATCH: bool = E::HOLDS_NUMERATOR;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(&self) -> usize {
         self.results.len()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let (Ok((logits, other_logits)), true) =
             (self.logits.split_at(count), count <= self.results.len())
@@ -217,28 +217,28 @@ impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
         Ok((OutOfPlace { logits, results }, others))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn logits(&self) -> impl Source {
         self.logits
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         E::store(results, self.results.get_mut(start..).unwrap_or(&mut []));
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
         self.logits.prefetch(simd, distance);
         E::prefetch(simd, self.results, distance);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn align_offset(&self) -> usize {
         align_offset(self.results)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         match (self.logits.slice(start, len), self.results.get_mut(range)) {
@@ -250,17 +250,17 @@ impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         E::last_pass(self.logits, self.results)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn results(self) -> impl SrcDst {
         InPlace(self.results)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst> {
         E::with_scratch(self.logits, self.results, columns)
     }
@@ -272,12 +272,12 @@ pub(crate) struct InPlace<'a, E>(pub(crate) &'a mut [E]);
 impl<E: Element> SrcDst for InPlace<'_, E> {
     const HAS_SCRATCH: bool = E::HOLDS_NUMERATOR;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(&self) -> usize {
         self.0.len()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         if count > self.0.len() {
             return Err(self);
@@ -286,50 +286,50 @@ impl<E: Element> SrcDst for InPlace<'_, E> {
         Ok((InPlace(first), InPlace(others)))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn logits(&self) -> impl Source {
         &*self.0
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         E::store(results, self.0.get_mut(start..).unwrap_or(&mut []));
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
         E::prefetch(simd, self.0, distance);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn align_offset(&self) -> usize {
         align_offset(self.0)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         InPlace(self.0.get_mut(range).unwrap_or(&mut []))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         self
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn results(self) -> impl SrcDst {
         self
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
         None::<InPlace<'_, E>>
     }
 }
 
 /// How many of `results` come before the first that begins a line of a cache.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn align_offset<E>(results: &[E]) -> usize {
     results.as_ptr().align_offset(LINE * size_of::<f32>())
 }

@@ -13,7 +13,7 @@ macro_rules! element {
             where
                 Self: 'a;
 
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn last_pass<'a, L: Source>(
                 logits: L,
                 results: &'a mut [Self],
@@ -21,20 +21,20 @@ macro_rules! element {
                 OutOfPlace { logits, results }
             }
 
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn load<S: Simd>(simd: S, values: &[Self]) -> S::Vector {
                 Half::load(simd, values)
             }
 
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn store<V: Vector>(register: V, places: &mut [Self]) {
                 Half::store(register, places);
             }
 
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn prefetch<S: Simd>(_: S, _: &[Self], _: usize) {}
 
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn with_scratch<'a, L: Source>(
                 logits: L,
                 results: &'a mut [Self],
@@ -57,7 +57,7 @@ struct Scratch<'a, L, H> {
 }
 
 impl<'a, L: Source, H: Half + Element> Scratch<'a, L, H> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn of_matrix(logits: L, results: &'a mut [H], columns: usize) -> Option<Self> {
         let logits = logits.slice(0, columns)?;
         let (results, others) = results.split_at_mut_checked(columns)?;
@@ -71,12 +71,12 @@ impl<'a, L: Source, H: Half + Element> Scratch<'a, L, H> {
 }
 
 impl<L: Source, H: Half + Element> SrcDst for Scratch<'_, L, H> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(&self) -> usize {
         self.results.len()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         let (Ok((logits, other_logits)), true, true) = (
             self.logits.split_at(count),
@@ -100,25 +100,25 @@ impl<L: Source, H: Half + Element> SrcDst for Scratch<'_, L, H> {
         Ok((first, others))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn logits(&self) -> impl Source {
         self.logits
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(&mut self, start: usize, numerators: V) {
         numerators.store_in_pairs(self.numerators.get_mut(2 * start..).unwrap_or(&mut []));
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(&self, _: S, _: usize) {}
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn align_offset(&self) -> usize {
         0
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
         let range = start..start.saturating_add(len);
         let in_pairs = 2 * range.start..2 * range.end.min(self.results.len());
@@ -140,7 +140,7 @@ impl<L: Source, H: Half + Element> SrcDst for Scratch<'_, L, H> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         OutOfPlace {
             logits: Pairs(self.numerators),
@@ -148,12 +148,12 @@ impl<L: Source, H: Half + Element> SrcDst for Scratch<'_, L, H> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn results(self) -> impl SrcDst {
         InPlace(self.results)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
         None::<InPlace<'_, H>>
     }
@@ -164,12 +164,12 @@ impl<L: Source, H: Half + Element> SrcDst for Scratch<'_, L, H> {
 struct Pairs<'a>(&'a [u16]);
 
 impl Source for Pairs<'_> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn len(self) -> usize {
         self.0.len() / 2
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         if count > self.len() {
             return Err(self);
@@ -178,16 +178,16 @@ impl Source for Pairs<'_> {
         Ok((Pairs(first), Pairs(others)))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn empty() -> Self {
         Pairs(&[])
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
         simd.load_pairs(self.0.get(2 * start..).unwrap_or(&[]))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(self, _: S, _: usize) {}
 }

@@ -1,7 +1,6 @@
 //! The candidates for the largest logits of a row: a short list in order, and a buffer of logits that
 //! exceed its last.
 
-use super::Candidate;
 use crate::math::reduce::reduce;
 use crate::normalizer::{Normalizer, Outcome};
 use crate::options::Sink;
@@ -9,6 +8,17 @@ use crate::rows::schedule::BLOCK;
 use crate::simd::{LANES, Lanewise, Simd, Vector, load_group, store_group};
 use crate::source::Source;
 use core::ops::Range;
+
+/// One of the most probable classes of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Candidate {
+    /// Its column.
+    pub index: usize,
+    /// Its logit.
+    pub logit: f32,
+    /// Its probability in the whole row.
+    pub probability: f32,
+}
 
 /// Logits that are read for their sum, and then from the cache for candidates: a bit for each block.
 pub(super) const PART: usize = u64::BITS as usize * BLOCK;
@@ -47,7 +57,7 @@ impl<'b> Candidates<'b> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn look_through<S: Simd, L: Source>(&mut self, simd: S, part: L, start: usize) {
         if self.bound.is_none() {
             self.bound = self.find_bound(simd);
@@ -81,7 +91,7 @@ impl<'b> Candidates<'b> {
 
     /// A value that as many of the logits exceed as are to be found, and few more: by halving
     /// between the maxima. `None` if not so many of these exceed the least.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn find_bound<S: Simd>(&self, simd: S) -> Option<f32> {
         let [mut low, mut high] = [self.maxima[0]; 2];
         for group in self.maxima {
@@ -106,7 +116,7 @@ impl<'b> Candidates<'b> {
     }
 
     /// Collects what exceeds the bound.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn collect<S: Simd, L: Source>(&mut self, simd: S, block: L, start: usize) {
         let mut lanes = u128::MAX;
         if let Some(bound) = self.bound {
@@ -139,7 +149,7 @@ impl<'b> Candidates<'b> {
     }
 
     /// Merges the collected candidates with the best.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn merge<S: Simd>(&mut self, simd: S) {
         simd.vectorize(
             #[inline(always)]
@@ -147,7 +157,7 @@ impl<'b> Candidates<'b> {
         );
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn merge_collected<S: Simd>(&mut self, simd: S) {
         let collected = self.collected;
         let groups = self.logits.get(..collected.div_ceil(LANES));
@@ -208,7 +218,7 @@ impl<'b> Candidates<'b> {
     }
 
     /// Takes the logits of whole blocks into the maxima of their columns.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn raise_maxima<S: Simd, L: Source>(&mut self, simd: S, part: L) {
         let maxima = &mut self.maxima;
         simd.vectorize(
@@ -247,7 +257,7 @@ impl<'b> Candidates<'b> {
 }
 
 /// How many logits are greater than `bound`.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn greater_than<S: Simd>(simd: S, groups: &[[f32; LANES]], bound: f32) -> usize {
     let bound = simd.splat(bound);
     let mut count = 0;
@@ -261,7 +271,7 @@ fn greater_than<S: Simd>(simd: S, groups: &[[f32; LANES]], bound: f32) -> usize 
 }
 
 /// A bit for each block, the lowest for the first: whether some logit exceeds the bound.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn blocks_above<S: Simd, L: Source>(simd: S, part: L, bound: f32) -> u64 {
     let bound = simd.splat(bound);
     let mut unread = part;
@@ -282,7 +292,7 @@ fn blocks_above<S: Simd, L: Source>(simd: S, part: L, bound: f32) -> u64 {
     blocks
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn raise_maxima<S: Simd, L: Source>(simd: S, part: L, maxima: &mut Groups) {
     let mut groups = maxima.map(|group| load_group(simd, &group));
     let mut unread = part;

@@ -10,18 +10,9 @@ use crate::softmax::Softmax;
 use crate::source::Source;
 use candidates::{Candidates, PART};
 
-mod candidates;
+pub use candidates::Candidate;
 
-/// One of the most probable classes of a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Candidate {
-    /// Its column.
-    pub index: usize,
-    /// Its logit.
-    pub logit: f32,
-    /// Its probability in the whole row.
-    pub probability: f32,
-}
+mod candidates;
 
 /// The most probable classes of a row on the best backend: [`Softmax::top_k`].
 ///
@@ -130,7 +121,7 @@ struct Read<'a, 'b, L> {
 impl<L: Source> WithSimd for Read<'_, '_, L> {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let Read {
             state, candidates, ..
@@ -178,7 +169,7 @@ struct MergeAndFinish<'a, 'b> {
 impl WithSimd for MergeAndFinish<'_, '_> {
     type Output = Normalizer;
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) -> Normalizer {
         self.candidates.merge(simd);
         self.state.finish(simd).normalizer()

@@ -1,153 +1,48 @@
 //! Half precision, on every backend: the bits of converting first and computing in `f32`.
 
 use half::{bf16, f16};
-use online_softmax::{Backend, Candidate, Error, Mask, Softmax};
+use online_softmax::{Backend, Candidate, Error, Normalizer, Probability, Softmax};
+use support::options::Setting;
 use support::rows::Random;
-use support::{bits, bits_of, bits_of_parts, on};
+use support::{bits, bits_of, bits_of_parts, on, setting};
 
 support::on_every_backend!(
     brain_floats_are_converted_first,
     ieee_halves_are_converted_first,
-    options_and_results_of_half_precision,
+    options,
     special_values,
+    errors,
 );
 
 const LENGTHS: [usize; 16] = [
     0, 1, 2, 15, 16, 17, 31, 33, 100, 128, 129, 300, 1024, 2081, 4097, 20_000,
 ];
 
-macro_rules! same {
-    ($softmax:ident, $row:ident, $f32_row:ident, $expected:ident, $to_f32:ident, $to_half:ident,
-     $type:ty, $method:ident($($argument:tt)*)) => {
-        $softmax.$method(&$f32_row[..], $($argument)* &mut $expected[..]).unwrap();
-        $softmax.$method($row, $($argument)* &mut $to_f32[..]).unwrap();
-        $softmax.$method($row, $($argument)* &mut $to_half[..]).unwrap();
-        let name = concat!(stringify!($method), " of ", stringify!($type));
-        assert_eq!(bits_of(&$to_f32), bits_of(&$expected), "{name}");
-        assert_eq!(bits_of(&wide(&$to_half)), narrowed::<$type>(&$expected), "{name}");
-    };
-}
-
-macro_rules! checks {
-    ($type:ty) => {
-        fn check(&self, softmax: Softmax<'_>, columns: usize, shape: [usize; 3]) {
-            let row = self;
-            let len = row.len();
-            let f32_row = wide(row);
-            let (mut expected, mut to_f32, mut to_half) =
-                (vec![7.0; len], vec![7.0; len], vec![<$type>::of(7.0); len]);
-
-            same!(
-                softmax,
-                row,
-                f32_row,
-                expected,
-                to_f32,
-                to_half,
-                $type,
-                row()
-            );
-            same!(
-                softmax,
-                row,
-                f32_row,
-                expected,
-                to_f32,
-                to_half,
-                $type,
-                log_row()
-            );
-            same!(
-                softmax,
-                row,
-                f32_row,
-                expected,
-                to_f32,
-                to_half,
-                $type,
-                rows(columns,)
-            );
-            same!(
-                softmax,
-                row,
-                f32_row,
-                expected,
-                to_f32,
-                to_half,
-                $type,
-                log_rows(columns,)
-            );
-            same!(
-                softmax,
-                row,
-                f32_row,
-                expected,
-                to_f32,
-                to_half,
-                $type,
-                axis(shape,)
-            );
-            same!(
-                softmax,
-                row,
-                f32_row,
-                expected,
-                to_f32,
-                to_half,
-                $type,
-                log_axis(shape,)
-            );
-
-            let expected = softmax.normalizer(&f32_row[..]).unwrap();
-            let found = softmax.normalizer(row).unwrap();
-            assert_eq!(bits_of_parts(found), bits_of_parts(expected), "{len}");
-            assert_eq!(
-                bits(softmax.log_sum_exp(row).unwrap()),
-                bits(softmax.log_sum_exp(&f32_row[..]).unwrap())
-            );
-            let (mut found, mut expected) = ([Candidate::default(); 5], [Candidate::default(); 5]);
-            let (_, found) = softmax.top_k(row, &mut found).unwrap();
-            let (_, expected) = softmax.top_k(&f32_row[..], &mut expected).unwrap();
-            assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{len}");
-            for target in [0, len / 2, len.saturating_sub(1)] {
-                let found = softmax.cross_entropy(row, target);
-                let expected = softmax.cross_entropy(&f32_row[..], target);
-                assert_eq!(found.map(bits), expected.map(bits), "{len}");
-            }
-        }
-    };
-}
-
-trait Half: Copy {
+/// A type of half precision, converted by its own crate.
+trait Half: online_softmax::Logit + Probability<Self> + Copy + Sized {
     fn of(value: f32) -> Self;
     fn wide(self) -> f32;
 }
 
-macro_rules! half {
-    ($type:ty) => {
-        impl Half for $type {
-            fn of(value: f32) -> Self {
-                <$type>::from_f32(value)
-            }
+impl Half for bf16 {
+    fn of(value: f32) -> Self {
+        bf16::from_f32(value)
+    }
 
-            fn wide(self) -> f32 {
-                self.to_f32()
-            }
-        }
-
-        impl Check for [$type] {
-            checks!($type);
-        }
-    };
+    fn wide(self) -> f32 {
+        self.to_f32()
+    }
 }
 
-/// Not generic functions: inference would not tell the one of two `Probability<_>` from the other.
-trait Check {
-    fn check(&self, softmax: Softmax<'_>, columns: usize, shape: [usize; 3]);
-}
+impl Half for f16 {
+    fn of(value: f32) -> Self {
+        f16::from_f32(value)
+    }
 
-half!(bf16);
-half!(f16);
+    fn wide(self) -> f32 {
+        self.to_f32()
+    }
+}
 
 fn random_row<H: Half>(random: &mut Random, len: usize) -> Vec<H> {
     let spread = random.pick(&[0.01, 4.0, 30.0, 200.0, 30_000.0]);
@@ -160,18 +55,159 @@ fn wide<H: Half>(values: &[H]) -> Vec<f32> {
     values.iter().map(|value| value.wide()).collect()
 }
 
-/// Of the bits that converting the results of `f32` has.
-fn narrowed<H: Half>(values: &[f32]) -> Vec<u32> {
-    values
-        .iter()
-        .map(|value| bits(H::of(*value).wide()))
-        .collect()
+fn wide_bits<H: Half>(values: &[H]) -> Vec<u32> {
+    values.iter().map(|value| bits(value.wide())).collect()
 }
 
-fn check_lengths<H: Half>(backend: Backend)
-where
-    [H]: Check,
-{
+/// The bits after the results in `f32` are rounded.
+fn rounded<H: Half>(values: &[f32]) -> Vec<u32> {
+    let halves: Vec<H> = values.iter().map(|value| H::of(*value)).collect();
+    wide_bits(&halves)
+}
+
+/// An operation, called with `f32` logits.
+type OnF32<'a> = &'a dyn Fn(&[f32], &mut [f32]) -> Result<Option<Normalizer>, Error>;
+type ToF32<'a, H> = &'a dyn Fn(&[H], &mut [f32]) -> Result<Option<Normalizer>, Error>;
+type ToHalf<'a, H> = &'a dyn Fn(&[H], &mut [H]) -> Result<Option<Normalizer>, Error>;
+type InPlace<'a, H> = Option<&'a dyn Fn(&mut [H]) -> Result<Option<Normalizer>, Error>>;
+
+/// One operation in all its forms.
+fn check_form<H: Half>(
+    name: &str,
+    logits: &[H],
+    on_f32: OnF32,
+    to_f32: ToF32<H>,
+    to_half: ToHalf<H>,
+    in_place: InPlace<H>,
+) {
+    let len = logits.len();
+    let mut expected = vec![7.0; len];
+    let normalizer = on_f32(&wide(logits), &mut expected).map(|found| found.map(bits_of_parts));
+    let mut results = vec![7.0; len];
+    let found = to_f32(logits, &mut results).map(|found| found.map(bits_of_parts));
+    assert_eq!(found, normalizer, "{name} of {len} to f32");
+    assert_eq!(
+        bits_of(&results),
+        bits_of(&expected),
+        "{name} of {len} to f32"
+    );
+    let mut halves = vec![H::of(7.0); len];
+    let found = to_half(logits, &mut halves).map(|found| found.map(bits_of_parts));
+    assert_eq!(found, normalizer, "{name} of {len} to half");
+    assert_eq!(
+        wide_bits(&halves),
+        rounded::<H>(&expected),
+        "{name} of {len} to half"
+    );
+    if let Some(in_place) = in_place {
+        let mut halves = logits.to_vec();
+        let found = in_place(&mut halves).map(|found| found.map(bits_of_parts));
+        assert_eq!(found, normalizer, "{name} of {len} in place");
+        assert_eq!(
+            wide_bits(&halves),
+            rounded::<H>(&expected),
+            "{name} of {len} in place"
+        );
+    }
+}
+
+/// Operations over the whole row.
+fn check_row<H: Half>(softmax: Softmax<'_>, row: &[H]) {
+    let of = softmax.of::<H>();
+    check_form(
+        "row",
+        row,
+        &|row, results| softmax.row(row, results).map(Some),
+        &|row, results| of.row(row, results).map(Some),
+        &|row, results| of.row(row, results).map(Some),
+        Some(&|row| of.row_in_place(row).map(Some)),
+    );
+    check_form(
+        "log_row",
+        row,
+        &|row, results| softmax.log_row(row, results).map(Some),
+        &|row, results| of.log_row(row, results).map(Some),
+        &|row, results| of.log_row(row, results).map(Some),
+        Some(&|row| of.log_row_in_place(row).map(Some)),
+    );
+    let f32_row = wide(row);
+    let expected = softmax.normalizer(&f32_row).map(bits_of_parts);
+    assert_eq!(of.normalizer(row).map(bits_of_parts), expected);
+    assert_eq!(
+        of.log_sum_exp(row).map(bits),
+        softmax.log_sum_exp(&f32_row).map(bits)
+    );
+    let (mut found, mut expected) = ([Candidate::default(); 5], [Candidate::default(); 5]);
+    let found = of
+        .top_k(row, &mut found)
+        .map(|(_, found)| format!("{found:?}"));
+    let expected = softmax.top_k(&f32_row, &mut expected);
+    assert_eq!(found, expected.map(|(_, expected)| format!("{expected:?}")));
+    for target in [0, row.len() / 2, row.len().saturating_sub(1)] {
+        assert_eq!(
+            of.cross_entropy(row, target).map(bits),
+            softmax.cross_entropy(&f32_row, target).map(bits)
+        );
+    }
+}
+
+/// Operations over a matrix.
+fn check_matrix<H: Half>(softmax: Softmax<'_>, matrix: &[H], columns: usize) {
+    let of = softmax.of::<H>();
+    check_form(
+        "rows",
+        matrix,
+        &|matrix, results| softmax.rows(matrix, columns, results).map(|()| None),
+        &|matrix, results| of.rows(matrix, columns, results).map(|()| None),
+        &|matrix, results| of.rows(matrix, columns, results).map(|()| None),
+        Some(&|matrix| of.rows_in_place(matrix, columns).map(|()| None)),
+    );
+    check_form(
+        "log_rows",
+        matrix,
+        &|matrix, results| softmax.log_rows(matrix, columns, results).map(|()| None),
+        &|matrix, results| of.log_rows(matrix, columns, results).map(|()| None),
+        &|matrix, results| of.log_rows(matrix, columns, results).map(|()| None),
+        None,
+    );
+    let rows = matrix.len() / columns;
+    let (mut found, mut expected) = (vec![7.0; rows], vec![7.0; rows]);
+    assert_eq!(
+        of.log_sum_exp_rows(matrix, columns, &mut found),
+        softmax.log_sum_exp_rows(&wide(matrix), columns, &mut expected)
+    );
+    assert_eq!(bits_of(&found), bits_of(&expected));
+}
+
+/// Operations along an axis.
+fn check_axis<H: Half>(softmax: Softmax<'_>, tensor: &[H], shape: [usize; 3]) {
+    let of = softmax.of::<H>();
+    check_form(
+        "axis",
+        tensor,
+        &|tensor, results| softmax.axis(tensor, shape, results).map(|()| None),
+        &|tensor, results| of.axis(tensor, shape, results).map(|()| None),
+        &|tensor, results| of.axis(tensor, shape, results).map(|()| None),
+        Some(&|tensor| of.axis_in_place(tensor, shape).map(|()| None)),
+    );
+    check_form(
+        "log_axis",
+        tensor,
+        &|tensor, results| softmax.log_axis(tensor, shape, results).map(|()| None),
+        &|tensor, results| of.log_axis(tensor, shape, results).map(|()| None),
+        &|tensor, results| of.log_axis(tensor, shape, results).map(|()| None),
+        None,
+    );
+}
+
+fn check_all<H: Half>(softmax: Softmax<'_>, values: &[H], columns: usize, shape: [usize; 3]) {
+    check_row(softmax, values);
+    check_matrix(softmax, values, columns);
+    check_axis(softmax, values, shape);
+}
+
+fn check_lengths<H: Half>(backend: Backend) {
+    let softmax = on(backend);
     let mut random = Random(16);
     for len in LENGTHS {
         let row: Vec<H> = random_row(&mut random, len);
@@ -179,15 +215,15 @@ where
             .into_iter()
             .rfind(|inner| len % inner == 0);
         let inner = inner.unwrap();
-        row.check(on(backend), (len / inner).max(1), [1, len / inner, inner]);
+        check_all(softmax, &row, (len / inner).max(1), [1, len / inner, inner]);
     }
     let row: Vec<H> = random_row(&mut random, 64 * 256);
-    row.check(on(backend), 64, [2, 32, 256]);
+    check_all(softmax, &row, 64, [2, 32, 256]);
     // Equal logits, and one above all: the results that must be exact.
-    [H::of(3.0); 64].check(on(backend), 16, [2, 2, 16]);
+    check_all(softmax, &[H::of(3.0); 64], 16, [2, 2, 16]);
     let mut row = [H::of(-20_000.0); 64];
     row[5] = H::of(1.0);
-    row.check(on(backend), 8, [1, 8, 8]);
+    check_all(softmax, &row, 8, [1, 8, 8]);
 }
 
 fn brain_floats_are_converted_first(backend: Backend) {
@@ -207,35 +243,83 @@ fn special_values(backend: Backend) {
         [-infinity, 0.0, -infinity, 1e-7],
         [f32::MAX, -f32::MAX, 65_504.0, 65_520.0],
     ] {
-        let brain: Vec<bf16> = values.map(bf16::from_f32).to_vec();
-        brain.check(on(backend), 2, [1, 2, 2]);
-        let ieee: Vec<f16> = values.map(f16::from_f32).to_vec();
-        ieee.check(on(backend), 2, [1, 2, 2]);
+        check_all(on(backend), &values.map(bf16::from_f32), 2, [1, 2, 2]);
+        check_all(on(backend), &values.map(f16::from_f32), 2, [1, 2, 2]);
     }
 }
 
-fn options_and_results_of_half_precision(backend: Backend) {
-    let row: Vec<bf16> = random_row(&mut Random(3), 700);
-    let softmax = on(backend).sink(1.0);
-    row.check(softmax, 70, [7, 10, 10]);
+/// Every option, by itself and with others, over rows of 70 and of 700 and columns of 10.
+fn check_options<H: Half>(backend: Backend) {
+    let logits: Vec<H> = random_row(&mut Random(3), 700);
+    let keep: Vec<bool> = (0..700).map(|place| place % 3 != 0 || place == 6).collect();
+    let additive = (0..700).map(|place| match place % 7 {
+        0 => f32::NEG_INFINITY,
+        other => other as f32 * -0.25,
+    });
+    let additive: Vec<f32> = additive.collect();
+    let settings = |len: usize, length: usize| {
+        let keep = keep[..len].to_vec();
+        let additive = additive[..len].to_vec();
+        [
+            setting!(scale: Some(0.3)),
+            setting!(scale: Some(-2.0)),
+            setting!(soft_cap: Some(3.0)),
+            setting!(keep: Some(keep.clone())),
+            setting!(additive: Some(additive.clone())),
+            setting!(length: Some(length)),
+            setting!(length: Some(0), is_zero: true),
+            setting!(sink: Some(1.0)),
+            setting!(sink: Some(f32::INFINITY)),
+            setting!(
+                scale: Some(0.5),
+                soft_cap: Some(20.0),
+                keep: Some(keep),
+                additive: Some(additive),
+                length: Some(length),
+                sink: Some(-1.0),
+                is_zero: true,
+            ),
+        ]
+    };
+    let causal = [
+        setting!(causal: Some(0)),
+        setting!(causal: Some(3), scale: Some(0.125), sink: Some(0.0)),
+    ];
+    for setting in settings(700, 333).iter().chain(&causal) {
+        check_row(setting.on(backend), &logits);
+    }
+    let settings_of_rows = settings(70, 33).into_iter().chain(settings(700, 60));
+    for setting in settings_of_rows.chain(causal) {
+        check_matrix(setting.on(backend), &logits, 70);
+    }
+    for setting in settings(100, 7).iter().chain(&settings(700, 10)) {
+        check_axis(setting.on(backend), &logits, [7, 10, 10]);
+    }
+}
 
-    // Results in `f32` take every option; those of half precision refuse what they cannot hold.
-    let keep: Vec<bool> = (0..70).map(|column| column % 3 != 0).collect();
-    let softmax = on(backend).scale(0.3).mask(Mask::Keep(&keep));
-    let (mut found, mut expected) = (vec![0.0_f32; 700], vec![0.0_f32; 700]);
-    softmax.rows(&row[..], 70, &mut found[..]).unwrap();
-    softmax
-        .rows(&wide(&row)[..], 70, &mut expected[..])
-        .unwrap();
-    assert_eq!(bits_of(&found), bits_of(&expected));
-    let mut untouched = vec![bf16::ONE; 700];
-    let refused = softmax.rows(&row[..], 70, &mut untouched[..]);
-    assert!(matches!(refused, Err(Error::UnsupportedOption { .. })));
-    assert!(untouched.iter().all(|value| *value == bf16::ONE));
-    let refused = on(backend).row(&row[..], &mut [bf16::ONE; 3][..]);
+fn options(backend: Backend) {
+    check_options::<bf16>(backend);
+    check_options::<f16>(backend);
+}
+
+fn errors(backend: Backend) {
+    let row = [bf16::ONE; 6];
+    let mut results = [bf16::ZERO; 6];
+    let setting: Setting = setting!(keep: Some(vec![true; 4]));
+    let masked = setting.on(backend).of::<bf16>();
+    let mismatch = Error::MaskMismatch {
+        rows: 3,
+        columns: 2,
+        given: 4,
+    };
+    assert_eq!(masked.rows(&row, 2, &mut results), Err(mismatch));
+    assert_eq!(masked.rows_in_place(&mut results, 2), Err(mismatch));
+    let of = on(backend).of::<bf16>();
     let mismatch = Error::LengthMismatch {
-        expected: 700,
+        expected: 6,
         given: 3,
     };
-    assert_eq!(refused.unwrap_err(), mismatch);
+    assert_eq!(of.row(&row, &mut results[..3]), Err(mismatch));
+    assert_eq!(of.row(&row, &mut [0.0; 3]), Err(mismatch));
+    assert_eq!(results, [bf16::ZERO; 6]);
 }

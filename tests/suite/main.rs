@@ -14,6 +14,7 @@ mod guard_pages;
 #[cfg(feature = "half")]
 mod half;
 mod harness;
+mod house;
 mod operations;
 mod options;
 mod properties;

@@ -51,6 +51,25 @@ fn errors_write_nothing(backend: Backend) {
             check(&results, expected, &numbers);
         }
     }
+    // Whole rows, but not as many as divide the rows of the matrix: nothing wraps around.
+    for (rows, given) in [(3, 6), (4, 9), (5, 12), (8, 15)] {
+        for setting in [keep(given), additive(given)] {
+            let (softmax, out) = (setting.on(backend), &mut out[..3 * rows]);
+            let expected = mismatch(rows, 3, given);
+            let logits = vec![0.0; 3 * rows];
+            let results = [
+                softmax.rows(&logits, 3, out),
+                softmax.rows_in_place(out, 3),
+                softmax.log_rows(&logits, 3, out),
+                softmax.log_sum_exp_rows(&logits, 3, &mut out[..rows]),
+                softmax.axis(&logits, [rows, 3, 1], out),
+                softmax.axis(&logits, [rows, 1, 3], out),
+                softmax.axis_in_place(out, [rows, 1, 3]),
+                softmax.log_axis(&logits, [rows, 1, 3], out),
+            ];
+            check(&results, expected, &[rows, 3, given]);
+        }
+    }
     for given in [0, 1, 4, 6] {
         for setting in [keep(given), additive(given), length(given.max(4))] {
             let (softmax, out) = (setting.on(backend), &mut out[..3]);

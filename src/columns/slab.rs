@@ -1,0 +1,118 @@
+//! The passes over a slab, strip by strip.
+
+use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
+use super::cells::{Cells, split_group};
+use super::log_softmax::LogProbabilities;
+use super::softmax::Probabilities;
+use super::sums::Sums;
+use crate::options::Sink;
+use crate::simd::{LANES, Simd, WithSimd};
+use crate::source::SrcDst;
+
+/// The softmax, or the log-softmax if `LOG`, of each column of each slab of a tensor
+/// [outer, `axis`, `inner`].
+pub(crate) struct Columns<const LOG: bool, R> {
+    pub(crate) tensor: R,
+    pub(crate) axis: usize,
+    pub(crate) inner: usize,
+    pub(crate) sink: Sink,
+}
+
+impl<const LOG: bool, R: SrcDst> WithSimd for Columns<LOG, R> {
+    type Output = ();
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let mut unread = self.tensor;
+        while let Ok((slab, others)) = unread.split_at(self.axis * self.inner) {
+            if LOG {
+                of_slab::<LogProbabilities<S>, S, R>(simd, slab, self.inner, self.sink);
+            } else {
+                of_slab::<Probabilities<S>, S, R>(simd, slab, self.inner, self.sink);
+            }
+            unread = others;
+        }
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn of_slab<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
+    simd: S,
+    mut slab: R,
+    inner: usize,
+    sink: Sink,
+) {
+    let rows = slab.len().checked_div(inner).unwrap_or(0);
+    let mut start = 0;
+    while start < inner {
+        let strip = Cells {
+            simd,
+            start,
+            width: (STRIP * LANES).min(inner - start),
+            inner,
+            rows,
+        };
+        let mut sums = [Sums::new(simd); STRIP];
+        let mut first = 0;
+        while first < rows {
+            simd.vectorize(
+                #[inline(always)]
+                |_| A::exp_sum_pass(&mut sums, strip, first, &mut slab, sink),
+            );
+            first += TILE;
+        }
+        simd.vectorize(
+            #[inline(always)]
+            |simd| normalize_pass::<A, S, R>(simd, strip, &mut slab, &sums, sink),
+        );
+        start += strip.width;
+    }
+}
+
+/// The last pass over a strip.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
+    simd: S,
+    strip: Cells<S>,
+    slab: &mut R,
+    sums: &[Sums<S>; STRIP],
+    sink: Sink,
+) {
+    let mut algorithms = [A::new(simd); STRIP];
+    let mut are_usual = [true; STRIP];
+    let of_groups = algorithms.iter_mut().zip(&mut are_usual).zip(sums);
+    for (_, ((algorithm, is_usual), sums)) in strip.groups().zip(of_groups) {
+        simd.vectorize(
+            #[inline(always)]
+            |simd| algorithm.finish(simd, sums, sink),
+        );
+        *is_usual = simd.vectorize(
+            #[inline(always)]
+            |simd| A::is_usual(simd, sums, sink),
+        );
+    }
+    let mut slab = A::last_pass(slab);
+    for cells in strip.rows(&mut slab) {
+        let mut unread = cells;
+        for ((algorithm, is_usual), sums) in algorithms.iter().zip(are_usual).zip(sums) {
+            let (mut cells, others) = split_group(unread);
+            strip.prefetch(&cells);
+            if is_usual {
+                algorithm.normalize_row(simd, &sums.shifts, &mut cells);
+            }
+            match others {
+                Some(others) => unread = others,
+                None => break,
+            }
+        }
+    }
+    let of_groups = algorithms.iter().zip(are_usual).zip(sums);
+    for (columns, ((algorithm, is_usual), sums)) in strip.groups().zip(of_groups) {
+        if !is_usual {
+            simd.vectorize(
+                #[inline(always)]
+                |_| algorithm.normalize_unusual(columns, &mut slab, sums, sink),
+            );
+        }
+    }
+}
