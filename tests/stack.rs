@@ -524,14 +524,8 @@ fn free_functions(run: &mut Run<'_>) {
 mod halves {
     use super::{MATRICES, Masks, Run, Setting, logits};
     use half::{bf16, f16};
-    use online_softmax::{Candidate, Logit, Probability, Softmax};
+    use online_softmax::{Candidate, Logit, Probability};
     use std::hint::black_box;
-
-    /// What reads logits of type `L`.
-    #[expect(clippy::extra_unused_type_parameters, reason = "each method infers it")]
-    fn of<L: Logit>(softmax: Softmax<'_>) -> Softmax<'_> {
-        softmax
-    }
 
     pub(super) fn run(run: &mut Run<'_>) {
         measure(run, "bf16", bf16::from_f32);
@@ -543,12 +537,13 @@ mod halves {
         L: Logit + Probability<L> + Copy,
         f32: Probability<L>,
     {
-        let softmax = of::<L>(run.softmax());
+        let softmax = run.softmax().of::<L>();
         for (rows, columns) in MATRICES {
             let wide = logits(rows * columns);
             let logits: Vec<L> = wide.into_iter().map(from_f32).collect();
             let mut to_f32 = vec![0.0_f32; logits.len()];
             let mut to_half = logits.clone();
+            let mut sums = vec![0.0; rows];
             let mut best = [Candidate::default(); 5];
             let row = &logits[..columns];
             let shape = [1, rows, columns];
@@ -592,6 +587,23 @@ mod halves {
             run.call(&function("log_axis"), arguments, || {
                 softmax.log_axis(&logits, shape, &mut to_half).unwrap();
             });
+            run.call(&function("row_in_place"), arguments, || {
+                softmax.row_in_place(&mut to_half[..columns]).unwrap();
+            });
+            run.call(&function("log_row_in_place"), arguments, || {
+                softmax.log_row_in_place(&mut to_half[..columns]).unwrap();
+            });
+            run.call(&function("rows_in_place"), arguments, || {
+                softmax.rows_in_place(&mut to_half, columns).unwrap();
+            });
+            run.call(&function("axis_in_place"), arguments, || {
+                softmax.axis_in_place(&mut to_half, shape).unwrap();
+            });
+            run.call(&function("log_sum_exp_rows"), arguments, || {
+                softmax
+                    .log_sum_exp_rows(&logits, columns, &mut sums)
+                    .unwrap();
+            });
             run.call(&function("normalizer"), arguments, || {
                 black_box(softmax.normalizer(row).unwrap());
             });
@@ -607,11 +619,17 @@ mod halves {
 
             let masks = Masks::new(columns);
             for Setting { name, softmax } in masks.settings(run.softmax(), columns) {
-                let softmax = of::<L>(softmax);
+                let softmax = softmax.of::<L>();
                 let arguments = &format!("{name}, {rows} × {columns}");
-                let function = &(function_to_f32("rows") + ", an option");
-                run.call(function, arguments, || {
+                let option = |function: String| function + ", an option";
+                run.call(&option(function_to_f32("rows")), arguments, || {
                     softmax.rows(&logits, columns, &mut to_f32).unwrap();
+                });
+                run.call(&option(function("rows")), arguments, || {
+                    softmax.rows(&logits, columns, &mut to_half).unwrap();
+                });
+                run.call(&option(function("log_rows")), arguments, || {
+                    softmax.log_rows(&logits, columns, &mut to_half).unwrap();
                 });
             }
         }

@@ -7,7 +7,7 @@ use crate::compare::{
 use crate::input::Input;
 use crate::operations::{loss_and_gradient, outputs_of_best, sorted};
 use online_softmax::{Backend, Candidate, Error, FullyMasked, Mask, Softmax};
-use support::options::Setting;
+use support::options::{Setting, divisors};
 use support::ulp::spacing;
 
 /// The most logits: more than are prepared at once.
@@ -31,8 +31,15 @@ pub fn options(bytes: &[u8]) -> usize {
     }
     let [outer, axis, inner] = shape;
     let columns = axis * inner;
-    let mask_rows = [(); 2].map(|()| usize::from(input.byte()) % outer.max(1) + 1);
-    let mask_lens = mask_rows.map(|rows| rows.min(outer) * columns);
+    let counts = divisors(outer);
+    let mask_rows = [(); 2].map(|()| {
+        let choice = usize::from(input.byte());
+        counts
+            .get(choice % counts.len().max(1))
+            .copied()
+            .unwrap_or(0)
+    });
+    let mask_lens = mask_rows.map(|rows| rows * columns);
     let additive = input.pattern(mask_lens[0]);
     let keep: Vec<bool> = input
         .pattern(mask_lens[1])

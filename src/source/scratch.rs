@@ -35,9 +35,9 @@ macro_rules! element {
             fn prefetch<S: Simd>(_: S, _: &[Self], _: usize) {}
 
             #[cfg_attr(not(unoptimized), inline(always))]
-            fn with_scratch<'a, L: Source>(
+            fn with_scratch<L: Source>(
                 logits: L,
-                results: &'a mut [Self],
+                results: &mut [Self],
                 columns: usize,
             ) -> Option<impl SrcDst> {
                 Scratch::of_matrix(logits, results, columns)

@@ -12,7 +12,7 @@ mod soft_cap;
 mod together;
 
 use online_softmax::{Backend, Candidate, Error, FullyMasked, Mask, Normalizer, Outcome, Softmax};
-use support::options::{Setting, capped};
+use support::options::{Setting, capped, divisors};
 use support::oracle::Truth;
 use support::rows::Random;
 use support::verify::expected_outcome;
@@ -64,7 +64,7 @@ fn settings(random: &mut Random, rows: usize, axis: usize, inner: usize) -> Vec<
         if is_chosen(3..6, random) {
             setting.soft_cap = Some(random.pick(&[0.5, 5.0, 30.0, -50.0]));
         }
-        let mask_rows = random.pick(&[1, 2, 3, rows]).min(rows);
+        let mask_rows = random.pick(&divisors(rows));
         if is_chosen(6..9, random) {
             setting.additive = Some(random_additive(random, mask_rows * slab));
         }

@@ -27,6 +27,11 @@ macro_rules! setting {
     };
 }
 
+/// The numbers of rows that a mask of a matrix of `rows` rows may have.
+pub fn divisors(rows: usize) -> Vec<usize> {
+    (1..=rows).filter(|count| rows % count == 0).collect()
+}
+
 impl Setting {
     pub fn on(&self, backend: Backend) -> Softmax<'_> {
         self.of(on(backend))
