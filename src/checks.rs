@@ -1,4 +1,4 @@
-//! What a call may ask: every `Err` of the crate is made here.
+//! Checks of arguments. Every `Err` of the crate is made here.
 
 use crate::backend::Backend;
 use crate::error::Error;

@@ -52,7 +52,7 @@ impl Driver<'_> {
         if visible < columns {
             normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
         }
-        let written = if has_numerator(sink) { visible } else { 0 };
+        let written = if sink.allows_softmax() { visible } else { 0 };
         self.dispatch(Fill {
             row: row.slice(written, columns - written),
             value: sink.masked(&normalizer, LOG),
@@ -60,9 +60,10 @@ impl Driver<'_> {
         normalizer
     }
 
-    /// With a sink of +∞ or NaN no result is written, and the normalizer says what it is.
+    /// If the sink is +∞ or NaN, only the normalizer is computed. [`row`](Self::row) then fills in the
+    /// results.
     fn visible_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
-        if has_numerator(sink) {
+        if sink.allows_softmax() {
             self.dispatch(Row::<LOG, R> { row, sink })
         } else {
             sink.merge_into(self.dispatch(NormalizerOf(row.logits())))
@@ -72,7 +73,7 @@ impl Driver<'_> {
     /// The results of each row of a matrix of whole rows.
     pub(crate) fn rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize) {
         let sink = self.options.sink(LOG);
-        // Not for results of half precision: there it would only be more code.
+        // Results of half precision do without this copy of the code: it saves little there.
         if R::HAS_SCRATCH && self.options.is_plain() {
             self.dispatch(Matrix::<LOG, true, R> {
                 matrix,
@@ -90,10 +91,10 @@ impl Driver<'_> {
         }
     }
 
-    /// In parts that are preprocessed as one, or row by row where the rows have lengths or where the
-    /// results cannot hold preprocessed logits.
+    /// Preprocesses several rows at once. Goes row by row if rows have lengths, or if the results cannot
+    /// hold preprocessed logits.
     fn preprocessed_rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize, sink: Sink) {
-        let by_row = self.options.has_lengths() || !R::HAS_SCRATCH;
+        let by_row = self.options.needs_single_rows() || !R::HAS_SCRATCH;
         let mut index = 0;
         let mut unread = matrix;
         while unread.len() > 0 {
@@ -143,7 +144,7 @@ impl Driver<'_> {
         let mut index = 0;
         let mut unread = tensor;
         while let Ok((mut slab, others)) = unread.split_at(axis * inner) {
-            if has_numerator(sink) && visible > 0 {
+            if sink.allows_softmax() && visible > 0 {
                 self.visible_axis::<LOG, _>(slab.slice(0, visible * inner), index, axis, inner);
                 self.dispatch(FillBelow {
                     results: slab.results(),
@@ -245,9 +246,4 @@ impl Driver<'_> {
             self.options.preprocessing_of(index, columns, 0),
         )
     }
-}
-
-/// A sink of +∞ or NaN has none.
-fn has_numerator(sink: Sink) -> bool {
-    sink.logit < f32::INFINITY
 }

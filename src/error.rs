@@ -1,3 +1,5 @@
+//! The errors of the crate.
+
 use crate::backend::Backend;
 use core::fmt;
 

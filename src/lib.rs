@@ -1,12 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Only the vector types and the detection of instruction sets need it: `simd`.
+// Only `simd` has unsafe code: intrinsics and their detection.
 #![deny(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
 
+// The way of a call, from the top to the bottom. Imports go down only.
+//
+// softmax, functions, stream, loss, gradient, top_k, half      public calls
+//   checks                                                     every `Err`
+//   driver                                                     options → operations on parts
+//   rows (a row fills the registers), columns (a lane each)    algorithms; start with their mod.rs
+//   dispatch                                                   `Backend` → instructions
+//   source                                                     logits and results in memory
+//   math                                                       formulas over registers
+//   simd                                                       instruction sets
 mod backend;
 mod checks;
 mod columns;

@@ -22,13 +22,13 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Mask<'a> {
-    /// The logits for which it is `true`.
+    /// Keeps the logits for which it is `true`.
     Keep(&'a [bool]),
-    /// All, after the addition of its values; −∞ masks.
+    /// Adds these values to the logits; −∞ masks.
     Additive(&'a [f32]),
-    /// The first so many columns. The others are not read.
+    /// Keeps the first n columns. The others are not read.
     Length(usize),
-    /// Of row i of a matrix the columns 0 ..= `first` + i. The others are not read.
+    /// Row i of a matrix keeps the columns 0 ..= `first` + i. The others are not read.
     Causal {
         /// The last column that the first row sees.
         first: usize,

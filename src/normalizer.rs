@@ -1,7 +1,7 @@
-//! The state of a softmax: the maximum and the denominator, to be carried, merged and asked.
+//! The state of a softmax: the maximum and the denominator.
 
-/// The maximum m of the logits seen and their denominator d = Σ e^(x − m): all that a softmax
-/// needs to know of a row, and what rows, blocks, threads and machines combine by.
+/// The maximum m of the logits seen and their denominator d = Σ e^(x − m). A softmax needs no more of a
+/// row. Blocks, threads and machines combine these states.
 ///
 /// ```text
 /// push x:    m' = max(m, x)      d' = d · e^(m − m') + e^(x − m')
@@ -11,11 +11,10 @@
 ///
 /// (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867.)
 ///
-/// The denominator is kept as 1 + rest, the maximum's own term apart, and the rest in `f64`: so
-/// log-probabilities near zero keep their precision. A few ULP of `f64` are lost at each step, and
-/// nothing else: [`log_sum_exp`](Self::log_sum_exp) of a million pushed logits is good to the last
-/// place of `f32`. For speed, feed slices to a [`Stream`](crate::Stream) instead, or merge the
-/// normalizers of slices.
+/// The denominator is kept as 1 + other terms. The term of the maximum is 1; the others are summed in
+/// `f64`, so log-probabilities near zero keep their accuracy. Each step loses a few ULP of `f64`:
+/// [`log_sum_exp`](Self::log_sum_exp) of a million pushed logits is accurate to 1 ULP of `f32`. For speed,
+/// give slices to a [`Stream`](crate::Stream) instead, or merge the normalizers of slices.
 ///
 /// ```
 /// use online_softmax::Normalizer;
@@ -35,7 +34,7 @@ pub struct Normalizer {
     other_terms: f64,
 }
 
-/// What kind of row a [`Normalizer`] has seen, so that a caller can branch without a scan.
+/// What kind of row a [`Normalizer`] has seen, so that a caller can branch without reading the row again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The largest logit is finite, and the softmax is a distribution.
@@ -185,7 +184,7 @@ impl Normalizer {
         }
     }
 
-    /// (m, d − 1): the whole state, to be sent over a wire.
+    /// (m, d − 1): the whole state, for storage or sending.
     ///
     /// ```
     /// use online_softmax::Normalizer;

@@ -1,4 +1,4 @@
-//! What a softmax is taken with beside its logits: the options as values, and what they ask of a row.
+//! The options of a softmax, and what they require of a row.
 
 use crate::mask::{FullyMasked, Mask};
 use crate::normalizer::{Normalizer, Outcome};
@@ -29,7 +29,7 @@ impl<'a> Options<'a> {
 
     /// Whether every logit takes part in the softmax, as it is given.
     pub(crate) fn leaves_logits(&self) -> bool {
-        !self.changes_logits() && !self.has_lengths()
+        !self.changes_logits() && !self.needs_single_rows()
     }
 
     /// Whether some logits are preprocessed.
@@ -40,14 +40,9 @@ impl<'a> Options<'a> {
             || self.keep.is_some()
     }
 
-    /// Whether each row must be handled by itself: it has a length, or no numerators.
-    pub(crate) fn has_lengths(&self) -> bool {
-        self.length.is_some() || self.causal.is_some() || !self.sink_has_numerator()
-    }
-
-    /// A sink of +∞ or NaN has none.
-    fn sink_has_numerator(&self) -> bool {
-        self.sink.is_none_or(|sink| sink < f32::INFINITY)
+    /// Whether each row is done by itself: it has a length or a causal mask, or the sink is +∞ or NaN.
+    pub(crate) fn needs_single_rows(&self) -> bool {
+        self.length.is_some() || self.causal.is_some() || !self.sink(false).allows_softmax()
     }
 
     /// Whether no option is set.
@@ -167,6 +162,12 @@ impl Sink {
         logit: f32::NEG_INFINITY,
         fully_masked: f32::NAN,
     };
+
+    /// Whether a row with this sink can have a softmax: the sink is not +∞ or NaN.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn allows_softmax(self) -> bool {
+        self.logit < f32::INFINITY
+    }
 
     /// The state of a row and the sink.
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -1,8 +1,8 @@
-//! The textbook forms, one loop a line of the definition: what the crate's kernels replace, kept to
-//! compare with.
+//! The textbook forms, one loop for each line of the definition, for comparison with the kernels of
+//! this crate.
 //!
 //! Plain `f32`, scalar, with `libm::expf`. They lose accuracy where every such code does (the
-//! README's table says how much), and special values come out as they fall: a row with a NaN, +∞
+//! README's table says how much), and special values are not handled: a row with a NaN, +∞
 //! or nothing but −∞ gives NaN.
 
 /// The three-loop softmax: the maximum; the exponentials and their sum; the division.

@@ -50,8 +50,9 @@ use crate::source::{InPlace, Source, SrcDst};
 /// The textbook's three loops while a row fits in a cache; for longer rows and for the log-softmax
 /// the online recurrence (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv
 /// 1805.02867), in 32 lanes. The exponential reduces the logit itself, not its difference from the
-/// maximum, and carries the exponent apart (Dukhan and Ablavatski, "Two-Pass Softmax", arXiv
-/// 2001.04438). Sums are compensated.
+/// maximum, and keeps the exponent separate (Dukhan and Ablavatski, "Two-Pass Softmax", arXiv
+/// 2001.04438). Sums are compensated. Along an inner axis
+/// each lane is a column, and the recurrence goes tile by tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax<'a> {
     pub(crate) driver: Driver<'a>,
@@ -156,7 +157,7 @@ impl<'a> Softmax<'a> {
     }
 
     /// Adds one logit to the denominator of every row. It has no result of its own, and neither scale
-    /// nor cap changes it. The probabilities of a row then sum to less than 1. −∞ is no sink; +∞ and
+    /// nor cap changes it. The probabilities of a row then sum to less than 1. −∞ means no sink; +∞ and
     /// NaN act as they do in a row. The [`Normalizer`] of a row includes the sink.
     ///
     /// Source: Xiao et al., "Efficient Streaming Language Models with Attention Sinks", arXiv
@@ -366,7 +367,7 @@ impl<'a> Softmax<'a> {
     /// # Errors
     ///
     /// [`Error::PartialRow`] if the number of logits is not a multiple of `columns`;
-    /// [`Error::RowsMismatch`] if `out` has not as many places as there are rows;
+    /// [`Error::RowsMismatch`] if `out` does not have one place for each row;
     /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit. Then nothing is
     /// written.
     ///

@@ -7,7 +7,8 @@ use core::ops::Range;
 /// How far ahead memory is prefetched, in rows.
 const ROWS_AHEAD: usize = 4;
 
-/// Columns side by side, a strip or a group of one, in some rows.
+/// A rectangle of a slab: adjacent columns, which are a strip or a group, in consecutive rows. `start` is
+/// the index of its first value in the slab.
 #[derive(Clone, Copy)]
 pub(super) struct Cells<S> {
     pub(super) simd: S,
@@ -38,7 +39,7 @@ impl<S: Simd> Cells<S> {
         })
     }
 
-    /// The cells of each row.
+    /// The cells of each row. At least one row, even if `rows` is 0.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn rows<'a, R: SrcDst>(&self, slab: &'a mut R) -> Rows<impl SrcDst + use<'a, R, S>> {
         let before_last = self.rows.saturating_sub(1) * self.inner;
@@ -142,7 +143,7 @@ pub(super) fn store<S: Simd, R: SrcDst>(
     }
 }
 
-/// For each lane whether that of `group` is greater than that of `bounds`, as bits.
+/// A bit for each lane: whether that of `group` is greater than that of `bounds`.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn gt_mask<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
     let mut greater = 0;
@@ -153,7 +154,7 @@ pub(super) fn gt_mask<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> 
     greater
 }
 
-/// Larger lanes of the two. A NaN may or may not be one.
+/// The larger value in each lane. A NaN may be kept or lost.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
     for (register, lanes) in group.as_mut().iter_mut().enumerate() {
@@ -171,7 +172,7 @@ pub(super) fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
     }
 }
 
-/// A group of a value for each lane.
+/// The group with `of_lane(i)` in lane i.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn group_of<S: Simd>(simd: S, of_lane: impl Fn(usize) -> f32) -> Group<S> {
     load_group(simd, &core::array::from_fn(of_lane))

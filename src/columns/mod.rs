@@ -3,8 +3,8 @@
 //! ```text
 //!           inner columns
 //!         ┌──────────────┬──────────────┬────┐
-//!         │ strip        │ strip        │ …  │   strip: up to 4 groups of 32 columns, done one
-//!  axis   │ ┌──┬──┬──┐   │              │    │          after another
+//!         │ strip        │ strip        │ …  │   strip: up to 4 groups of 32 columns, strips are
+//!  axis   │ ┌──┬──┬──┐   │              │    │          done one after another
 //!  rows   │ │g │g │g │ … │              │    │   group: 32 columns, a lane each
 //!         │ ├──┴──┴──┴───│              │    │
 //!         │ │ next tile  │              │    │   tile:  64 rows of a strip; their numerators are
@@ -17,16 +17,17 @@
 //!     for each tile of the strip
 //!         m' ← maxima of the tile
 //!         for each group
-//!             if some m' > limit                          rare: raise the shifts
-//!                 sums ← sums · e^(shift − shift')
-//!         for each row:  sums ← sums + numerators;  scratch ← numerators
-//!         m ← max(m, m')
-//!     for each row:  results ← numerators / sums
+//!             first tile, all |m'| ≤ NEAR:     shifts from m';  limits ← m' + 22
+//!             otherwise, if some m' > limit:   (rare, at most once)
+//!                 shifts from the maxima of all remaining rows;  limits ← +∞
+//!                 sums and scratch are rescaled
+//!             m ← max(m, m')
+//!         for each row:  scratch ← numerators;  sums ← sums + numerators
+//!     for each row:  results ← scratch / sums
 //! ```
 //!
-//! This is the online recurrence, tile by tile. Where a shift is raised, the numerators that are in
-//! scratch already are rescaled by powers of two. The log-softmax stores nothing. It sums with the
-//! steps of the recurrence, which leave the term of the maximum out of the sum.
+//! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima first,
+//! then sums, then writes: three reads, nothing stored. Its sums leave out the term of the maximum.
 
 mod algorithm;
 mod cells;

@@ -11,8 +11,8 @@ use crate::options::Sink;
 use crate::simd::{Group, LANES, Simd, Unrolled, Vector, store_group};
 use crate::source::{Source, SrcDst};
 
-/// The first pass over a strip in a tile: the maxima of each group, and a value in each lane that no
-/// logit of the lane is less than; a NaN is not one.
+/// The first pass over a strip in a tile: the maxima of each group, and in each lane a lower bound
+/// of its logits. NaN is ignored.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn max_pass<S: Simd, R: SrcDst>(
     simd: S,
@@ -44,8 +44,8 @@ fn max_pass<S: Simd, R: SrcDst>(
 /// registers at a time: those of some groups of a row, or of a group in some rows, if the groups of a
 /// row are too few. `are_clamped` says whether a column has an offset, or a numerator may be zero.
 ///
-/// It goes row by row. Where a row is as long as a page, logits above one another have equal low bits
-/// in their addresses, and a processor takes a load for one of what was just stored.
+/// It goes row by row. Rows that are a multiple of 4 KiB apart alias: the processor delays a load whose
+/// low address bits match those of a recent store.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
@@ -354,7 +354,7 @@ fn totals<S: Simd>(simd: S, sums: &Sums<S>, sink: Sink) -> [f64; LANES] {
     totals
 }
 
-/// Whether the probability of the maximum is 1 or one over an integer, or nearly so.
+/// Whether the probability of the maximum is within rounding of 1 or of one over an integer.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn may_be_exact(max_term: f64, total: f64) -> bool {
     const ROUND: f64 = (1_u64 << 52) as f64;

@@ -1,4 +1,4 @@
-//! What is known of a group of columns while they are read.
+//! The state of a group of columns while they are read.
 
 use super::cells::{Cells, gt_mask, larger, load, store};
 use crate::math::shift::{LaneShifts, RESCALE_THRESHOLD};
@@ -6,17 +6,23 @@ use crate::options::Sink;
 use crate::simd::{Group, LANES, Lanewise, Simd, Vector, store_group};
 use crate::source::SrcDst;
 
-/// Columns whose maximum in the first tile is at most this far from zero have shifts without offset.
-/// A later logit more than twice as far above makes their terms negligible.
+/// Columns whose maximum in the first tile is at most this far from zero get a shift without an
+/// offset.
 const NEAR: f32 = 104.0;
 
-/// What is known of a group of columns. Lanes without a column have the maximum −∞ and the sum 0.
+/// The largest logit that a shift of the first tile is used for. A column has an offset if its maximum
+/// is above 208. Then terms below this limit are below e^−90 of the maximum's, less than 2^−126.
+const HIGHEST_LIMIT: f32 = 118.0;
+
+/// The state of a group of columns. Lanes without a column have the maximum −∞ and the sum 0.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<S: Simd> {
     pub(super) maxima: Group<S>,
     pub(super) shifts: LaneShifts<S>,
-    /// The largest logits that the shifts hold for.
+    /// The largest logits that the shifts hold for; +∞ after a rescale.
     limits: Group<S>,
+    /// Softmax: the sum of all numerators. Log-softmax: the sum without the maximum's. The sink is in
+    /// neither.
     pub(super) totals: [f64; LANES],
 }
 
@@ -79,7 +85,8 @@ impl<S: Simd> Sums<S> {
             self.shifts = LaneShifts::of(simd, &known);
             self.limits = known;
             for limit in self.limits.as_mut() {
-                *limit = *limit + simd.splat(RESCALE_THRESHOLD);
+                let above = *limit + simd.splat(RESCALE_THRESHOLD);
+                *limit = above.min_drop_nan(simd.splat(HIGHEST_LIMIT));
             }
         } else {
             simd.vectorize(

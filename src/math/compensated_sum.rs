@@ -1,10 +1,10 @@
-//! Sums that keep what rounding leaves out of them.
+//! Sums with a correction term.
 
 use super::exp::ScaledExp;
 use crate::simd::{Group, LANES, Lanewise, Simd, Vector};
 
 /// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the sum
-/// of what rounding left out of it. The numerators count as they were before they were rounded.
+/// of what rounding left out of it. It adds the numerators as they are before they are rounded.
 ///
 /// Invariant (Dekker's Fast2Sum): when a numerator is added, the rounded sum of its lane is zero or
 /// not smaller than it. Then (high − rounded) + scale is exact. A sum that begins with a bias that is
@@ -23,9 +23,9 @@ impl<S: Simd> CompensatedSum<S> {
         Self::with_bias(simd, &simd.splat(0.0).group())
     }
 
-    /// A sum that begins with `bias`, which must be larger in each lane than every numerator of the
-    /// lane, and is to be removed in the end by [`remove_bias`](Self::remove_bias). It should not be
-    /// larger than necessary: `low` grows with it, and its own rounding is not corrected.
+    /// A sum that begins with `bias`. In each lane that is a power of two larger than every numerator, or
+    /// 0 if all are 0. [`remove_bias`](Self::remove_bias) subtracts it in the end. Choose it small: the
+    /// error of `low` grows with it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn with_bias(simd: S, bias: &Group<S>) -> Self {
         let low = simd.splat(0.0).group();
@@ -37,7 +37,7 @@ impl<S: Simd> CompensatedSum<S> {
         CompensatedSum { high, low }
     }
 
-    /// Exact: the bias and the sum are multiples of the spacing of the larger of the two.
+    /// Exact: the bias is a power of two and at most the sum.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn remove_bias(mut self, bias: &Group<S>) -> Self {
         for (high, bias) in self.high.as_mut().iter_mut().zip(bias.as_ref()) {

@@ -57,9 +57,8 @@ impl<V: Vector> Epilogue<V> for Probability<V> {
     }
 }
 
-/// A [`Probability`] that replaces the probability of the maximum by one that was rounded once, where
-/// that must be exact: 1, or 1/N of N equal logits. A numerator was rounded, so its quotient may miss
-/// such a number.
+/// As [`Probability`], but the probability of the maximum is computed in `f64` and rounded once: exactly
+/// 1, or 1/N of N equal logits. The quotient of a rounded numerator may miss these.
 #[derive(Clone, Copy)]
 pub(crate) struct ExactMax<V> {
     pub(crate) probability: Probability<V>,

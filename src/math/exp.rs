@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! n = round(x · log2 e)
-//! r = x − n · ln 2            |r| ≤ ln 2 / 2, in two steps, the first of them exact
+//! r = x − n · ln 2            |r| ≤ ln 2 / 2, in two steps; the first is exact
 //! t = e^r − 1                 a polynomial of degree 6
 //! numerator = 2^(n + shift) · (1 + t)
 //! ```
@@ -51,14 +51,13 @@ const COEFFICIENTS: [f32; 5] = [
 /// then in the low bits of the representation.
 pub(super) const ROUND: f32 = 12_582_912.0;
 
-/// Exponent of the numerator of the largest logit, about. Of the range of `f32` above 1 this much is
-/// used. Below it e^−120 still has a numerator: more than 2^24 of these are needed to be as much as
-/// the smallest subnormal result.
+/// The numerator of the largest logit is about 2^48. So e^−120 of it is still a normal number. More than
+/// 2^24 of these sum to the smallest subnormal result.
 pub(super) const HEADROOM: i32 = 48;
 
-/// The bias of logits near zero, even as all of them are, and the factor that turns its scales into
-/// 2^n.
+/// The bias of logits near zero. Even, as every bias.
 pub(super) const UNIT_BIAS: i32 = 126 + HEADROOM;
+/// Turns a scale under [`UNIT_BIAS`] into 2^n.
 const UNIT: f32 = 1.0 / (1_u64 << (HEADROOM - 1)) as f32;
 
 /// The bias of a [`Shift`](super::shift::Shift) and the constants of the exponential, in registers.

@@ -25,7 +25,7 @@ pub(crate) struct Shift {
 }
 
 impl Shift {
-    /// A shift under which the numerator of `max` is near 2^48, or up to 2^30 above.
+    /// A shift under which the numerator of `max` is between 2^44 and 2^78.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(max: f32) -> Self {
         if USUAL.contains(&max) {

@@ -25,7 +25,7 @@ pub(crate) struct Denominator {
 }
 
 impl Denominator {
-    /// Only the sum of the other terms is known.
+    /// The terms of the maximum and of the sink are not computed yet.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn new(
         max: f32,
@@ -84,7 +84,7 @@ impl Denominator {
 
     /// How numerators become probabilities. The last pass loads the numerators if `has_numerators`,
     /// otherwise the logits. `equal_terms` is how many logits equal the maximum, if all others are
-    /// −∞: then each result is exactly one over it.
+    /// −∞: then, without a sink, their results are exactly one over it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn epilogue<S: Simd>(
         mut self,

@@ -1,4 +1,4 @@
-//! The log-softmax: the recurrence reads the row, the second pass subtracts.
+//! The log-softmax: the recurrence reads the row, the last pass subtracts.
 
 use super::algorithm::Algorithm;
 use super::denominator::Denominator;

@@ -1,5 +1,10 @@
-//! The rows of a matrix, overlapped: what lies between two passes over a row is done while a pass over
-//! a neighbour runs, which does not wait for it.
+//! The rows of a matrix, overlapped. Between two passes a row has a long chain of dependent operations:
+//! lanes are combined, a quotient is computed. A pass over another row fills that time.
+//!
+//! ```text
+//! turn     finish     choose_shift, exp_sum_pass     normalize_pass     max_pass
+//!  i       row i − 2  row i − 1                      row i − 2          row i        three rows
+//! ```
 
 use super::algorithm::Algorithm;
 use super::log_softmax::LogSoftmax;
@@ -11,7 +16,7 @@ use crate::simd::{Simd, WithSimd};
 use crate::source::SrcDst;
 
 /// The softmax of each row of a matrix, or the log-softmax if `LOG`. If `PLAIN`, there is no sink and
-/// no fallback but NaN, and neither costs anything.
+/// no fallback but NaN, and the code for both is left out.
 pub(crate) struct Matrix<const LOG: bool, const PLAIN: bool, R> {
     pub(crate) matrix: R,
     pub(crate) columns: usize,
@@ -30,30 +35,30 @@ impl<const LOG: bool, const PLAIN: bool, R: SrcDst> WithSimd for Matrix<LOG, PLA
         let ahead = prefetch_distance(matrix.len());
         if LOG {
             if columns <= SHORT {
-                three_rows_under_way::<LogSoftmax, S, R>(simd, matrix, columns, sink, ahead);
+                overlap_three_rows::<LogSoftmax, S, R>(simd, matrix, columns, sink, ahead);
             } else {
-                two_rows_under_way::<LogSoftmax, S, R>(simd, matrix, columns, sink, ahead);
+                overlap_two_rows::<LogSoftmax, S, R>(simd, matrix, columns, sink, ahead);
             }
         } else if columns > CACHED {
+            // Other code than below, so in a function of its own.
             simd.vectorize(
                 #[inline(always)]
-                move |simd| {
-                    two_rows_under_way::<Streamed, S, R>(simd, matrix, columns, sink, ahead)
-                },
+                move |simd| overlap_two_rows::<Streamed, S, R>(simd, matrix, columns, sink, ahead),
             );
         } else if !R::HAS_SCRATCH {
-            rows_with_scratch::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
+            rows_with_borrowed_scratch::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
         } else if columns <= SHORT {
-            three_rows_under_way::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
+            overlap_three_rows::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
         } else {
-            two_rows_under_way::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
+            overlap_two_rows::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
         }
     }
 }
 
-/// The numerators of a row wait in the places of later rows, as long as there are enough of these.
+/// Stores the numerators of a row in the places of the results of the next two rows. The last rows have
+/// no such places and compute their numerators twice.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn rows_with_scratch<A: Algorithm, S: Simd, R: SrcDst>(
+fn rows_with_borrowed_scratch<A: Algorithm, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
     columns: usize,
@@ -83,8 +88,9 @@ fn rows_with_scratch<A: Algorithm, S: Simd, R: SrcDst>(
     }
 }
 
+/// Overlaps three rows, which with their results fit in the first-level cache.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn three_rows_under_way<A: Algorithm, S: Simd, R: SrcDst>(
+fn overlap_three_rows<A: Algorithm, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
     columns: usize,
@@ -118,9 +124,10 @@ fn three_rows_under_way<A: Algorithm, S: Simd, R: SrcDst>(
     }
 }
 
-/// Two rows if they stay in the second-level cache, otherwise one.
+/// Overlaps two rows while both fit in the second-level cache; otherwise one after another. Order of a
+/// turn: finish of the row above, max_pass, normalize_pass of the row above, exp_sum_pass.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn two_rows_under_way<A: Algorithm, S: Simd, R: SrcDst>(
+fn overlap_two_rows<A: Algorithm, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
     columns: usize,

@@ -101,7 +101,7 @@ fn write_group<S: Simd, R: SrcDst>(simd: S, mut group: R, epilogue: &impl Epilog
     }
 }
 
-/// Computes the numerator first, unless it is what was loaded.
+/// Computes the numerator first, if the logit was loaded.
 #[derive(Clone, Copy)]
 pub(crate) struct Recompute<V, E> {
     constants: ExpConstants<V>,
@@ -143,6 +143,7 @@ impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
         self.epilogue.apply(numerators)
     }
 
+    /// Only for logits: called if [`recomputes`](Epilogue::recomputes).
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply_unrolled<const COUNT: usize>(&self, logits: Unrolled<V, COUNT>) -> Unrolled<V, COUNT> {
         let logits = logits - Unrolled([self.offset; COUNT]);
@@ -151,7 +152,8 @@ impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
     }
 }
 
-/// The numerators of a row, as they were stored, or computed from its logits as they are loaded.
+/// The numerators of a row, as they were stored, or computed from its logits as they are loaded. Past the
+/// end −∞ if they were stored, 0 if they are computed.
 #[derive(Clone, Copy)]
 pub(super) struct Numerators<L> {
     pub(super) loaded: L,

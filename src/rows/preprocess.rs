@@ -1,8 +1,9 @@
 //! Logits before their softmax: scale, soft cap, additive mask, keep mask. And rows whose results are
 //! known without a softmax.
 //!
-//! Preprocessed logits wait in the places of the results, if these are `f32`
-//! ([`Preprocess`]). Results of half precision cannot hold them; then they are computed at every load
+//! Preprocessed logits are kept in the places of the results, if these are `f32`
+//! ([`Preprocess`]). Results of half precision cannot hold them, and a normalizer has none: then they are computed at
+//! every load
 //! ([`Preprocessed`]). The bits are the same.
 
 use crate::math::exp::Exp;
@@ -99,7 +100,7 @@ impl<L: Source> Source for Preprocessed<'_, L> {
         }
     }
 
-    /// Past the end −∞, which no mask changes to anything else.
+    /// Past the end −∞.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
         let logits = self.logits.load(simd, start);
@@ -107,7 +108,7 @@ impl<L: Source> Source for Preprocessed<'_, L> {
         if self.logits.len() >= start + S::Vector::WIDTH {
             return preprocessed;
         }
-        // A negative scale, or a soft cap, makes another value of it.
+        // Scale and cap may change the −∞ that was loaded past the end.
         let mut lanes = [f32::NEG_INFINITY; LANES];
         preprocessed.store(&mut lanes);
         let count = self.logits.len().saturating_sub(start);
@@ -195,7 +196,7 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         self.logits.results()
     }
 
-    /// Only rows by themselves are preprocessed at every load.
+    /// A [`Matrix`](super::matrix::Matrix) is not preprocessed at every load.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
         None::<Self>

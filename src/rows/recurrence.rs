@@ -16,17 +16,19 @@ use crate::source::Source;
 pub(crate) struct State {
     /// The largest logit that each lane has seen.
     maxima: [f32; LANES],
-    /// The sum of the numerators of all its others, but for what is still summed in `f32`.
+    /// In each lane the sum of the numerators of all its other logits, without the current slice.
     other_terms: [f64; LANES],
-    /// That sum, what rounding left out of it, and of how many blocks it is.
+    /// The sum of the current slice, rounded.
     high: [f32; LANES],
+    /// What rounding left out of `high`.
     low: [f32; LANES],
+    /// Blocks in the current slice.
     summed: usize,
     /// Lanes that have seen a logit.
     lanes: usize,
     shift: Shift,
-    /// The largest logit that `shift` is good for. −∞ before there is a finite logit and after
-    /// +∞: then every block is looked at.
+    /// The largest logit that `shift` holds for. −∞ before the first finite logit and after +∞: then
+    /// every block is checked.
     limit: f32,
 }
 
@@ -253,8 +255,8 @@ impl<S: Simd> Registers<S> {
         }
     }
 
-    /// Raises the shift for a block with a logit above the limit. Returns false if all that can matter
-    /// from here on, the block included, is whether there is a NaN: the maximum is +∞.
+    /// Raises the shift for a block with a logit above the limit. Returns false if the maximum is +∞.
+    /// Then only a NaN can still change the result.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn raise_shift<L: Source>(&mut self, block: L) -> bool {
         self.sum.flush(&mut self.other_terms);
@@ -306,9 +308,9 @@ pub(super) fn groups_of<L: Source>(block: L) -> [L; BLOCK / LANES] {
 
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn denominator<S: Simd, L: Source>(simd: S, logits: L) -> Denominator {
-    let mut online = State::new();
-    online.read(simd, logits);
-    online.finish(simd)
+    let mut state = State::new();
+    state.read(simd, logits);
+    state.finish(simd)
 }
 
 /// Takes more logits into a state.

@@ -1,14 +1,15 @@
-//! Every constant that a cache or a processor chose.
+//! Sizes of rows: what fixes the order of sums ([`BLOCK`], [`SUMMED`]), and thresholds that were found by
+//! measurement. Those of columns are in `columns/algorithm.rs` and `columns/cells.rs`.
 //!
 //! Figures were measured with `benches/peers` on an AMD EPYC core (family 26) unless said otherwise.
 
-/// Logits between two looks at whether the shift must be raised.
+/// Logits of a block, the unit of all loops over a row. The recurrence checks the shift once a block.
 pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 
 /// Numerators that are summed in `f32` before the sum is added to one in `f64`.
 pub(super) const SUMMED: usize = 16 * BLOCK;
 
-/// The longest row that is written from its first logit on. Longer ones are written from where a
+/// The longest row that is written from its first result on. Longer ones are written from where a
 /// line of a cache begins, which saves 2 to 7 %.
 pub(super) const UNALIGNED: usize = 256;
 

@@ -21,9 +21,10 @@ pub(crate) struct ThreePass(Denominator);
 pub(crate) struct ChosenShift<S: Simd> {
     max: f32,
     shift: Shift,
-    /// For each lane more than every numerator of it.
+    /// In each lane a value larger than every numerator.
     bias: Group<S>,
-    /// Whether some numerator may be zero, those of an incomplete last block aside.
+    /// Whether whole blocks need the offset subtracted or low logits clamped. An incomplete last block is
+    /// always clamped.
     is_clamped: bool,
 }
 
@@ -178,8 +179,7 @@ fn sum_of_others<S: Simd, L: Source>(simd: S, numerators: L, max_term: f32) -> f
 pub(crate) struct Extremes<S: Simd> {
     /// The maximum of each lane; −∞ where there is none.
     maxima: Group<S>,
-    /// No logit of a whole block is less than the least of these lanes. With a NaN among the logits
-    /// it may be anything.
+    /// The smallest lane is at most every logit of the whole blocks. Meaningless if a logit is NaN.
     least: S::Vector,
 }
 
@@ -295,7 +295,7 @@ impl<S: Simd> ChosenShift<S> {
     fn exp_sum_rest<R: SrcDst>(&self, simd: S, row: R, ahead: usize) -> CompensatedSum<S> {
         let constants = self.shift.constants(simd);
         let (last, sum) = self.exp_sum_blocks(simd, row, &constants, ahead);
-        // Two registers at a time: few of what is left is past the end then.
+        // Two registers at a time, so that few lanes are past the end.
         let offset = simd.splat(self.shift.offset);
         exp_sum_block::<true, 2, S, R>(simd, last, &constants.unrolled(), offset, sum)
             .remove_bias(&self.bias)
@@ -325,7 +325,7 @@ impl<S: Simd> ChosenShift<S> {
 }
 
 /// The whole blocks of a row. Returns what is left. The sum is moved, so that it is in registers here
-/// whatever becomes of it elsewhere.
+/// whatever holds it elsewhere.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_blocks<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,

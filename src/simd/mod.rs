@@ -13,8 +13,7 @@
 //!
 //! Builds of `opt-level` 0 are the exception (the cfg `unoptimized`, from `build.rs`). There each
 //! inlined copy keeps its own operands in the frame of the function around it, and the frame would
-//! overflow a small stack: 850 KB. As calls they give back what they use. They are slow, and no less
-//! sound: Rust's own ABI passes vectors in memory, whatever the features.
+//! overflow a small stack: 850 KB. Real calls free their frames. They are slow but sound: Rust's own ABI passes vectors in memory, whatever the features.
 //!
 //! # Two arithmetic classes
 //!

@@ -1,6 +1,6 @@
 //! How an instruction set lists its operations: a line each, with its intrinsics.
 
-/// Gives functions the attributes of a leaf, as said in "Inlining" of [`simd`](super).
+/// Gives functions the attributes of a leaf, as "Inlining" in [`simd`](super) explains.
 macro_rules! leaf {
     ($($function:item)*) => {
         $(
@@ -11,8 +11,8 @@ macro_rules! leaf {
 }
 
 /// Operations of registers, within an `impl` for a type that wraps one register; or, with
-/// `impl Operator for Type:`, those of Rust's operators. In a line the parameters, of which the
-/// first is `self`, are bare registers. So is the result, or what the arrow says of it.
+/// `impl Operator for Type:`, those of Rust's operators. The parameters of a line are bare registers;
+/// the first is `self`. The result is a register too, unless an arrow gives its type.
 ///
 /// A line may call only intrinsics that touch no memory, of the features that the proof stands
 /// for. The type must have no constructor but its field, which only the module of its instruction

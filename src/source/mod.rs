@@ -6,9 +6,9 @@
 //!
 //! # Scratch
 //!
-//! Between two passes the numerators of a row wait in the places of its results, if these are
+//! Between two passes the numerators of a row are kept in the places of its results, if they are
 //! `f32` ([`SrcDst::HAS_SCRATCH`]). Results of half precision have no room for them. Their
-//! numerators wait where later rows of the matrix get their results
+//! numerators are kept where later rows of the matrix get their results
 //! ([`SrcDst::with_scratch`]), or are computed again by the last pass.
 
 use crate::simd::{LANES, Simd, Vector};
@@ -16,7 +16,7 @@ use crate::simd::{LANES, Simd, Vector};
 #[cfg(feature = "half")]
 mod scratch;
 
-/// Logits in a line of a cache.
+/// Logits in a cache line.
 pub(crate) const LINE: usize = 16;
 
 /// Logits to be read. Whatever is done to a logit as it is loaded is done here.
@@ -164,7 +164,7 @@ pub(crate) trait SrcDst: Sized {
     /// Prefetches the logit, and the place of the result, that is `distance` beyond the first.
     fn prefetch<S: Simd>(&self, simd: S, distance: usize);
 
-    /// How many results come before the first that begins a line of a cache.
+    /// How many results come before the first that begins a cache line.
     fn align_offset(&self) -> usize;
 
     /// The same, borrowed for one pass.
@@ -184,7 +184,7 @@ pub(crate) trait SrcDst: Sized {
     fn results(self) -> impl SrcDst;
 
     /// The first row of a matrix, with scratch for its numerators in the places of later rows,
-    /// whose content is lost. `None` if there are too few rows, or if the row has scratch anyhow.
+    /// whose content is lost. `None` if there are too few rows, or if the row has scratch already.
     fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst>;
 }
 
@@ -328,7 +328,7 @@ impl<E: Element> SrcDst for InPlace<'_, E> {
     }
 }
 
-/// How many of `results` come before the first that begins a line of a cache.
+/// How many of `results` come before the first that begins a cache line.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn align_offset<E>(results: &[E]) -> usize {
     results.as_ptr().align_offset(LINE * size_of::<f32>())

@@ -1,4 +1,4 @@
-//! Half precision: elements of 16 bits, and rows whose numerators wait in the places of later rows.
+//! Half precision: elements of 16 bits, and rows whose numerators are kept in the places of later rows.
 
 use super::{Element, InPlace, OutOfPlace, Source, SrcDst};
 use crate::simd::{Simd, Vector, half::Half};
@@ -49,7 +49,7 @@ macro_rules! element {
 element!(half::bf16);
 element!(half::f16);
 
-/// A row of a matrix. Each numerator waits in two places of the results of later rows.
+/// A row of a matrix. Each numerator is kept in two places of the results of later rows.
 struct Scratch<'a, L, H> {
     logits: L,
     results: &'a mut [H],

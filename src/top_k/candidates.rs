@@ -30,15 +30,15 @@ const NO_LOGITS: [f32; LANES] = [f32::NEG_INFINITY; LANES];
 /// Candidates that are collected before they are merged with the best.
 const COLLECTED: usize = 2 * LANES;
 
-/// The best so far, in order, and others to be merged with them.
+/// The best so far, in order, and others that are to be merged with them.
 pub(super) struct Candidates<'b> {
     best: &'b mut [Candidate],
     found: usize,
     /// What a new candidate must exceed; `None` if it need not exceed anything.
     bound: Option<f32>,
-    /// Of [`BLOCK`] columns that the logits make as a matrix, while there is no bound.
+    /// The largest logit at each position of a block, until there is a bound.
     maxima: Groups,
-    /// The others in the order of the row: their logits, and −∞ in free places; where they are.
+    /// The logits of collected candidates in the order of the row, and −∞ in free places.
     logits: [[f32; LANES]; COLLECTED / LANES],
     indices: [usize; COLLECTED],
     collected: usize,

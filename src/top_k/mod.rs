@@ -108,7 +108,7 @@ impl Softmax<'_> {
 }
 
 /// The most logits that are read before the first candidates are searched for among them, in the
-/// second-level cache. The bound of many logits is a good one: few exceed it.
+/// second-level cache. With many logits the bound is tight: few exceed it.
 const FIRST: usize = 8 * PART;
 
 /// Reads a row: takes its logits into the state, and searches them for candidates.

@@ -233,13 +233,13 @@ impl Kind {
             Kind::AtLowerThreshold | Kind::BelowLowerThreshold => random.between(-150, -105),
             Kind::AtUpperThreshold | Kind::AboveUpperThreshold => random.between(170, 207),
             Kind::AnyFinite => {
-                let bits = random.next_u64() as u32;
+                let bits = random.next() as u32;
                 // The highest exponent, that of ∞ and NaN, loses a bit.
                 let is_finite = bits & 0x7F80_0000 != 0x7F80_0000;
                 f32::from_bits(if is_finite { bits } else { bits ^ 0x0080_0000 })
             }
-            Kind::Subnormal => f32::from_bits(random.next_u64() as u32 & 0x807F_FFFF),
-            Kind::Zeros => f32::from_bits(random.next_u64() as u32 & 0x8000_0000),
+            Kind::Subnormal => f32::from_bits(random.next() as u32 & 0x807F_FFFF),
+            Kind::Zeros => f32::from_bits(random.next() as u32 & 0x8000_0000),
             Kind::Equal => 3.25,
             Kind::TwoValues => [1.5, -2.25][random.below(2)],
             Kind::Confident | Kind::TwoConfident => random.between(-28, -12),

@@ -11,6 +11,7 @@ support::on_every_backend!(
     columns_are_within_the_bounds,
     confident_columns,
     late_maxima,
+    maxima_that_rise_twice,
     nan_hides_nothing,
     long_columns,
     special_columns_beside_ordinary_ones,
@@ -208,6 +209,37 @@ fn confident_columns(backend: Backend) {
 
 /// The maximum comes after many rows, and is by little to very much above them: beside columns of
 /// which it is not, and which must not change.
+/// A maximum in each of three tiles, around what a shift holds for.
+fn maxima_that_rise_twice(backend: Backend) {
+    const SHAPE: [usize; 3] = [1, 192, 33];
+    for first in [90.0, 96.0, 103.0, 104.0] {
+        for second in [110.0, 117.5, 119.0, 125.5] {
+            for third in [120.0, 205.0, 208.5, 212.0] {
+                let mut logits = vec![0.0; SHAPE.iter().product()];
+                for (row, logit) in [(0, first), (64, second), (128, third)] {
+                    logits[row * SHAPE[2]] = logit;
+                }
+                let mut results = vec![0.0; logits.len()];
+                on(backend).axis(&logits, SHAPE, &mut results).unwrap();
+                let column = |values: &[f32]| -> Vec<f32> {
+                    values.iter().step_by(SHAPE[2]).copied().collect()
+                };
+                let truth = Truth::of(&column(&logits));
+                for (logit, result) in column(&logits).iter().zip(column(&results)) {
+                    let expected = truth.probability(*logit);
+                    let context = || format!("{first}, {second}, {third}: {logit} {result:e}");
+                    if expected < Bounds::SMALL {
+                        assert!((f64::from(result) - expected).abs() <= Bounds::SMALL);
+                    } else {
+                        let error = ulp::error(result, expected);
+                        assert!(error <= Bounds::of(backend).softmax, "{}", context());
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn late_maxima(backend: Backend) {
     let mut worst = Worst::default();
     let mut random = Random(4);

@@ -29,7 +29,9 @@ macro_rules! setting {
 
 /// The numbers of rows that a mask of a matrix of `rows` rows may have.
 pub fn divisors(rows: usize) -> Vec<usize> {
-    (1..=rows).filter(|count| rows % count == 0).collect()
+    (1..=rows)
+        .filter(|count| rows.is_multiple_of(*count))
+        .collect()
 }
 
 impl Setting {
