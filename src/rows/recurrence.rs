@@ -205,14 +205,7 @@ impl<S: Simd> Registers<S> {
             }
         }
         let is_above = highest.gt_mask(self.simd.splat(self.limit)) != 0;
-        // Rare, so in a function of its own.
-        let simd = self.simd;
-        if is_above
-            && !simd.vectorize(
-                #[inline(always)]
-                |_| self.raise_shift(block),
-            )
-        {
+        if is_above && !self.raise_shift(block) {
             return;
         }
         if S::UNROLL == 8 {
@@ -262,29 +255,21 @@ impl<S: Simd> Registers<S> {
         self.sum.flush(&mut self.other_terms);
         self.sum = CompensatedSum::new(self.simd);
         self.summed = 0;
-        let (simd, maxima) = (self.simd, store_group::<S>(&self.maxima));
-        let logits = || {
-            let of_block = (0..block.len()).map(|index| block.at(simd, index));
-            of_block.chain(maxima)
-        };
-        let maximum = logits().fold(f32::NEG_INFINITY, f32::max);
+        // Rare, so in a function of its own. It gets copies: a reference to a part of `self` would keep
+        // all of it in memory.
+        let (shift, maxima, mut other_terms) = (self.shift, self.maxima, self.other_terms);
+        let terms = &mut other_terms;
+        let maximum = self.simd.vectorize(
+            #[inline(always)]
+            move |simd| rescale_to_block(simd, block, &maxima, shift, terms),
+        );
+        self.other_terms = other_terms;
         if maximum == f32::INFINITY {
-            if logits().any(|logit| is_nan(&logit)) {
-                self.other_terms = [f64::NAN; LANES];
-            }
             self.maxima = self.simd.splat(maximum).group();
             self.limit = f32::NEG_INFINITY;
             return false;
         }
-        let shift = Shift::of(maximum);
-        let factor = self.shift.rescale_factor(shift);
-        for other_terms in &mut self.other_terms {
-            // Before the first finite logit there are none, and the factor may be infinite.
-            if *other_terms != 0.0 {
-                *other_terms *= factor;
-            }
-        }
-        self.use_shift(shift, maximum);
+        self.use_shift(Shift::of(maximum), maximum);
         true
     }
 
@@ -295,6 +280,38 @@ impl<S: Simd> Registers<S> {
         self.constants = shift.constants(self.simd);
         self.limit = maximum + RESCALE_THRESHOLD;
     }
+}
+
+/// Makes sums under `shift` hold under the shift of the largest logit so far, the block included. Returns
+/// that logit. If it is +∞, the sums are NaN if a logit is.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn rescale_to_block<S: Simd, L: Source>(
+    simd: S,
+    block: L,
+    maxima: &Group<S>,
+    shift: Shift,
+    other_terms: &mut [f64; LANES],
+) -> f32 {
+    let maxima = store_group::<S>(maxima);
+    let logits = || {
+        let of_block = (0..block.len()).map(|index| block.at(simd, index));
+        of_block.chain(maxima)
+    };
+    let maximum = logits().fold(f32::NEG_INFINITY, f32::max);
+    if maximum == f32::INFINITY {
+        if logits().any(|logit| is_nan(&logit)) {
+            *other_terms = [f64::NAN; LANES];
+        }
+        return maximum;
+    }
+    let factor = shift.rescale_factor(Shift::of(maximum));
+    for other_terms in other_terms {
+        // Before the first finite logit there are none, and the factor may be infinite.
+        if *other_terms != 0.0 {
+            *other_terms *= factor;
+        }
+    }
+    maximum
 }
 
 /// The groups of a block; of a short one the last are short or empty.
