@@ -17,6 +17,7 @@ macro_rules! leaf {
 /// A line may call only intrinsics that touch no memory, of the features that the proof stands
 /// for. The type must have no constructor but its field, which only the module of its instruction
 /// set sees, and which that module fills only where it has the proof.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! operations {
     ($(impl $operator:ident for $register:ident: $name:ident $operands:tt = $value:expr;)+) => {
         $(
@@ -48,4 +49,6 @@ macro_rules! operations {
     (@wrap $value:ident u32) => { $value };
 }
 
-pub(super) use {leaf, operations};
+pub(super) use leaf;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use operations;

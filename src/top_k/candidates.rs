@@ -28,7 +28,7 @@ type Groups = [[f32; LANES]; BLOCK / LANES];
 const NO_LOGITS: [f32; LANES] = [f32::NEG_INFINITY; LANES];
 
 /// Candidates that are collected before they are merged with the best.
-const COLLECTED: usize = 2 * LANES;
+const COLLECTED: usize = LANES;
 
 /// The best so far, in order, and others that are to be merged with them.
 pub(super) struct Candidates<'b> {
