@@ -40,6 +40,7 @@
 //! | term | a summand of the denominator |
 
 mod algorithm;
+mod by_recurrence;
 mod denominator;
 mod log_softmax;
 pub(crate) mod matrix;
