@@ -1,6 +1,6 @@
 //! Columns side by side: strips, tiles and groups, and how they are read and written.
 
-use crate::simd::{Group, LANES, Simd, Vector, load_group};
+use crate::simd::{Group, LANES, Simd, Vector, WIDEST};
 use crate::source::{LINE, Source, SrcDst};
 use core::ops::Range;
 
@@ -172,8 +172,15 @@ pub(super) fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
     }
 }
 
-/// The group with `of_lane(i)` in lane i.
+/// Sets a register of a group to the first of `lanes`.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn group_of<S: Simd>(simd: S, of_lane: impl Fn(usize) -> f32) -> Group<S> {
-    load_group(simd, &core::array::from_fn(of_lane))
+pub(super) fn set_register<S: Simd>(
+    simd: S,
+    group: &mut Group<S>,
+    register: usize,
+    lanes: &[f32; WIDEST],
+) {
+    if let Some(register) = group.as_mut().get_mut(register) {
+        *register = simd.load(lanes, 0.0);
+    }
 }

@@ -1,14 +1,14 @@
 //! The log-softmax of columns.
 
 use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
-use super::cells::{Cells, group_of, load, store};
-use super::sums::{Sums, exact_terms, fallback_of};
+use super::cells::{Cells, load, set_register, store};
+use super::sums::{Sums, exact_terms, fallback_of, lanes_of};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::shift::LaneShifts;
 use crate::normalizer::{Normalizer, Outcome};
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Simd, Vector, load_group, store_group};
+use crate::simd::{Group, Simd, Vector, WIDEST};
 use crate::source::SrcDst;
 
 /// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole columns.
@@ -74,23 +74,24 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
-        let max_terms = exact_terms(&sums.shifts, &sums.maxima);
-        let maxima = store_group::<S>(&sums.maxima);
-        let [mut max, mut log_denominator] = [[0.0; LANES]; 2];
-        for lane in 0..LANES {
-            let other_terms = sums.totals[lane] / max_terms[lane];
-            let column = Normalizer::from_parts(maxima[lane], other_terms);
-            let normalizer = sink.merge_into(column);
-            if normalizer.outcome() == Outcome::Finite {
-                max[lane] = normalizer.max();
-                log_denominator[lane] = normalizer.log_denominator() as f32;
+        for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
+            let max_terms = exact_terms(&sums.shifts, register, *maxima);
+            let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
+            let [mut max, mut log_denominator, mut fallback] = [[0.0; WIDEST]; 3];
+            for lane in 0..S::Vector::WIDTH {
+                let other_terms = totals[lane] / max_terms[lane];
+                let column = Normalizer::from_parts(maxima[lane], other_terms);
+                let normalizer = sink.merge_into(column);
+                if normalizer.outcome() == Outcome::Finite {
+                    max[lane] = normalizer.max();
+                    log_denominator[lane] = normalizer.log_denominator() as f32;
+                }
+                fallback[lane] = fallback_of(maxima[lane], totals[lane], sink);
             }
+            set_register(simd, &mut self.max, register, &max);
+            set_register(simd, &mut self.log_denominator, register, &log_denominator);
+            set_register(simd, &mut self.fallback, register, &fallback);
         }
-        self.max = load_group(simd, &max);
-        self.log_denominator = load_group(simd, &log_denominator);
-        self.fallback = group_of(simd, |lane| {
-            fallback_of(maxima[lane], sums.totals[lane], sink)
-        });
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -1,14 +1,13 @@
 //! The softmax of columns.
 
 use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
-use super::cells::group_of;
-use super::cells::{Cells, larger, load, split_group, store};
-use super::sums::{Sums, bias, exact_terms, fallback_of};
+use super::cells::{Cells, larger, load, set_register, split_group, store};
+use super::sums::{Sums, bias, exact_terms, fallback_of, lanes_of};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability};
 use crate::math::shift::{LaneShifts, Shift};
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Simd, Unrolled, Vector, store_group};
+use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, unroll};
 use crate::source::{Source, SrcDst};
 
 /// The first pass over a strip in a tile: the maxima of each group, and in each lane a lower bound
@@ -131,35 +130,41 @@ fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst
     for first in (0..cells.len() * registers).step_by(UNROLL) {
         let mut constants = Shift::unit().constants(simd).unrolled();
         let (mut logits, mut offsets) = (empty, empty);
-        for i in 0..UNROLL {
-            let register = first + i;
-            if let Some(sums) = sums.get(register % registers / S::REGISTERS) {
-                offsets.0[i] = sums.shifts.set(register % S::REGISTERS, &mut constants, i);
-            }
-            if let Some(Some(cells)) = cells.get(register / registers)
-                && start(register) < cells.len()
-            {
-                logits.0[i] = cells.logits().load(simd, start(register));
-            }
-        }
+        unroll::<UNROLL>(
+            #[inline(always)]
+            |i| {
+                let register = first + i;
+                if let Some(sums) = sums.get(register % registers / S::REGISTERS) {
+                    offsets.0[i] = sums.shifts.set(register % S::REGISTERS, &mut constants, i);
+                }
+                if let Some(Some(cells)) = cells.get(register / registers)
+                    && start(register) < cells.len()
+                {
+                    logits.0[i] = cells.logits().load(simd, start(register));
+                }
+            },
+        );
         let numerators = if CLAMPED {
             constants.exp_scaled(logits - offsets)
         } else {
             constants.exp_scaled_in_range(logits)
         };
         let values = numerators.value();
-        for i in 0..UNROLL {
-            let register = first + i;
-            if let Some(tile_sum) = tile_sums.get_mut(register % registers / S::REGISTERS) {
-                tile_sum.add(register % S::REGISTERS, numerators.register(i));
-            }
-            if R::HAS_SCRATCH
-                && let Some(Some(cells)) = cells.get_mut(register / registers)
-                && start(register) < cells.len()
-            {
-                cells.store(start(register), values.0[i]);
-            }
-        }
+        unroll::<UNROLL>(
+            #[inline(always)]
+            |i| {
+                let register = first + i;
+                if let Some(tile_sum) = tile_sums.get_mut(register % registers / S::REGISTERS) {
+                    tile_sum.add(register % S::REGISTERS, numerators.register(i));
+                }
+                if R::HAS_SCRATCH
+                    && let Some(Some(cells)) = cells.get_mut(register / registers)
+                    && start(register) < cells.len()
+                {
+                    cells.store(start(register), values.0[i]);
+                }
+            },
+        );
     }
 }
 
@@ -225,25 +230,35 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
-        let totals = totals(simd, sums, sink);
-        self.inverse = group_of(simd, |lane| (1.0 / totals[lane]) as f32);
-        self.inverse_low = group_of(simd, |lane| {
-            let inverse = 1.0 / totals[lane];
-            (inverse - f64::from(inverse as f32)) as f32
-        });
-        self.negligible = group_of(simd, |lane| (totals[lane] * NEGLIGIBLE) as f32);
+        for register in 0..S::REGISTERS {
+            let totals = denominators(simd, sums, register, sink);
+            let [mut inverses, mut inverses_low, mut negligible] = [[0.0; WIDEST]; 3];
+            for lane in 0..S::Vector::WIDTH {
+                let inverse = 1.0 / totals[lane];
+                inverses[lane] = inverse as f32;
+                inverses_low[lane] = (inverse - f64::from(inverse as f32)) as f32;
+                negligible[lane] = (totals[lane] * NEGLIGIBLE) as f32;
+            }
+            set_register(simd, &mut self.inverse, register, &inverses);
+            set_register(simd, &mut self.inverse_low, register, &inverses_low);
+            set_register(simd, &mut self.negligible, register, &negligible);
+        }
     }
 
     /// Each column has a softmax, and no probability must be exact.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn is_usual(simd: S, sums: &Sums<S>, sink: Sink) -> bool {
-        let totals = totals(simd, sums, sink);
-        let max_terms = exact_terms(&sums.shifts, &sums.maxima);
-        let maxima = store_group::<S>(&sums.maxima);
-        (0..LANES).all(|lane| {
-            fallback_of(maxima[lane], sums.totals[lane], sink) == 0.0
-                && !may_be_exact(max_terms[lane], totals[lane])
-        })
+        let mut is_usual = true;
+        for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
+            let denominators = denominators(simd, sums, register, sink);
+            let max_terms = exact_terms(&sums.shifts, register, *maxima);
+            let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
+            is_usual &= (0..S::Vector::WIDTH).all(|lane| {
+                fallback_of(maxima[lane], totals[lane], sink) == 0.0
+                    && !may_be_exact(max_terms[lane], denominators[lane])
+            });
+        }
+        is_usual
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -267,44 +282,15 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         sink: Sink,
     ) {
         let simd = self.simd;
-        let (of_max, exact) = {
-            let totals = totals(simd, sums, sink);
-            let max_terms = exact_terms(&sums.shifts, &sums.maxima);
-            let is_exact = |lane: usize| may_be_exact(max_terms[lane], totals[lane]);
-            (
-                group_of(simd, |lane| (max_terms[lane] / totals[lane]) as f32),
-                (0..LANES).fold(0_u32, |exact, lane| {
-                    exact | u32::from(is_exact(lane)) << lane
-                }),
-            )
-        };
-        let max_term = {
-            let mut rounded = sums.maxima;
-            for (register, lanes) in rounded.as_mut().iter_mut().enumerate() {
-                *lanes = sums.shifts.exp_scaled(register, *lanes).value();
-            }
-            let rounded = store_group::<S>(&rounded);
-            // No numerator equals NaN.
-            group_of(simd, |lane| {
-                if exact >> lane & 1 != 0 {
-                    rounded[lane]
-                } else {
-                    f32::NAN
-                }
-            })
-        };
-        let maxima = store_group::<S>(&sums.maxima);
-        let fallback = group_of(simd, |lane| {
-            fallback_of(maxima[lane], sums.totals[lane], sink)
-        });
+        let unusual = Unusual::of(simd, sums, sink);
         for mut cells in columns.rows(slab) {
             self.write_row(simd, &sums.shifts, &mut cells, |register, numerators| {
                 let exact_max = ExactMax {
                     probability: self.probability(register),
-                    max_term: simd.register(&max_term, register),
-                    of_max: simd.register(&of_max, register),
+                    max_term: simd.register(&unusual.max_term, register),
+                    of_max: simd.register(&unusual.of_max, register),
                 };
-                exact_max.apply(numerators) + simd.register(&fallback, register)
+                exact_max.apply(numerators) + simd.register(&unusual.fallback, register)
             });
         }
     }
@@ -343,15 +329,57 @@ impl<S: Simd> Probabilities<S> {
     }
 }
 
-/// The denominators of a group.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn totals<S: Simd>(simd: S, sums: &Sums<S>, sink: Sink) -> [f64; LANES] {
-    let sinks = simd.splat(sink.logit).group();
-    let mut totals = exact_terms(&sums.shifts, &sinks);
-    for (total, sum) in totals.iter_mut().zip(&sums.totals) {
-        *total += sum;
+/// What an unusual group needs beside its [`Probabilities`].
+struct Unusual<S: Simd> {
+    /// The numerators whose probability must be exact, and NaN, which no numerator equals.
+    max_term: Group<S>,
+    /// Their probabilities.
+    of_max: Group<S>,
+    /// What is added to each result: 0 for a column with a softmax.
+    fallback: Group<S>,
+}
+
+impl<S: Simd> Unusual<S> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn of(simd: S, sums: &Sums<S>, sink: Sink) -> Self {
+        let zero = simd.splat(0.0).group();
+        let mut unusual = Unusual {
+            max_term: zero,
+            of_max: zero,
+            fallback: zero,
+        };
+        for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
+            let denominators = denominators(simd, sums, register, sink);
+            let exact = exact_terms(&sums.shifts, register, *maxima);
+            let rounded = lanes_of(sums.shifts.exp_scaled(register, *maxima).value());
+            let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
+            let [mut max_term, mut of_max, mut fallback] = [[0.0; WIDEST]; 3];
+            for lane in 0..S::Vector::WIDTH {
+                of_max[lane] = (exact[lane] / denominators[lane]) as f32;
+                max_term[lane] = if may_be_exact(exact[lane], denominators[lane]) {
+                    rounded[lane]
+                } else {
+                    f32::NAN
+                };
+                fallback[lane] = fallback_of(maxima[lane], totals[lane], sink);
+            }
+            set_register(simd, &mut unusual.max_term, register, &max_term);
+            set_register(simd, &mut unusual.of_max, register, &of_max);
+            set_register(simd, &mut unusual.fallback, register, &fallback);
+        }
+        unusual
     }
-    totals
+}
+
+/// The denominators of the columns of a register.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn denominators<S: Simd>(simd: S, sums: &Sums<S>, register: usize, sink: Sink) -> [f64; WIDEST] {
+    let mut denominators = exact_terms(&sums.shifts, register, simd.splat(sink.logit));
+    let totals = sums.totals_of(register);
+    for (denominator, total) in denominators.iter_mut().zip(totals) {
+        *denominator += total;
+    }
+    denominators
 }
 
 /// Whether the probability of the maximum is within rounding of 1 or of one over an integer.

@@ -3,7 +3,7 @@
 use super::cells::{Cells, gt_mask, larger, load, store};
 use crate::math::shift::{LaneShifts, RESCALE_THRESHOLD};
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Lanewise, Simd, Vector, store_group};
+use crate::simd::{Group, LANES, Lanewise, Simd, Vector, WIDEST, store_group};
 use crate::source::SrcDst;
 
 /// Columns whose maximum in the first tile is at most this far from zero get a shift without an
@@ -48,6 +48,17 @@ impl<S: Simd> Sums<S> {
             limits: empty,
             totals: [0.0; LANES],
         }
+    }
+
+    /// The sums of the columns of a register.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn totals_of(&self, register: usize) -> [f64; WIDEST] {
+        let mut totals = [0.0; WIDEST];
+        let sums = self.totals.chunks_exact(S::Vector::WIDTH).nth(register);
+        for (total, sum) in totals.iter_mut().zip(sums.unwrap_or(&[])) {
+            *total = *sum;
+        }
+        totals
     }
 
     /// Raises the maxima by those of the tile whose first row is `first`, and makes the shifts hold for
@@ -106,9 +117,9 @@ impl<S: Simd> Sums<S> {
         let shifts = LaneShifts::of(simd, &max_with_sink(simd, maxima, sink));
         let half_factors = self.shifts.half_rescale_factors(&shifts);
         self.shifts = shifts;
-        let factors = store_group::<S>(&half_factors).map(f64::from);
+        let factors = store_group::<S>(&half_factors);
         for (total, factor) in self.totals.iter_mut().zip(factors) {
-            *total *= factor * factor;
+            *total *= f64::from(factor) * f64::from(factor);
         }
         if R::HAS_SCRATCH {
             let mut scratch = slab.reborrow().last_pass();
@@ -137,25 +148,29 @@ fn max_with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S>
     maxima
 }
 
-/// The exact numerators of a logit in each lane.
+/// The exact numerators of a register of logits. Those of a group at once would take kilobytes of stack.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn exact_terms<S: Simd>(shifts: &LaneShifts<S>, logits: &Group<S>) -> [f64; LANES] {
-    let (mut scales, mut expm1s) = ([0.0; LANES], [0.0; LANES]);
-    for (register, logits) in logits.as_ref().iter().enumerate() {
-        let numerator = shifts.exp_scaled(register, *logits);
-        let start = register * S::Vector::WIDTH;
-        numerator
-            .scale
-            .store(scales.get_mut(start..).unwrap_or(&mut []));
-        numerator
-            .expm1
-            .store(expm1s.get_mut(start..).unwrap_or(&mut []));
-    }
-    let mut terms = [0.0; LANES];
-    for (term, (scale, expm1)) in terms.iter_mut().zip(scales.into_iter().zip(expm1s)) {
+pub(super) fn exact_terms<S: Simd>(
+    shifts: &LaneShifts<S>,
+    register: usize,
+    logits: S::Vector,
+) -> [f64; WIDEST] {
+    let numerators = shifts.exp_scaled(register, logits);
+    let (scales, expm1s) = (lanes_of(numerators.scale), lanes_of(numerators.expm1));
+    let mut terms = [0.0; WIDEST];
+    let lanes = scales.into_iter().zip(expm1s).take(S::Vector::WIDTH);
+    for (term, (scale, expm1)) in terms.iter_mut().zip(lanes) {
         *term = f64::from(scale) + f64::from(scale) * f64::from(expm1);
     }
     terms
+}
+
+/// The lanes of a register, and 0 past its end.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn lanes_of<V: Vector>(register: V) -> [f32; WIDEST] {
+    let mut lanes = [0.0; WIDEST];
+    register.store(&mut lanes);
+    lanes
 }
 
 /// What is added to each result of a column: 0 if it has a softmax.

@@ -8,7 +8,9 @@ use crate::math::reduce::{is_nan, larger, largest, reduce, total};
 use crate::math::shift::{RESCALE_THRESHOLD, Shift};
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WithSimd, load_group, store_group};
+use crate::simd::{
+    Group, LANES, Simd, Unrolled, Vector, WithSimd, load_group, store_group, unroll,
+};
 use crate::source::Source;
 
 /// The recurrence between two reads: what a stream keeps.
@@ -231,20 +233,26 @@ impl<S: Simd> Registers<S> {
                 break;
             }
             let mut smaller = Unrolled([self.simd.splat(f32::NEG_INFINITY); UNROLL]);
-            for (i, smaller) in smaller.0.iter_mut().enumerate() {
-                let start = (first + i) * S::Vector::WIDTH;
-                let maximum = self.maxima.as_mut().get_mut((first + i) % S::REGISTERS);
-                if let (true, Some(maximum)) = (start < block.len(), maximum) {
-                    let (less, more) = maximum.min_max(block.load(self.simd, start));
-                    *maximum = more;
-                    *smaller = less - self.offset;
-                }
-            }
+            unroll::<UNROLL>(
+                #[inline(always)]
+                |i| {
+                    let start = (first + i) * S::Vector::WIDTH;
+                    let maximum = self.maxima.as_mut().get_mut((first + i) % S::REGISTERS);
+                    if let (true, Some(maximum)) = (start < block.len(), maximum) {
+                        let (less, more) = maximum.min_max(block.load(self.simd, start));
+                        *maximum = more;
+                        smaller.0[i] = less - self.offset;
+                    }
+                },
+            );
             let numerators = constants.exp_scaled(smaller);
-            for i in 0..UNROLL {
-                let register = (first + i) % S::REGISTERS;
-                self.sum.add(register, numerators.register(i));
-            }
+            unroll::<UNROLL>(
+                #[inline(always)]
+                |i| {
+                    let register = (first + i) % S::REGISTERS;
+                    self.sum.add(register, numerators.register(i));
+                },
+            );
         }
     }
 

@@ -12,7 +12,7 @@ use crate::math::reduce::{is_nan, largest, total};
 use crate::math::shift::Shift;
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Lanewise, Simd, Unrolled, Vector};
+use crate::simd::{Group, LANES, Lanewise, Simd, Unrolled, Vector, unroll};
 use crate::source::{LINE, Source, SrcDst};
 
 pub(crate) struct ThreePass(Denominator);
@@ -367,26 +367,32 @@ fn exp_sum_block<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
             break;
         }
         let mut logits = Unrolled([simd.splat(f32::NEG_INFINITY); UNROLL]);
-        for (i, logits) in logits.0.iter_mut().enumerate() {
-            let start = (first + i) * S::Vector::WIDTH;
-            if start < block.len() {
-                let loaded = block.logits().load(simd, start);
-                *logits = if CLAMPED { loaded - offset } else { loaded };
-            }
-        }
+        unroll::<UNROLL>(
+            #[inline(always)]
+            |i| {
+                let start = (first + i) * S::Vector::WIDTH;
+                if start < block.len() {
+                    let loaded = block.logits().load(simd, start);
+                    logits.0[i] = if CLAMPED { loaded - offset } else { loaded };
+                }
+            },
+        );
         let numerators = if CLAMPED {
             constants.exp_scaled(logits)
         } else {
             constants.exp_scaled_in_range(logits)
         };
         let values = numerators.value();
-        for i in 0..UNROLL {
-            sum.add((first + i) % S::REGISTERS, numerators.register(i));
-            let start = (first + i) * S::Vector::WIDTH;
-            if R::HAS_SCRATCH && start < block.len() {
-                block.store(start, values.0[i]);
-            }
-        }
+        unroll::<UNROLL>(
+            #[inline(always)]
+            |i| {
+                sum.add((first + i) % S::REGISTERS, numerators.register(i));
+                let start = (first + i) * S::Vector::WIDTH;
+                if R::HAS_SCRATCH && start < block.len() {
+                    block.store(start, values.0[i]);
+                }
+            },
+        );
     }
     sum
 }

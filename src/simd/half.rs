@@ -1,7 +1,7 @@
 //! Conversions between half precision and `f32`, for values and registers. The plain forms serve
 //! the instruction sets that have no instruction for it.
 
-use super::{LANES, Simd, Vector};
+use super::{Simd, Vector, WIDEST};
 use half::{bf16, f16, slice::HalfBitsSliceExt, slice::HalfFloatSliceExt};
 
 /// A type of 16 bits. Both directions are free of branches, so that they become vector
@@ -26,7 +26,7 @@ pub(crate) trait Half: Copy {
 /// [`Half::store`] without instructions of its own, in loops of known length where there are any.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn narrow_register<V: Vector, H: Half>(results: V, places: &mut [H]) {
-    let mut wide = [0.0; LANES];
+    let mut wide = [0.0; WIDEST];
     results.store(&mut wide);
     let count = V::WIDTH.min(places.len());
     if let (Some(places), Some(wide)) = (places.get_mut(..V::WIDTH), wide.get(..V::WIDTH)) {
@@ -149,7 +149,7 @@ fn load_by_value<S: Simd>(
     fill: f32,
     widen: impl Fn(u16) -> f32,
 ) -> S::Vector {
-    let mut values = [fill; LANES];
+    let mut values = [fill; WIDEST];
     for (value, half) in values.iter_mut().zip(halves).take(S::Vector::WIDTH) {
         *value = widen(*half);
     }
@@ -159,7 +159,7 @@ fn load_by_value<S: Simd>(
 /// [`Simd::load_pairs`] by value.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn load_pairs<S: Simd>(simd: S, pairs: &[u16]) -> S::Vector {
-    let mut values = [0.0; LANES];
+    let mut values = [0.0; WIDEST];
     let pairs = pairs.as_chunks().0.iter();
     for (value, [low, high]) in values.iter_mut().zip(pairs).take(S::Vector::WIDTH) {
         *value = f32::from_bits(u32::from(*low) | u32::from(*high) << 16);
@@ -182,7 +182,7 @@ pub(super) fn store_f16<V: Vector>(register: V, halves: &mut [u16]) {
 /// [`Vector::store_in_pairs`] by value.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn store_in_pairs<V: Vector>(register: V, pairs: &mut [u16]) {
-    let mut values = [0.0; LANES];
+    let mut values = [0.0; WIDEST];
     register.store(&mut values);
     let places = pairs.as_chunks_mut().0.iter_mut();
     for (place, value) in places.zip(values).take(V::WIDTH) {

@@ -35,11 +35,14 @@ mod unrolled;
 pub(crate) mod x86_64;
 
 use operations::leaf;
-pub(crate) use unrolled::Unrolled;
+pub(crate) use unrolled::{Unrolled, unroll};
 
 /// Virtual lanes of every backend. All sums are taken in groups of this many, however many
 /// registers a group needs, so the order of additions is the same everywhere.
 pub(crate) const LANES: usize = 32;
+
+/// Lanes of the widest register.
+pub(crate) const WIDEST: usize = 16;
 
 /// An instruction set that may be used here. It makes vectors.
 pub(crate) trait Simd: Copy {
@@ -54,6 +57,9 @@ pub(crate) trait Simd: Copy {
 
     /// Runs `f` in a function of its own that is compiled for these instructions. It has all
     /// registers to itself, whatever its caller holds. `f` must be `#[inline(always)]`.
+    ///
+    /// Implementations are `#[inline(never)]` themselves. On a function with target features the compiler
+    /// (1.95) ignores that attribute for calls from functions without them.
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R;
 
     leaf! {
@@ -128,7 +134,7 @@ pub(crate) trait Lanewise:
 
 /// One register of `f32` lanes.
 pub(crate) trait Vector: Lanewise {
-    /// Lanes of one register: a divisor of [`LANES`].
+    /// Lanes of one register: a divisor of [`LANES`], at most [`WIDEST`].
     const WIDTH: usize;
 
     /// The registers that make up [`LANES`] lanes.

@@ -44,3 +44,21 @@ impl<V: Lanewise, const COUNT: usize> Lanewise for Unrolled<V, COUNT> {
         low_bits_to_exponent();
     }
 }
+
+/// Calls `body` with 0 to `N` − 1, `N` at most 8, without a loop. The compiler unrolls loops of a small
+/// body only, and where it does not, an [`Unrolled`] is kept in memory. `body` must be
+/// `#[inline(always)]`.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn unroll<const N: usize>(mut body: impl FnMut(usize)) {
+    const { assert!(N <= 8) };
+    macro_rules! calls {
+        ($($i:literal)*) => {
+            $(
+                if $i < N {
+                    body($i);
+                }
+            )*
+        };
+    }
+    calls!(0 1 2 3 4 5 6 7);
+}

@@ -32,10 +32,9 @@ impl Simd for Neon {
     type Vector = F32x4;
     const UNROLL: usize = 8;
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
         #[target_feature(enable = "neon")]
-        #[inline(never)]
         fn run<R>(simd: Neon, f: impl FnOnce(Neon) -> R) -> R {
             f(simd)
         }

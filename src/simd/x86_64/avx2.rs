@@ -30,15 +30,6 @@ impl Avx2 {
             // SAFETY: reads 8 of the 16 values from `start`, and `start <= 8`.
             unsafe { _mm256_loadu_si256(ONES_THEN_ZEROS.as_ptr().add(start).cast()) }
         }
-
-        #[cfg(feature = "half")]
-        fn widen_upper_halves(self, halves: &[u16; F32x8::WIDTH]) -> F32x8 {
-            // SAFETY: the array has as many values as are read.
-            F32x8(unsafe {
-                let halves = _mm_loadu_si128(halves.as_ptr().cast());
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
-            })
-        }
     }
 }
 
@@ -70,10 +61,9 @@ impl Simd for Avx2 {
     type Vector = F32x8;
     const UNROLL: usize = 8;
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
         #[target_feature(enable = "avx2,fma,popcnt")]
-        #[inline(never)]
         fn run<R>(simd: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
             align_stack::<__m256>();
             f(simd)
@@ -109,16 +99,27 @@ impl Simd for Avx2 {
 
         #[cfg(feature = "half")]
         fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x8 {
-            match halves.first_chunk() {
-                Some(full) => self.widen_upper_halves(full),
-                None => {
-                    let mut padded = [(fill.to_bits() >> 16) as u16; F32x8::WIDTH];
-                    for (place, half) in padded.iter_mut().zip(halves) {
-                        *place = *half;
-                    }
-                    self.widen_upper_halves(&padded)
-                }
+            if let Some(full) = halves.first_chunk::<{ F32x8::WIDTH }>() {
+                // SAFETY: the array has as many values as are read.
+                return F32x8(unsafe {
+                    let halves = _mm_loadu_si128(full.as_ptr().cast());
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+                });
             }
+            let count = halves.len();
+            // The last of an odd number is alone in its pair.
+            let last = halves.last().map_or(0, |last| i32::from(*last) << 16);
+            let lanes = self.first_lanes(count);
+            // SAFETY: only pairs of the mask are read, and `halves` has as many.
+            F32x8(unsafe {
+                let mask = _mm256_castsi256_si128(self.first_lanes(count / 2));
+                let pairs = _mm_maskload_epi32(halves.as_ptr().cast(), mask);
+                let widened = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(pairs));
+                let is_loaded = self.first_lanes(count & !1);
+                let loaded = _mm256_blendv_epi8(_mm256_set1_epi32(last), widened, is_loaded);
+                let fill = _mm256_set1_ps(fill);
+                _mm256_blendv_ps(fill, _mm256_castsi256_ps(loaded), _mm256_castsi256_ps(lanes))
+            })
         }
 
         #[cfg(feature = "half")]
@@ -210,11 +211,24 @@ impl Vector for F32x8 {
                 // SAFETY: the array has as many places as are written.
                 return unsafe { _mm_storeu_si128(full.as_mut_ptr().cast(), rounded) };
             }
-            let mut last = [0; Self::WIDTH];
-            // SAFETY: as above.
-            unsafe { _mm_storeu_si128(last.as_mut_ptr().cast(), rounded) };
-            for (place, half) in halves.iter_mut().zip(last) {
-                *place = half;
+            let count = halves.len();
+            // The proof that `self` was made with.
+            let mask = Avx2(()).first_lanes(count / 2);
+            // SAFETY: only pairs of the mask are written, and `halves` has as many.
+            unsafe {
+                let mask = _mm256_castsi256_si128(mask);
+                _mm_maskstore_epi32(halves.as_mut_ptr().cast(), mask, rounded);
+            }
+            if count % 2 == 1
+                && let Some(last) = halves.last_mut()
+            {
+                // SAFETY: no memory is touched.
+                *last = unsafe {
+                    let index = _mm256_set1_epi32((count / 2) as i32);
+                    let pairs = _mm256_castsi128_si256(rounded);
+                    let pair = _mm256_permutevar8x32_epi32(pairs, index);
+                    _mm256_cvtsi256_si32(pair) as u16
+                };
             }
         }
 

@@ -8,8 +8,6 @@
 //! of memory only.
 
 use super::{align_stack, detect::features};
-#[cfg(feature = "half")]
-use crate::simd::half::Half;
 use crate::simd::operations::{leaf, operations};
 use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
@@ -60,11 +58,22 @@ impl F32x16 {
                 // SAFETY: the array has as many places as are written.
                 return unsafe { _mm256_storeu_si256(full.as_mut_ptr().cast(), rounded) };
             }
-            let mut last = [0; Self::WIDTH];
-            // SAFETY: as above.
-            unsafe { _mm256_storeu_si256(last.as_mut_ptr().cast(), rounded) };
-            for (place, half) in halves.iter_mut().zip(last) {
-                *place = half;
+            let count = halves.len();
+            // SAFETY: only pairs of the mask are written, and `halves` has as many.
+            unsafe {
+                let pairs = _mm512_castsi256_si512(rounded);
+                let mask = Self::first_lanes(count / 2);
+                _mm512_mask_storeu_epi32(halves.as_mut_ptr().cast(), mask, pairs);
+            }
+            if count % 2 == 1
+                && let Some(last) = halves.last_mut()
+            {
+                // SAFETY: no memory is touched.
+                *last = unsafe {
+                    let index = _mm512_set1_epi32((count / 2) as i32);
+                    let pairs = _mm512_castsi256_si512(rounded);
+                    _mm512_cvtsi512_si32(_mm512_permutexvar_epi32(index, pairs)) as u16
+                };
             }
         }
     }
@@ -73,18 +82,31 @@ impl F32x16 {
 #[cfg(feature = "half")]
 impl Avx512 {
     leaf! {
-        /// The first of `halves`; where there are fewer, `fill` takes their place.
-        fn load_halves(self, halves: &[u16], fill: u16) -> __m256i {
+        /// Widens the first of `halves`; where there are fewer, `fill` takes their place.
+        fn widen_halves(
+            self,
+            halves: &[u16],
+            fill: f32,
+            widen: impl FnOnce(__m256i) -> __m512,
+        ) -> F32x16 {
             if let Some(full) = halves.first_chunk::<{ F32x16::WIDTH }>() {
                 // SAFETY: the array has as many values as are read.
-                return unsafe { _mm256_loadu_si256(full.as_ptr().cast()) };
+                return F32x16(widen(unsafe { _mm256_loadu_si256(full.as_ptr().cast()) }));
             }
-            let mut padded = [fill; F32x16::WIDTH];
-            for (place, half) in padded.iter_mut().zip(halves) {
-                *place = *half;
-            }
-            // SAFETY: as above.
-            unsafe { _mm256_loadu_si256(padded.as_ptr().cast()) }
+            let count = halves.len();
+            // The last of an odd number is alone in its pair.
+            let last = halves.last().map_or(0, |last| i32::from(*last));
+            let place = ((count & 1) << (count / 2)) as __mmask16;
+            // SAFETY: only pairs of the mask are read, and `halves` has as many.
+            let loaded = unsafe {
+                let mask = F32x16::first_lanes(count / 2);
+                let pairs = _mm512_maskz_loadu_epi32(mask, halves.as_ptr().cast());
+                _mm512_castsi512_si256(_mm512_mask_set1_epi32(pairs, place, last))
+            };
+            let lanes = F32x16::first_lanes(count);
+            let widened = widen(loaded);
+            // SAFETY: no memory is touched.
+            F32x16(unsafe { _mm512_mask_blend_ps(lanes, _mm512_set1_ps(fill), widened) })
         }
     }
 }
@@ -93,10 +115,9 @@ impl Simd for Avx512 {
     type Vector = F32x16;
     const UNROLL: usize = 8;
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
         #[target_feature(enable = "avx512f,popcnt")]
-        #[inline(never)]
         fn run<R>(simd: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
             align_stack::<__m512>();
             f(simd)
@@ -129,18 +150,26 @@ impl Simd for Avx512 {
 
         #[cfg(feature = "half")]
         fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x16 {
-            let halves = self.load_halves(halves, (fill.to_bits() >> 16) as u16);
-            // SAFETY: no memory is touched.
-            F32x16(unsafe {
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
-            })
+            self.widen_halves(
+                halves,
+                fill,
+                #[inline(always)]
+                // SAFETY: no memory is touched.
+                |halves| unsafe {
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+                },
+            )
         }
 
         #[cfg(feature = "half")]
         fn load_f16(self, halves: &[u16], fill: f32) -> F32x16 {
-            let halves = self.load_halves(halves, half::f16::narrow(fill).to_bits());
-            // SAFETY: no memory is touched.
-            F32x16(unsafe { _mm512_cvtph_ps(halves) })
+            self.widen_halves(
+                halves,
+                fill,
+                #[inline(always)]
+                // SAFETY: no memory is touched.
+                |halves| unsafe { _mm512_cvtph_ps(halves) },
+            )
         }
 
         #[cfg(feature = "half")]
