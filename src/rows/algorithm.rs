@@ -1,6 +1,6 @@
 //! What the algorithms of rows have in common: the steps between and within the passes.
 
-use super::normalize::{RowEpilogue, normalize};
+use super::normalize::{RowEpilogue, normalize, normalize_numerators};
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
 use crate::simd::Simd;
@@ -39,7 +39,8 @@ pub(super) trait Algorithm: Sized {
     /// What the last pass loads and writes.
     fn last_pass<R: SrcDst>(row: R) -> impl SrcDst;
 
-    /// How what the last pass loads becomes results.
+    /// How numerators become results. The last pass loads the numerators if `has_numerators`, otherwise
+    /// the logits.
     fn epilogue<S: Simd, L: Source>(
         &self,
         simd: S,
@@ -54,8 +55,12 @@ pub(super) trait Algorithm: Sized {
         let has_numerators = Self::USES_SCRATCH && R::HAS_SCRATCH;
         match self.epilogue(simd, row.logits(), has_numerators) {
             RowEpilogue::Fallback(epilogue) => normalize(simd, row, &epilogue),
-            RowEpilogue::Probability(epilogue) => normalize(simd, row, &epilogue),
-            RowEpilogue::ExactMax(epilogue) => normalize(simd, row, &epilogue),
+            RowEpilogue::Probability(shift, epilogue) => {
+                normalize_numerators(simd, row, has_numerators, shift, epilogue);
+            }
+            RowEpilogue::ExactMax(shift, epilogue) => {
+                normalize_numerators(simd, row, has_numerators, shift, epilogue);
+            }
             RowEpilogue::LogProbability(epilogue) => normalize(simd, row, &epilogue),
         }
     }

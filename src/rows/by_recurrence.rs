@@ -14,12 +14,7 @@ pub(super) trait ByRecurrence: Sized {
     fn finish<S: Simd>(simd: S, denominator: Denominator, sink: Sink) -> Self;
 
     /// How the logits become results.
-    fn epilogue<S: Simd, L: Source>(
-        &self,
-        simd: S,
-        logits: L,
-        has_numerators: bool,
-    ) -> RowEpilogue<S::Vector>;
+    fn epilogue<S: Simd, L: Source>(&self, simd: S, logits: L) -> RowEpilogue<S::Vector>;
 
     fn normalizer(&self) -> Normalizer;
 }
@@ -51,13 +46,8 @@ impl<B: ByRecurrence> Algorithm for B {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn epilogue<S: Simd, L: Source>(
-        &self,
-        simd: S,
-        logits: L,
-        has_numerators: bool,
-    ) -> RowEpilogue<S::Vector> {
-        ByRecurrence::epilogue(self, simd, logits, has_numerators)
+    fn epilogue<S: Simd, L: Source>(&self, simd: S, logits: L, _: bool) -> RowEpilogue<S::Vector> {
+        ByRecurrence::epilogue(self, simd, logits)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

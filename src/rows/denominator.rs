@@ -1,6 +1,6 @@
 //! What lies between the last two passes: the denominator of a row.
 
-use super::normalize::{Recompute, RowEpilogue};
+use super::normalize::RowEpilogue;
 use crate::math::epilogue::{Constant, ExactMax, Probability};
 use crate::math::reduce::first_lane;
 use crate::math::shift::Shift;
@@ -82,14 +82,12 @@ impl Denominator {
         self.largest().is_finite() && !self.max.is_nan() && !self.other_terms.is_nan()
     }
 
-    /// How numerators become probabilities. The last pass loads the numerators if `has_numerators`,
-    /// otherwise the logits. `equal_terms` is how many logits equal the maximum, if all others are
-    /// −∞: then, without a sink, their results are exactly one over it.
+    /// How numerators become probabilities. `equal_terms` is how many logits equal the maximum, if all
+    /// others are −∞: then, without a sink, their results are exactly one over it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn epilogue<S: Simd>(
         mut self,
         simd: S,
-        has_numerators: bool,
         equal_terms: Option<usize>,
     ) -> RowEpilogue<S::Vector> {
         if !self.is_finite() {
@@ -101,13 +99,9 @@ impl Denominator {
             self.set_equal_terms(count);
         }
         if equal_terms.is_some() || self.is_nearly_one() {
-            let exact_max = self.exact_max(simd);
-            let recompute = Recompute::new(simd, self.shift, has_numerators, exact_max);
-            RowEpilogue::ExactMax(recompute)
+            RowEpilogue::ExactMax(self.shift, self.exact_max(simd))
         } else {
-            let probability = self.probability(simd);
-            let recompute = Recompute::new(simd, self.shift, has_numerators, probability);
-            RowEpilogue::Probability(recompute)
+            RowEpilogue::Probability(self.shift, self.probability(simd))
         }
     }
 

@@ -18,7 +18,7 @@ impl ByRecurrence for LogSoftmax {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn epilogue<S: Simd, L: Source>(&self, simd: S, _: L, _: bool) -> RowEpilogue<S::Vector> {
+    fn epilogue<S: Simd, L: Source>(&self, simd: S, _: L) -> RowEpilogue<S::Vector> {
         let LogSoftmax(normalizer, sink) = self;
         if normalizer.outcome() == Outcome::Finite {
             RowEpilogue::LogProbability(LogProbability {

@@ -7,13 +7,29 @@ use crate::math::shift::Shift;
 use crate::simd::{LANES, Simd, Unrolled, Vector};
 use crate::source::{Source, SrcDst};
 
-/// How what the last pass loads becomes the results of a row.
+/// How the numerators of a row, under a shift, or its logits become results.
 pub(crate) enum RowEpilogue<V> {
     /// A row without a softmax.
     Fallback(Constant<V>),
-    Probability(Recompute<V, Probability<V>>),
-    ExactMax(Recompute<V, ExactMax<V>>),
+    Probability(Shift, Probability<V>),
+    ExactMax(Shift, ExactMax<V>),
     LogProbability(LogProbability<V>),
+}
+
+/// Applies an epilogue of numerators to a row of numerators or of logits.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn normalize_numerators<S: Simd, R: SrcDst, E: Epilogue<S::Vector>>(
+    simd: S,
+    row: R,
+    has_numerators: bool,
+    shift: Shift,
+    epilogue: E,
+) {
+    if has_numerators {
+        normalize(simd, row, &epilogue);
+    } else {
+        normalize(simd, row, &Recompute::new(simd, shift, epilogue));
+    }
 }
 
 /// Reads a row, applies `epilogue`, and writes the results.
@@ -101,27 +117,20 @@ fn write_group<S: Simd, R: SrcDst>(simd: S, mut group: R, epilogue: &impl Epilog
     }
 }
 
-/// Computes the numerator first, if the logit was loaded.
+/// Computes the numerator of a logit first.
 #[derive(Clone, Copy)]
-pub(crate) struct Recompute<V, E> {
+struct Recompute<V, E> {
     constants: ExpConstants<V>,
     offset: V,
-    has_numerators: bool,
     epilogue: E,
 }
 
 impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn new<S: Simd<Vector = V>>(
-        simd: S,
-        shift: Shift,
-        has_numerators: bool,
-        epilogue: E,
-    ) -> Self {
+    fn new<S: Simd<Vector = V>>(simd: S, shift: Shift, epilogue: E) -> Self {
         Recompute {
             constants: shift.constants(simd),
             offset: simd.splat(shift.offset),
-            has_numerators,
             epilogue,
         }
     }
@@ -130,20 +139,15 @@ impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
 impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn recomputes(&self) -> bool {
-        !self.has_numerators
+        true
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn apply(&self, loaded: V) -> V {
-        let numerators = if self.has_numerators {
-            loaded
-        } else {
-            self.constants.exp_scaled(loaded - self.offset).value()
-        };
+    fn apply(&self, logits: V) -> V {
+        let numerators = self.constants.exp_scaled(logits - self.offset).value();
         self.epilogue.apply(numerators)
     }
 
-    /// Only for logits: called if [`recomputes`](Epilogue::recomputes).
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply_unrolled<const COUNT: usize>(&self, logits: Unrolled<V, COUNT>) -> Unrolled<V, COUNT> {
         let logits = logits - Unrolled([self.offset; COUNT]);
@@ -187,8 +191,12 @@ impl<L: Source> Source for Numerators<L> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
-        let numerators = Recompute::new(simd, self.shift, self.are_stored, Unchanged);
-        numerators.apply(self.loaded.load(simd, start))
+        let loaded = self.loaded.load(simd, start);
+        if self.are_stored {
+            loaded
+        } else {
+            Recompute::new(simd, self.shift, Unchanged).apply(loaded)
+        }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -26,16 +26,11 @@ impl ByRecurrence for Streamed {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn epilogue<S: Simd, L: Source>(
-        &self,
-        simd: S,
-        logits: L,
-        has_numerators: bool,
-    ) -> RowEpilogue<S::Vector> {
+    fn epilogue<S: Simd, L: Source>(&self, simd: S, logits: L) -> RowEpilogue<S::Vector> {
         let denominator = self.0;
         let (max, masked) = (denominator.max, f32::NEG_INFINITY);
         let equal_terms = denominator.equal_terms(simd, logits, max, masked);
-        denominator.epilogue(simd, has_numerators, equal_terms)
+        denominator.epilogue(simd, equal_terms)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -131,7 +131,7 @@ impl Algorithm for ThreePass {
         let numerators = self.numerators(loaded, has_numerators);
         let max_term = denominator.max_term_rounded;
         let equal_terms = denominator.equal_terms(simd, numerators, max_term, 0.0);
-        denominator.epilogue(simd, has_numerators, equal_terms)
+        denominator.epilogue(simd, equal_terms)
     }
 
     /// Where the maximum's term is nearly all of the sum, the others are summed again without it: the
