@@ -2,7 +2,6 @@
 
 use super::algorithm::Algorithm;
 use super::denominator::Denominator;
-use super::normalize::RowEpilogue;
 use super::recurrence::denominator;
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
@@ -13,8 +12,8 @@ use crate::source::{Source, SrcDst};
 pub(super) trait ByRecurrence: Sized {
     fn finish<S: Simd>(simd: S, denominator: Denominator, sink: Sink) -> Self;
 
-    /// How the logits become results.
-    fn epilogue<S: Simd, L: Source>(&self, simd: S, logits: L) -> RowEpilogue<S::Vector>;
+    /// The last pass, over the logits.
+    fn normalize_pass<S: Simd, R: SrcDst>(&self, simd: S, row: R);
 
     fn normalizer(&self) -> Normalizer;
 }
@@ -41,13 +40,8 @@ impl<B: ByRecurrence> Algorithm for B {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn last_pass<R: SrcDst>(row: R) -> impl SrcDst {
-        row
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn epilogue<S: Simd, L: Source>(&self, simd: S, logits: L, _: bool) -> RowEpilogue<S::Vector> {
-        ByRecurrence::epilogue(self, simd, logits)
+    fn normalize_pass<S: Simd, R: SrcDst>(&self, simd: S, row: R) {
+        ByRecurrence::normalize_pass(self, simd, row);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -1,13 +1,13 @@
 //! What lies between the last two passes: the denominator of a row.
 
-use super::normalize::RowEpilogue;
+use super::normalize::{normalize, normalize_numerators};
 use crate::math::epilogue::{Constant, ExactMax, Probability};
 use crate::math::reduce::first_lane;
 use crate::math::shift::Shift;
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
 use crate::simd::{LANES, Simd, Vector};
-use crate::source::Source;
+use crate::source::{Source, SrcDst};
 
 /// The denominator of a row under its shift, in three terms: the numerator of the maximum, those of
 /// all other logits, and that of the sink.
@@ -82,26 +82,31 @@ impl Denominator {
         self.largest().is_finite() && !self.max.is_nan() && !self.other_terms.is_nan()
     }
 
-    /// How numerators become probabilities. `equal_terms` is how many logits equal the maximum, if all
-    /// others are −∞: then, without a sink, their results are exactly one over it.
+    /// Writes the probabilities of a row of numerators if `has_numerators`, otherwise of logits.
+    /// `equal_terms` is how many logits equal the maximum, if all others are −∞: then, without a sink,
+    /// their results are exactly one over it.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn epilogue<S: Simd>(
+    pub(super) fn normalize<S: Simd, R: SrcDst>(
         mut self,
         simd: S,
+        row: R,
+        has_numerators: bool,
         equal_terms: Option<usize>,
-    ) -> RowEpilogue<S::Vector> {
+    ) {
         if !self.is_finite() {
             let is_fully_masked = self.largest() == f32::NEG_INFINITY && !self.other_terms.is_nan();
             let fallback = self.sink.fallback(is_fully_masked);
-            return RowEpilogue::Fallback(Constant(simd.splat(fallback)));
+            return normalize(simd, row, &Constant(simd.splat(fallback)));
         }
         if let Some(count) = equal_terms {
             self.set_equal_terms(count);
         }
         if equal_terms.is_some() || self.is_nearly_one() {
-            RowEpilogue::ExactMax(self.shift, self.exact_max(simd))
+            let exact_max = self.exact_max(simd);
+            normalize_numerators(simd, row, has_numerators, self.shift, exact_max);
         } else {
-            RowEpilogue::Probability(self.shift, self.probability(simd))
+            let probability = self.probability(simd);
+            normalize_numerators(simd, row, has_numerators, self.shift, probability);
         }
     }
 

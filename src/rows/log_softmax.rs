@@ -2,12 +2,12 @@
 
 use super::by_recurrence::ByRecurrence;
 use super::denominator::Denominator;
-use super::normalize::RowEpilogue;
+use super::normalize::normalize;
 use crate::math::epilogue::{Constant, LogProbability};
 use crate::normalizer::{Normalizer, Outcome};
 use crate::options::Sink;
 use crate::simd::Simd;
-use crate::source::Source;
+use crate::source::SrcDst;
 
 pub(crate) struct LogSoftmax(Normalizer, Sink);
 
@@ -18,17 +18,18 @@ impl ByRecurrence for LogSoftmax {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn epilogue<S: Simd, L: Source>(&self, simd: S, _: L) -> RowEpilogue<S::Vector> {
+    fn normalize_pass<S: Simd, R: SrcDst>(&self, simd: S, row: R) {
         let LogSoftmax(normalizer, sink) = self;
         if normalizer.outcome() == Outcome::Finite {
-            RowEpilogue::LogProbability(LogProbability {
+            let log_probability = LogProbability {
                 max: simd.splat(normalizer.max()),
                 log_denominator: simd.splat(normalizer.log_denominator() as f32),
-            })
+            };
+            normalize(simd, row, &log_probability);
         } else {
             let is_fully_masked = normalizer.outcome() == Outcome::FullyMasked;
             let fallback = sink.fallback(is_fully_masked);
-            RowEpilogue::Fallback(Constant(simd.splat(fallback)))
+            normalize(simd, row, &Constant(simd.splat(fallback)));
         }
     }
 

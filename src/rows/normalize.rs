@@ -1,20 +1,11 @@
 //! The last pass over a row: each numerator, or logit, becomes a result.
 
 use super::schedule::{BLOCK, UNALIGNED};
-use crate::math::epilogue::{Constant, Epilogue, ExactMax, LogProbability, Probability, Unchanged};
+use crate::math::epilogue::{Epilogue, Unchanged};
 use crate::math::exp::ExpConstants;
 use crate::math::shift::Shift;
 use crate::simd::{LANES, Simd, Unrolled, Vector};
 use crate::source::{Source, SrcDst};
-
-/// How the numerators of a row, under a shift, or its logits become results.
-pub(crate) enum RowEpilogue<V> {
-    /// A row without a softmax.
-    Fallback(Constant<V>),
-    Probability(Shift, Probability<V>),
-    ExactMax(Shift, ExactMax<V>),
-    LogProbability(LogProbability<V>),
-}
 
 /// Applies an epilogue of numerators to a row of numerators or of logits.
 #[cfg_attr(not(unoptimized), inline(always))]

@@ -3,12 +3,11 @@
 
 use super::by_recurrence::ByRecurrence;
 use super::denominator::Denominator;
-use super::normalize::RowEpilogue;
 use crate::math::shift::Shift;
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
 use crate::simd::Simd;
-use crate::source::Source;
+use crate::source::SrcDst;
 
 pub(crate) struct Streamed(Denominator);
 
@@ -26,11 +25,11 @@ impl ByRecurrence for Streamed {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn epilogue<S: Simd, L: Source>(&self, simd: S, logits: L) -> RowEpilogue<S::Vector> {
+    fn normalize_pass<S: Simd, R: SrcDst>(&self, simd: S, row: R) {
         let denominator = self.0;
         let (max, masked) = (denominator.max, f32::NEG_INFINITY);
-        let equal_terms = denominator.equal_terms(simd, logits, max, masked);
-        denominator.epilogue(simd, equal_terms)
+        let equal_terms = denominator.equal_terms(simd, row.logits(), max, masked);
+        denominator.normalize(simd, row, false, equal_terms);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -3,7 +3,7 @@
 
 use super::algorithm::Algorithm;
 use super::denominator::Denominator;
-use super::normalize::{Numerators, RowEpilogue};
+use super::normalize::Numerators;
 use super::recurrence::groups_of;
 use super::schedule::{AHEAD, BLOCK, OVERLAPPED, SUMMED};
 use crate::math::compensated_sum::CompensatedSum;
@@ -39,8 +39,6 @@ pub(crate) struct ExpSums<S: Simd> {
 }
 
 impl Algorithm for ThreePass {
-    const USES_SCRATCH: bool = true;
-
     type Maxima<S: Simd> = Extremes<S>;
     type Shift<S: Simd> = ChosenShift<S>;
     type Sums<S: Simd> = ExpSums<S>;
@@ -116,22 +114,13 @@ impl Algorithm for ThreePass {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn last_pass<R: SrcDst>(row: R) -> impl SrcDst {
-        row.last_pass()
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn epilogue<S: Simd, L: Source>(
-        &self,
-        simd: S,
-        loaded: L,
-        has_numerators: bool,
-    ) -> RowEpilogue<S::Vector> {
+    fn normalize_pass<S: Simd, R: SrcDst>(&self, simd: S, row: R) {
         let denominator = self.0;
-        let numerators = self.numerators(loaded, has_numerators);
+        let row = row.last_pass();
+        let numerators = self.numerators(row.logits(), R::HAS_SCRATCH);
         let max_term = denominator.max_term_rounded;
         let equal_terms = denominator.equal_terms(simd, numerators, max_term, 0.0);
-        denominator.epilogue(simd, equal_terms)
+        denominator.normalize(simd, row, R::HAS_SCRATCH, equal_terms);
     }
 
     /// Where the maximum's term is nearly all of the sum, the others are summed again without it: the
