@@ -118,10 +118,12 @@ impl<'b> Candidates<'b> {
     /// Collects what exceeds the bound.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn collect<S: Simd, L: Source>(&mut self, simd: S, block: L, start: usize) {
-        let mut lanes = u128::MAX;
+        // Nothing is loaded past the end: that is slow on some processors.
+        let past_end = BLOCK - block.len().min(BLOCK);
+        let mut lanes = u128::MAX.checked_shr(past_end as u32).unwrap_or(0);
         if let Some(bound) = self.bound {
             lanes = 0;
-            for register in 0..BLOCK / S::Vector::WIDTH {
+            for register in 0..block.len().min(BLOCK).div_ceil(S::Vector::WIDTH) {
                 let first = register * S::Vector::WIDTH;
                 let greater = block.load(simd, first).gt_mask(simd.splat(bound));
                 lanes |= u128::from(greater) << first;
