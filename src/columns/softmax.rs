@@ -231,13 +231,13 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
         for register in 0..S::REGISTERS {
-            let totals = denominators(simd, sums, register, sink);
+            let denominators = denominators(simd, sums, register, sink);
             let [mut inverses, mut inverses_low, mut negligible] = [[0.0; WIDEST]; 3];
             for lane in 0..S::Vector::WIDTH {
-                let inverse = 1.0 / totals[lane];
+                let inverse = 1.0 / denominators[lane];
                 inverses[lane] = inverse as f32;
                 inverses_low[lane] = (inverse - f64::from(inverse as f32)) as f32;
-                negligible[lane] = (totals[lane] * NEGLIGIBLE) as f32;
+                negligible[lane] = (denominators[lane] * NEGLIGIBLE) as f32;
             }
             set_register(simd, &mut self.inverse, register, &inverses);
             set_register(simd, &mut self.inverse_low, register, &inverses_low);

@@ -118,22 +118,24 @@ impl<'b> Candidates<'b> {
     /// Collects what exceeds the bound.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn collect<S: Simd, L: Source>(&mut self, simd: S, block: L, start: usize) {
-        // Nothing is loaded past the end: that is slow on some processors.
-        let past_end = BLOCK - block.len().min(BLOCK);
-        let mut lanes = u128::MAX.checked_shr(past_end as u32).unwrap_or(0);
+        let len = block.len().min(BLOCK);
+        let within = u128::MAX.checked_shr((BLOCK - len) as u32).unwrap_or(0);
+        let mut lanes = within;
         if let Some(bound) = self.bound {
-            lanes = 0;
-            for register in 0..block.len().min(BLOCK).div_ceil(S::Vector::WIDTH) {
+            let mut greater = 0;
+            // Nothing is loaded past the end: that is slow on some processors.
+            for register in 0..len.div_ceil(S::Vector::WIDTH) {
                 let first = register * S::Vector::WIDTH;
-                let greater = block.load(simd, first).gt_mask(simd.splat(bound));
-                lanes |= u128::from(greater) << first;
+                let lanes = block.load(simd, first).gt_mask(simd.splat(bound));
+                greater |= u128::from(lanes) << first;
             }
+            lanes = greater & within;
         }
         while lanes != 0 {
             let lane = lanes.trailing_zeros() as usize;
             lanes &= lanes - 1;
             let logit = block.at(simd, lane);
-            if lane >= block.len() || logit.is_nan() {
+            if logit.is_nan() {
                 continue;
             }
             let place = self.collected;
