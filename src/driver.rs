@@ -5,9 +5,10 @@ use crate::columns::slab::Columns;
 use crate::dispatch::dispatch;
 use crate::normalizer::Normalizer;
 use crate::options::{Options, Preprocessing, Sink};
+use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::matrix::Matrix;
 use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
-use crate::rows::recurrence::{LogSumExpRows, NormalizerOf};
+use crate::rows::recurrence::NormalizerOf;
 use crate::rows::row::Row;
 use crate::rows::schedule::PREPROCESSED;
 use crate::simd::WithSimd;
@@ -73,15 +74,8 @@ impl Driver<'_> {
     /// The results of each row of a matrix of whole rows.
     pub(crate) fn rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize) {
         let sink = self.options.sink(LOG);
-        // Results of half precision do without this copy of the code: it saves little there.
-        if R::HAS_SCRATCH && self.options.is_plain() {
-            self.dispatch(Matrix::<LOG, true, R> {
-                matrix,
-                columns,
-                sink,
-            });
-        } else if self.options.leaves_logits() {
-            self.dispatch(Matrix::<LOG, false, R> {
+        if self.options.leaves_logits() {
+            self.dispatch(Matrix::<LOG, R> {
                 matrix,
                 columns,
                 sink,
@@ -115,7 +109,7 @@ impl Driver<'_> {
                     row: rows.reborrow(),
                     preprocessing: self.options.preprocessing_of(index, columns, 0),
                 });
-                self.dispatch(Matrix::<LOG, false, _> {
+                self.dispatch(Matrix::<LOG, _> {
                     matrix: rows.results(),
                     columns,
                     sink,
@@ -222,19 +216,47 @@ impl Driver<'_> {
 
     /// log Σ e^x of each row of a matrix that has as many rows as `out` has places.
     pub(crate) fn log_sum_exp_rows<L: Source>(&self, logits: L, columns: usize, out: &mut [f32]) {
-        if self.options.takes_logits_alone() {
+        let sink = self.options.sink(true);
+        if self.options.leaves_logits() {
             return self.dispatch(LogSumExpRows {
                 logits,
                 columns,
+                sink,
                 out,
             });
         }
         let mut unread = logits;
-        for (index, place) in out.iter_mut().enumerate() {
+        for (index, place) in out.chunks_mut(1).enumerate() {
             let (row, others) = unread.split_at(columns).unwrap_or((L::empty(), L::empty()));
-            *place = self.normalizer(row, index).log_sum_exp();
+            let (logits, preprocessing) = self.seen(row, index);
+            let columns = logits.len();
+            if self.options.changes_logits() {
+                self.dispatch(LogSumExpRows {
+                    logits: Preprocessed {
+                        logits,
+                        preprocessing,
+                    },
+                    columns,
+                    sink,
+                    out: place,
+                });
+            } else {
+                self.dispatch(LogSumExpRows {
+                    logits,
+                    columns,
+                    sink,
+                    out: place,
+                });
+            }
             unread = others;
         }
+    }
+
+    /// log Σ e^x of a row.
+    pub(crate) fn log_sum_exp<L: Source>(&self, logits: L) -> f32 {
+        let mut result = [f32::NEG_INFINITY];
+        self.log_sum_exp_rows(logits, logits.len(), &mut result);
+        result[0]
     }
 
     /// The visible logits of row `index` of a matrix, and their preprocessing.

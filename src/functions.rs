@@ -71,7 +71,7 @@ pub fn log_softmax_in_place(row: &mut [f32]) -> Normalizer {
 /// ```
 #[must_use]
 pub fn log_sum_exp(logits: &[f32]) -> f32 {
-    Softmax::new().driver.normalizer(logits, 0).log_sum_exp()
+    Softmax::new().driver.log_sum_exp(logits)
 }
 
 impl Backend {

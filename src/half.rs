@@ -139,8 +139,7 @@ impl<L: Logit> SoftmaxOf<'_, L> {
     ///
     /// As [`Softmax::log_sum_exp`].
     pub fn log_sum_exp(&self, logits: &[L]) -> Result<f32, Error> {
-        let normalizer = self.softmax.checked_normalizer(logits)?;
-        Ok(normalizer.log_sum_exp())
+        self.softmax.checked_log_sum_exp(logits)
     }
 
     /// The softmax of each row of a matrix: [`Softmax::rows`].

@@ -45,11 +45,6 @@ impl<'a> Options<'a> {
         self.length.is_some() || self.causal.is_some() || !self.sink(false).allows_softmax()
     }
 
-    /// Whether no option is set.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.takes_logits_alone() && self.fully_masked == FullyMasked::Nan
-    }
-
     /// Whether the denominator is that of the given logits and of nothing else.
     pub(crate) fn takes_logits_alone(&self) -> bool {
         self.leaves_logits() && self.sink.is_none()

@@ -295,8 +295,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn log_sum_exp(&self, logits: &[f32]) -> Result<f32, Error> {
-        let normalizer = self.checked_normalizer(logits)?;
-        Ok(normalizer.log_sum_exp())
+        self.checked_log_sum_exp(logits)
     }
 
     /// The softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -496,6 +495,11 @@ impl<'a> Softmax<'a> {
     pub(crate) fn checked_normalizer<L: Source>(&self, logits: L) -> Result<Normalizer, Error> {
         checks::masks(&self.driver.options, 1, logits.len(), 1)?;
         Ok(self.driver.normalizer(logits, 0))
+    }
+
+    pub(crate) fn checked_log_sum_exp<L: Source>(&self, logits: L) -> Result<f32, Error> {
+        checks::masks(&self.driver.options, 1, logits.len(), 1)?;
+        Ok(self.driver.log_sum_exp(logits))
     }
 
     pub(crate) fn checked_log_sum_exp_rows<L: Source>(

@@ -2,13 +2,13 @@
 
 use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
 use super::cells::{Cells, load, set_register, store};
-use super::sums::{Sums, exact_terms, fallback_of, lanes_of};
+use super::sums::{Sums, exact_terms, fallback_of};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::shift::LaneShifts;
 use crate::normalizer::{Normalizer, Outcome};
 use crate::options::Sink;
-use crate::simd::{Group, Simd, Vector, WIDEST};
+use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of};
 use crate::source::SrcDst;
 
 /// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole columns.

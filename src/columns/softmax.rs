@@ -2,12 +2,12 @@
 
 use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
 use super::cells::{Cells, larger, load, set_register, split_group, store};
-use super::sums::{Sums, bias, exact_terms, fallback_of, lanes_of};
+use super::sums::{Sums, bias, exact_terms, fallback_of};
 use crate::math::compensated_sum::CompensatedSum;
-use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability};
+use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotient};
 use crate::math::shift::{LaneShifts, Shift};
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, unroll};
+use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
 use crate::source::{Source, SrcDst};
 
 /// The first pass over a strip in a tile: the maxima of each group, and in each lane a lower bound
@@ -322,8 +322,10 @@ impl<S: Simd> Probabilities<S> {
     fn probability(&self, register: usize) -> Probability<S::Vector> {
         let of = |group| self.simd.register(group, register);
         Probability {
-            inverse: of(&self.inverse),
-            inverse_low: of(&self.inverse_low),
+            quotient: Quotient {
+                inverse: of(&self.inverse),
+                inverse_low: of(&self.inverse_low),
+            },
             negligible: of(&self.negligible),
         }
     }

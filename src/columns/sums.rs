@@ -3,7 +3,7 @@
 use super::cells::{Cells, gt_mask, larger, load, store};
 use crate::math::shift::{LaneShifts, RESCALE_THRESHOLD};
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Lanewise, Simd, Vector, WIDEST, store_group};
+use crate::simd::{Group, LANES, Lanewise, Simd, Vector, WIDEST, lanes_of, store_group};
 use crate::source::SrcDst;
 
 /// Columns whose maximum in the first tile is at most this far from zero get a shift without an
@@ -165,20 +165,12 @@ pub(super) fn exact_terms<S: Simd>(
     terms
 }
 
-/// The lanes of a register, and 0 past its end.
-#[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn lanes_of<V: Vector>(register: V) -> [f32; WIDEST] {
-    let mut lanes = [0.0; WIDEST];
-    register.store(&mut lanes);
-    lanes
-}
-
-/// What is added to each result of a column: 0 if it has a softmax.
+/// What is added to each result of a column: −0, which changes nothing, if it has a softmax.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn fallback_of(maximum: f32, sum: f64, sink: Sink) -> f32 {
     let has_softmax = maximum.max(sink.logit).is_finite() && !maximum.is_nan() && !sum.is_nan();
     if has_softmax {
-        0.0
+        -0.0
     } else {
         sink.fallback(maximum == f32::NEG_INFINITY && !sum.is_nan())
     }

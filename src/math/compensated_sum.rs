@@ -16,6 +16,15 @@ pub(crate) struct CompensatedSum<S: Simd> {
     pub(crate) low: Group<S>,
 }
 
+/// Adds a rounded numerator to `high`. Returns what rounding left out.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn add_rounded<V: Lanewise>(high: &mut V, numerator: ScaledExp<V>) -> V {
+    let sum = *high + numerator.value();
+    let correction = (*high - sum) + numerator.scale;
+    *high = sum;
+    numerator.scale.mul_add(numerator.expm1, correction)
+}
+
 impl<S: Simd> CompensatedSum<S> {
     /// Zero.
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -53,10 +62,7 @@ impl<S: Simd> CompensatedSum<S> {
             self.high.as_mut().get_mut(register),
             self.low.as_mut().get_mut(register),
         ) {
-            let rounded = *high + numerator.value();
-            let correction = (*high - rounded) + numerator.scale;
-            *low = *low + numerator.scale.mul_add(numerator.expm1, correction);
-            *high = rounded;
+            *low = *low + add_rounded(high, numerator);
         }
     }
 

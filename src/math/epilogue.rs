@@ -25,11 +25,24 @@ pub(crate) trait Epilogue<V: Vector>: Copy {
     }
 }
 
-/// numerator / denominator, with 1 / denominator in two floats. A result below 2^−126 is 0.
+/// numerator / denominator, with 1 / denominator in two floats.
 #[derive(Clone, Copy)]
-pub(crate) struct Probability<V> {
+pub(crate) struct Quotient<V> {
     pub(crate) inverse: V,
     pub(crate) inverse_low: V,
+}
+
+impl<V: Vector> Epilogue<V> for Quotient<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn apply(&self, numerators: V) -> V {
+        numerators.mul_add(self.inverse, numerators * self.inverse_low)
+    }
+}
+
+/// As [`Quotient`], but a result below 2^−126 is 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Probability<V> {
+    pub(crate) quotient: Quotient<V>,
     /// The numerator whose result is 2^−126, or a little less.
     pub(crate) negligible: V,
 }
@@ -41,9 +54,12 @@ impl<V: Vector> Probability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S, denominator: f64) -> Self {
         let inverse = 1.0 / denominator;
-        Probability {
+        let quotient = Quotient {
             inverse: simd.splat(inverse as f32),
             inverse_low: simd.splat((inverse - f64::from(inverse as f32)) as f32),
+        };
+        Probability {
+            quotient,
             negligible: simd.splat((denominator * NEGLIGIBLE) as f32),
         }
     }
@@ -52,7 +68,7 @@ impl<V: Vector> Probability<V> {
 impl<V: Vector> Epilogue<V> for Probability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
-        let quotient = numerators.mul_add(self.inverse, numerators * self.inverse_low);
+        let quotient = self.quotient.apply(numerators);
         numerators.and_gt(self.negligible, quotient)
     }
 }
@@ -88,17 +104,6 @@ impl<V: Vector> Epilogue<V> for LogProbability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, logits: V) -> V {
         (logits - self.max) - self.log_denominator
-    }
-}
-
-/// The numerator itself.
-#[derive(Clone, Copy)]
-pub(crate) struct Unchanged;
-
-impl<V: Vector> Epilogue<V> for Unchanged {
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn apply(&self, numerators: V) -> V {
-        numerators
     }
 }
 

@@ -40,11 +40,11 @@ const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
 ///
 /// The relative error of the exact polynomial is at most 3.3e-9, 2^−28.2.
 const COEFFICIENTS: [f32; 5] = [
-    f32::from_bits(0x3EFF_FFFD),
-    f32::from_bits(0x3E2A_AA49),
-    f32::from_bits(0x3D2A_AD13),
-    f32::from_bits(0x3C09_1CC4),
-    f32::from_bits(0x3AB4_A669),
+    f32::from_bits(0x3EFF_FFFE),
+    f32::from_bits(0x3E2A_AA43),
+    f32::from_bits(0x3D2A_ADF8),
+    f32::from_bits(0x3C09_262E),
+    f32::from_bits(0x3AB3_E3A8),
 ];
 
 /// 1.5 · 2^23. A float near it has a spacing of 1, so adding it rounds to an integer. The integer is
@@ -99,12 +99,6 @@ impl<V: Lanewise, const COUNT: usize> ScaledExp<Unrolled<V, COUNT>> {
 }
 
 impl<V: Vector> ExpConstants<V> {
-    /// Whether [`exp_scaled`](Self::exp_scaled) raises a lane of `logits`.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn clamps(&self, logits: V) -> bool {
-        self.lowest.gt_mask(logits) != 0
-    }
-
     /// For a scale of 2^(n + bias − 127).
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S, bias: i32) -> Self {
@@ -154,10 +148,8 @@ impl<V: Lanewise> ExpConstants<V> {
         // n + bias in the low bits of a float.
         let biased = x.mul_add(self.log2_e, self.round);
         let n = biased - self.round;
-        // The high part is exact. It is rounded only when everything else is added to it.
-        let high = n.mul_add(self.minus_ln_2_high, x);
-        let low = n * self.minus_ln_2_low;
-        let r = high + low;
+        // The first step is exact.
+        let r = n.mul_add(self.minus_ln_2_low, n.mul_add(self.minus_ln_2_high, x));
         let r_squared = r * r;
         let [c2, c3, c4, c5, c6] = self.coefficients;
         // Estrin's scheme: as many operations as Horner's, in a shorter chain.
@@ -166,7 +158,7 @@ impl<V: Lanewise> ExpConstants<V> {
             .mul_add(r_squared, c3.mul_add(r, c2));
         ScaledExp {
             scale: biased.low_bits_to_exponent(),
-            expm1: high + q.mul_add(r_squared, low),
+            expm1: q.mul_add(r_squared, r),
         }
     }
 }

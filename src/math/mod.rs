@@ -4,6 +4,8 @@
 pub(crate) mod compensated_sum;
 pub(crate) mod epilogue;
 pub(crate) mod exp;
+pub(crate) mod logarithm;
 pub(crate) mod reduce;
 pub(crate) mod shift;
 pub(crate) mod tanh;
+pub(crate) mod two_float;

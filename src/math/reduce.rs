@@ -32,6 +32,27 @@ pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+/// All values combined by a tree: i with i + n/2 of n, and so on with half as many. Their number is a
+/// power of two. The first holds the result.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn fold<T: Copy>(values: &mut [T], combine: impl Fn(T, T) -> T) {
+    let mut rest = values;
+    while rest.len() > 1 {
+        let half = rest.len() / 2;
+        let (low, high) = rest.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low = combine(*low, *high);
+        }
+        rest = low;
+    }
+}
+
+/// The first of some values.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn first<T: Copy>(values: &[T], default: T) -> T {
+    values.first().copied().unwrap_or(default)
+}
+
 /// The largest lane of a group. If some lanes are NaN, the result may or may not be NaN.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn largest<S: Simd>(simd: S, group: &Group<S>) -> f32 {

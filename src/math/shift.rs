@@ -10,6 +10,9 @@ const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 /// Maxima that share one shift, so that the exponentials need not wait for the maximum.
 const USUAL: core::ops::RangeInclusive<f32> = -2.0..=20.0;
 
+/// [`ROUND`] with the bias of logits near zero.
+const UNIT_ROUND: f32 = ROUND + UNIT_BIAS as f32;
+
 /// How far, in logits, the maximum may rise above the one that a [`Shift`] was made for before the
 /// shift must be raised. Numerators are then at most e^22 = 2^32 times larger, and below 2^110, so
 /// their sums stay in range.
@@ -73,10 +76,64 @@ impl Shift {
         }
     }
 
+    /// The same in every lane.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn lanes<S: Simd>(self, simd: S) -> LaneShift<S::Vector> {
+        LaneShift {
+            offset: simd.splat(self.offset),
+            round: simd.splat(ROUND + self.bias as f32),
+        }
+    }
+
     /// The constants of the exponential under this shift.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn constants<S: Simd>(self, simd: S) -> ExpConstants<S::Vector> {
         ExpConstants::new(simd, self.bias)
+    }
+}
+
+/// A [`Shift`] for each lane of a register, for the maximum of that lane.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneShift<V> {
+    pub(crate) offset: V,
+    /// The bias, and [`ROUND`].
+    pub(crate) round: V,
+}
+
+impl<V: Vector> LaneShift<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn of<S: Simd<Vector = V>>(simd: S, max: V) -> Self {
+        let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
+        let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
+        // −∞ must not be subtracted from −∞.
+        let max = max.max_keep_nan(simd.splat(f32::MIN));
+        let above = max.and_gt(end, max);
+        let below = (zero - max).and_gt(zero - start, max);
+        let offset = above + below;
+        let half_exponent = (max - offset).mul_add(simd.splat(LOG2_E / 2.0), round) - round;
+        LaneShift {
+            offset,
+            round: simd.splat(UNIT_ROUND) - (half_exponent + half_exponent),
+        }
+    }
+
+    /// [`Shift::unit`] in each lane.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn unit<S: Simd<Vector = V>>(simd: S) -> Self {
+        LaneShift {
+            offset: simd.splat(0.0),
+            round: simd.splat(UNIT_ROUND),
+        }
+    }
+
+    /// The constants of the exponential. Its argument is the logit less `offset`.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn constants<S: Simd<Vector = V>>(&self, simd: S) -> ExpConstants<V> {
+        let bias = self.round - simd.splat(ROUND);
+        let mut constants = Shift::unit().constants(simd);
+        constants.lowest = bias * simd.splat(-core::f32::consts::LN_2);
+        constants.round = self.round;
+        constants
     }
 }
 
@@ -92,18 +149,10 @@ pub(crate) struct LaneShifts<S: Simd> {
 impl<S: Simd> LaneShifts<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
-        let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
-        let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
         let (mut offsets, mut rounds) = (*maxima, *maxima);
-        for (offset, biased) in offsets.as_mut().iter_mut().zip(rounds.as_mut()) {
-            // −∞ must not be subtracted from −∞.
-            let maximum = offset.max_keep_nan(simd.splat(f32::MIN));
-            let above = maximum.and_gt(end, maximum);
-            let below = (zero - maximum).and_gt(zero - start, maximum);
-            *offset = above + below;
-            let half_exponent =
-                (maximum - *offset).mul_add(simd.splat(LOG2_E / 2.0), round) - round;
-            *biased = simd.splat(ROUND + UNIT_BIAS as f32) - (half_exponent + half_exponent);
+        for (offset, round) in offsets.as_mut().iter_mut().zip(rounds.as_mut()) {
+            let shift = LaneShift::of(simd, *offset);
+            (*offset, *round) = (shift.offset, shift.round);
         }
         LaneShifts {
             simd,

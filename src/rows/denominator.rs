@@ -1,6 +1,6 @@
-//! What lies between the last two passes: the denominator of a row.
+//! The denominator of a row that was read by the recurrence.
 
-use super::normalize::{normalize, normalize_numerators};
+use super::normalize::{normalize, recompute};
 use crate::math::epilogue::{Constant, ExactMax, Probability};
 use crate::math::reduce::first_lane;
 use crate::math::shift::Shift;
@@ -82,15 +82,13 @@ impl Denominator {
         self.largest().is_finite() && !self.max.is_nan() && !self.other_terms.is_nan()
     }
 
-    /// Writes the probabilities of a row of numerators if `has_numerators`, otherwise of logits.
-    /// `equal_terms` is how many logits equal the maximum, if all others are −∞: then, without a sink,
-    /// their results are exactly one over it.
+    /// Writes the probabilities of a row. `equal_terms` is how many logits equal the maximum, if all
+    /// others are −∞: then, without a sink, their results are exactly one over it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn normalize<S: Simd, R: SrcDst>(
         mut self,
         simd: S,
         row: R,
-        has_numerators: bool,
         equal_terms: Option<usize>,
     ) {
         if !self.is_finite() {
@@ -101,12 +99,11 @@ impl Denominator {
         if let Some(count) = equal_terms {
             self.set_equal_terms(count);
         }
+        let shift = self.shift.lanes(simd);
         if equal_terms.is_some() || self.is_nearly_one() {
-            let exact_max = self.exact_max(simd);
-            normalize_numerators(simd, row, has_numerators, self.shift, exact_max);
+            recompute(simd, row, shift, self.exact_max(simd));
         } else {
-            let probability = self.probability(simd);
-            normalize_numerators(simd, row, has_numerators, self.shift, probability);
+            recompute(simd, row, shift, self.probability(simd));
         }
     }
 

@@ -1,163 +1,134 @@
-//! The rows of a matrix, overlapped. Between two passes a row has a long chain of dependent operations:
-//! lanes are combined, a quotient is computed. A pass over another row fills that time.
-//!
-//! ```text
-//! turn     finish     choose_shift, exp_sum_pass     normalize_pass     max_pass
-//!  i       row i − 2  row i − 1                      row i − 2          row i        three rows
-//! ```
+//! The rows of a matrix: which form for which length.
 
-use super::algorithm::Algorithm;
-use super::log_softmax::LogSoftmax;
-use super::schedule::{CACHED, OVERLAPPED, SHORT, prefetch_distance};
-use super::streamed::Streamed;
-use super::three_pass::ThreePass;
+use super::batch::{Batch, rows_of_batch};
+use super::schedule::{CACHED, prefetch_distance};
+use super::short::{self, SHORT};
+use super::streamed;
 use crate::options::Sink;
-use crate::simd::{Simd, WithSimd};
+use crate::simd::{Simd, Vector, WithSimd};
 use crate::source::SrcDst;
 
-/// The softmax of each row of a matrix, or the log-softmax if `LOG`. If `PLAIN`, there is no sink and
-/// no fallback but NaN, and the code for both is left out.
-pub(crate) struct Matrix<const LOG: bool, const PLAIN: bool, R> {
+/// The softmax of each row of a matrix, or the log-softmax if `LOG`.
+pub(crate) struct Matrix<const LOG: bool, R> {
     pub(crate) matrix: R,
     pub(crate) columns: usize,
     pub(crate) sink: Sink,
 }
 
-impl<const LOG: bool, const PLAIN: bool, R: SrcDst> WithSimd for Matrix<LOG, PLAIN, R> {
+impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let Matrix {
-            matrix, columns, ..
+            matrix,
+            columns,
+            sink,
         } = self;
-        let sink = if PLAIN { Sink::NONE } else { self.sink };
         let ahead = prefetch_distance(matrix.len());
-        if LOG {
-            if columns <= SHORT {
-                overlap_three_rows::<LogSoftmax, S, R>(simd, matrix, columns, sink, ahead);
-            } else {
-                overlap_two_rows::<LogSoftmax, S, R>(simd, matrix, columns, sink, ahead);
-            }
-        } else if columns > CACHED {
-            // Other code than below, so in a function of its own.
+        if columns > CACHED && !LOG {
             simd.vectorize(
                 #[inline(always)]
-                move |simd| overlap_two_rows::<Streamed, S, R>(simd, matrix, columns, sink, ahead),
+                |simd| streamed_rows(simd, matrix, columns, sink),
             );
-        } else if !R::HAS_SCRATCH {
-            rows_with_borrowed_scratch::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
-        } else if columns <= SHORT {
-            overlap_three_rows::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
-        } else {
-            overlap_two_rows::<ThreePass, S, R>(simd, matrix, columns, sink, ahead);
-        }
-    }
-}
-
-/// Stores the numerators of a row in the places of the results of the next two rows. The last rows have
-/// no such places and compute their numerators twice.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn rows_with_borrowed_scratch<A: Algorithm, S: Simd, R: SrcDst>(
-    simd: S,
-    matrix: R,
-    columns: usize,
-    sink: Sink,
-    ahead: usize,
-) {
-    let mut unread = matrix;
-    let mut maxima = A::max_pass(simd, unread.slice(0, columns).logits());
-    while unread.len() > 0 {
-        let shift = A::choose_shift(simd, maxima, sink);
-        let sums = if let Some(row) = unread.with_scratch(columns) {
-            A::exp_sum_pass(simd, row, shift, ahead)
-        } else {
-            A::exp_sum_pass(simd, unread.slice(0, columns), shift, ahead)
-        };
-        maxima = A::max_pass(simd, unread.slice(columns, columns).logits());
-        let algorithm = A::finish(simd, sums, sink);
-        if let Some(row) = unread.with_scratch(columns) {
-            algorithm.normalize_pass(simd, row);
-        } else {
-            algorithm.normalize_pass(simd, unread.slice(0, columns));
-        }
-        match unread.split_at(columns) {
-            Ok((_, others)) => unread = others,
-            Err(_) => return,
-        }
-    }
-}
-
-/// Overlaps three rows, which with their results fit in the first-level cache.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn overlap_three_rows<A: Algorithm, S: Simd, R: SrcDst>(
-    simd: S,
-    matrix: R,
-    columns: usize,
-    sink: Sink,
-    ahead: usize,
-) {
-    let mut unread = Some(matrix);
-    let (mut scanned, mut summed) = (None, None);
-    loop {
-        let mut finished = None;
-        if let Some((row, sums)) = summed.take() {
-            finished = Some((row, A::finish(simd, sums, sink)));
-        }
-        if let Some((mut row, maxima)) = scanned.take() {
-            let shift = A::choose_shift(simd, maxima, sink);
-            let sums = A::exp_sum_pass(simd, R::reborrow(&mut row), shift, ahead);
-            summed = Some((row, sums));
-        }
-        if let Some((row, algorithm)) = finished {
-            algorithm.normalize_pass(simd, row);
-        }
-        match unread.take().map(|matrix| matrix.split_at(columns)) {
-            Some(Ok((row, others))) => {
-                let maxima = A::max_pass(simd, R::logits(&row));
-                scanned = Some((row, maxima));
-                unread = Some(others);
-            }
-            _ if summed.is_none() => return,
-            _ => {}
-        }
-    }
-}
-
-/// Overlaps two rows while both fit in the second-level cache; otherwise one after another. Order of a
-/// turn: finish of the row above, max_pass, normalize_pass of the row above, exp_sum_pass.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn overlap_two_rows<A: Algorithm, S: Simd, R: SrcDst>(
-    simd: S,
-    matrix: R,
-    columns: usize,
-    sink: Sink,
-    ahead: usize,
-) {
-    let mut unread = matrix;
-    let mut summed: Option<(R, A::Sums<S>)> = None;
-    loop {
-        let mut finished = None;
-        if let Some((row, sums)) = summed.take() {
-            finished = Some((row, A::finish(simd, sums, sink)));
-        }
-        let Ok((mut row, others)) = unread.split_at(columns) else {
-            if let Some((row, algorithm)) = finished {
-                algorithm.normalize_pass(simd, row);
-            }
             return;
+        }
+        let mut unread = matrix;
+        if columns <= SHORT && S::Vector::WIDTH > 1 {
+            unread = short_rows::<LOG, S, R>(simd, unread, columns, sink);
+        }
+        if unread.len() > 0 {
+            simd.vectorize(
+                #[inline(always)]
+                |simd| batches::<LOG, S, R>(simd, unread, columns, sink, ahead),
+            );
+        }
+    }
+}
+
+/// As many rows as a register has lanes at a time. Returns what is left.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn short_rows<const LOG: bool, S: Simd, R: SrcDst>(
+    simd: S,
+    matrix: R,
+    columns: usize,
+    sink: Sink,
+) -> R {
+    let mut unread = matrix;
+    loop {
+        match unread.split_at(S::Vector::WIDTH * columns) {
+            Ok((rows, others)) => {
+                if LOG {
+                    short::log_softmax(simd, rows, columns, sink);
+                } else {
+                    short::softmax(simd, rows, columns, sink);
+                }
+                unread = others;
+            }
+            Err(rest) => return rest,
+        }
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn batches<const LOG: bool, S: Simd, R: SrcDst>(
+    simd: S,
+    matrix: R,
+    columns: usize,
+    sink: Sink,
+    ahead: usize,
+) {
+    let mut batch = Batch {
+        simd,
+        rows: rows_of_batch::<S>(columns),
+        columns,
+        sink,
+        ahead,
+    };
+    let mut unread = matrix;
+    while unread.len() > 0 {
+        // Results of half precision have scratch in the places of later rows.
+        if !LOG && !R::HAS_SCRATCH {
+            let single = Batch { rows: 1, ..batch };
+            if let Some(mut row) = unread.with_scratch(columns) {
+                single.softmax(&mut row);
+            } else {
+                single.softmax(&mut unread.slice(0, columns));
+            }
+            match unread.split_at(columns) {
+                Ok((_, others)) => unread = others,
+                Err(_) => return,
+            }
+            continue;
+        }
+        let rows = match unread.split_at(batch.rows * columns) {
+            Ok((rows, others)) => {
+                unread = others;
+                rows
+            }
+            Err(last) => {
+                batch.rows = last.len() / columns;
+                let Ok((rows, others)) = last.split_at(batch.rows * columns) else {
+                    return;
+                };
+                unread = others;
+                rows
+            }
         };
-        let maxima = A::max_pass(simd, row.logits());
-        let shift = A::choose_shift(simd, maxima, sink);
-        if let Some((row, algorithm)) = finished {
-            algorithm.normalize_pass(simd, row);
-        }
-        let sums = A::exp_sum_pass(simd, row.reborrow(), shift, ahead);
-        if columns <= OVERLAPPED {
-            summed = Some((row, sums));
+        let mut rows = rows;
+        if LOG {
+            batch.log_softmax(&mut rows);
         } else {
-            A::finish(simd, sums, sink).normalize_pass(simd, row);
+            batch.softmax(&mut rows);
         }
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn streamed_rows<S: Simd, R: SrcDst>(simd: S, matrix: R, columns: usize, sink: Sink) {
+    let mut unread = matrix;
+    while let Ok((row, others)) = unread.split_at(columns) {
+        streamed::softmax(simd, row, sink);
         unread = others;
     }
 }

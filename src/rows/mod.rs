@@ -39,15 +39,20 @@
 //! | scratch | the places of results while they hold numerators |
 //! | term | a summand of the denominator |
 
-mod algorithm;
-mod by_recurrence;
+mod batch;
 mod denominator;
-mod log_softmax;
+mod log_denominators;
+pub(crate) mod log_sum_exp;
 pub(crate) mod matrix;
 mod normalize;
+mod other_terms;
 pub(crate) mod preprocess;
+mod quotients;
 pub(crate) mod recurrence;
 pub(crate) mod row;
 pub(crate) mod schedule;
+mod short;
+mod slices;
+mod state;
 mod streamed;
-mod three_pass;
+mod sums;

@@ -1,26 +1,37 @@
 //! The last pass over a row: each numerator, or logit, becomes a result.
 
 use super::schedule::{BLOCK, UNALIGNED};
-use crate::math::epilogue::{Epilogue, Unchanged};
+use super::state::RowShift;
+use crate::math::epilogue::Epilogue;
 use crate::math::exp::ExpConstants;
-use crate::math::shift::Shift;
+use crate::math::shift::LaneShift;
 use crate::simd::{LANES, Simd, Unrolled, Vector};
 use crate::source::{Source, SrcDst};
 
-/// Applies an epilogue of numerators to a row of numerators or of logits.
+/// Applies an epilogue of numerators to a row. Where these were not stored, they are computed again.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn normalize_numerators<S: Simd, R: SrcDst, E: Epilogue<S::Vector>>(
     simd: S,
     row: R,
-    has_numerators: bool,
-    shift: Shift,
+    shift: RowShift,
     epilogue: E,
 ) {
-    if has_numerators {
-        normalize(simd, row, &epilogue);
+    if R::HAS_SCRATCH {
+        normalize(simd, row.last_pass(), &epilogue);
     } else {
-        normalize(simd, row, &Recompute::new(simd, shift, epilogue));
+        recompute(simd, row, shift.shift(simd), epilogue);
     }
+}
+
+/// Applies an epilogue of numerators to the logits of a row.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn recompute<S: Simd, R: SrcDst, E: Epilogue<S::Vector>>(
+    simd: S,
+    row: R,
+    shift: LaneShift<S::Vector>,
+    epilogue: E,
+) {
+    normalize(simd, row, &Recompute::new(simd, shift, epilogue));
 }
 
 /// Reads a row, applies `epilogue`, and writes the results.
@@ -118,10 +129,10 @@ struct Recompute<V, E> {
 
 impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn new<S: Simd<Vector = V>>(simd: S, shift: Shift, epilogue: E) -> Self {
+    fn new<S: Simd<Vector = V>>(simd: S, shift: LaneShift<V>, epilogue: E) -> Self {
         Recompute {
             constants: shift.constants(simd),
-            offset: simd.splat(shift.offset),
+            offset: shift.offset,
             epilogue,
         }
     }
@@ -144,54 +155,5 @@ impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
         let logits = logits - Unrolled([self.offset; COUNT]);
         let numerators = self.constants.unrolled().exp_scaled(logits).value();
         self.epilogue.apply_unrolled(numerators)
-    }
-}
-
-/// The numerators of a row, as they were stored, or computed from its logits as they are loaded. Past the
-/// end −∞ if they were stored, 0 if they are computed.
-#[derive(Clone, Copy)]
-pub(super) struct Numerators<L> {
-    pub(super) loaded: L,
-    pub(super) shift: Shift,
-    pub(super) are_stored: bool,
-}
-
-impl<L: Source> Source for Numerators<L> {
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn len(self) -> usize {
-        self.loaded.len()
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
-        let of = |loaded| Numerators { loaded, ..self };
-        match self.loaded.split_at(count) {
-            Ok((first, others)) => Ok((of(first), of(others))),
-            Err(all) => Err(of(all)),
-        }
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn empty() -> Self {
-        Numerators {
-            loaded: L::empty(),
-            shift: Shift::unit(),
-            are_stored: true,
-        }
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
-        let loaded = self.loaded.load(simd, start);
-        if self.are_stored {
-            loaded
-        } else {
-            Recompute::new(simd, self.shift, Unchanged).apply(loaded)
-        }
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn prefetch<S: Simd>(self, simd: S, distance: usize) {
-        self.loaded.prefetch(simd, distance);
     }
 }

@@ -383,26 +383,3 @@ impl<L: Source> WithSimd for NormalizerOf<L> {
         denominator(simd, self.0).normalizer()
     }
 }
-
-/// log Σ e^x of each row of a matrix.
-pub(crate) struct LogSumExpRows<'a, L> {
-    pub(crate) logits: L,
-    pub(crate) columns: usize,
-    pub(crate) out: &'a mut [f32],
-}
-
-impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
-    type Output = ();
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let mut unread = self.logits;
-        for place in self.out {
-            let (row, others) = unread
-                .split_at(self.columns)
-                .unwrap_or((L::empty(), L::empty()));
-            *place = denominator(simd, row).normalizer().log_sum_exp();
-            unread = others;
-        }
-    }
-}

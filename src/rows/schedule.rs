@@ -9,6 +9,13 @@ pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 /// Numerators that are summed in `f32` before the sum is added to one in `f64`.
 pub(super) const SUMMED: usize = 16 * BLOCK;
 
+/// Columns for which a sum begins at a power of two above the sum of the row: its high parts are then
+/// combined without error, in any order. With more columns the low parts would lose too much.
+pub(super) const EXACT: usize = 128;
+
+/// Logits of a batch of rows, which stay in the first-level cache with their results.
+pub(super) const BATCHED: usize = 4096;
+
 /// The longest row that is written from its first result on. Longer ones are written from where a
 /// line of a cache begins, which saves 2 to 7 %.
 pub(super) const UNALIGNED: usize = 256;
@@ -17,10 +24,6 @@ pub(super) const UNALIGNED: usize = 256;
 /// while the row stays in a cache. The two ways to sum differ in bits, so this is the same
 /// everywhere.
 pub(crate) const CACHED: usize = 1 << 21;
-
-/// The longest row of which three are under way at a time: three of them, with their results, stay
-/// in the first-level cache. Saves 10 to 17 % up to 256 columns.
-pub(super) const SHORT: usize = 1024;
 
 /// The longest row that is scanned before the row above it is written: it is still in the
 /// second-level cache when its exponentials are computed. Longer rows are prefetched for the scan.

@@ -55,6 +55,9 @@ pub(crate) trait Simd: Copy {
     /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
     const UNROLL: usize;
 
+    /// Whether [`Lanewise::mul_add`] rounds once.
+    const IS_FUSED: bool;
+
     /// Runs `f` in a function of its own that is compiled for these instructions. It has all
     /// registers to itself, whatever its caller holds. `f` must be `#[inline(always)]`.
     ///
@@ -143,8 +146,22 @@ pub(crate) trait Vector: Lanewise {
     /// A group with `self` in each register.
     fn group(self) -> Self::Group;
 
+    /// As many registers as a register has lanes.
+    type Square: Copy + AsRef<[Self]> + AsMut<[Self]>;
+
+    /// A square with `self` in each register.
+    fn square(self) -> Self::Square;
+
+    /// Exchanges lane j of register i with lane i of register j.
+    /// `vunpcklps`, `vunpckhps` and shuffles of larger parts.
+    fn transpose(square: &mut Self::Square);
+
     /// The quotient, correctly rounded. `vdivps`, `fdiv`.
     fn divide(self, divisor: Self) -> Self;
+
+    /// floor(log2 x) of positive normal numbers x; another number for others.
+    /// `vgetexpps`; or an integer shift and a conversion.
+    fn exponent(self) -> Self;
 
     /// Writes the lanes to the first `WIDTH` places of `values`, or to all if there are fewer.
     fn store(self, values: &mut [f32]);
@@ -199,6 +216,14 @@ pub(crate) trait Vector: Lanewise {
 
 /// The registers that make up [`LANES`] lanes.
 pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
+
+/// The lanes of a register, and 0 past its end.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn lanes_of<V: Vector>(register: V) -> [f32; WIDEST] {
+    let mut lanes = [0.0; WIDEST];
+    register.store(&mut lanes);
+    lanes
+}
 
 /// A group, loaded from as many values.
 #[cfg_attr(not(unoptimized), inline(always))]

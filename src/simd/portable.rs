@@ -23,6 +23,7 @@ const HAS_INSTRUCTIONS: bool = cfg!(any(
 impl Simd for Portable {
     type Vector = f32x8;
     const UNROLL: usize = 4;
+    const IS_FUSED: bool = false;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -73,10 +74,27 @@ impl Lanewise for f32x8 {
 impl Vector for f32x8 {
     const WIDTH: usize = 8;
     type Group = [f32x8; LANES / 8];
+    type Square = [f32x8; 8];
 
     leaf! {
         fn group(self) -> Self::Group {
             [self; LANES / 8]
+        }
+
+        fn square(self) -> Self::Square {
+            [self; 8]
+        }
+
+        fn transpose(square: &mut Self::Square) {
+            *square = f32x8::transpose(*square);
+        }
+
+        fn exponent(self) -> Self {
+            // As the low bits of 2^23, whose spacing is 1.
+            let two_23 = f32x8::splat((1_u32 << 23) as f32);
+            let shifted = cast::<f32x8, u32x8>(self) >> 23_u32;
+            let biased = cast::<u32x8, f32x8>(shifted | cast::<f32x8, u32x8>(two_23));
+            biased - two_23 - f32x8::splat(127.0)
         }
 
         fn divide(self, divisor: Self) -> Self {

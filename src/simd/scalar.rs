@@ -9,6 +9,7 @@ pub(crate) struct Scalar;
 impl Simd for Scalar {
     type Vector = f32;
     const UNROLL: usize = 8;
+    const IS_FUSED: bool = false;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -45,10 +46,21 @@ impl Lanewise for f32 {
 impl Vector for f32 {
     const WIDTH: usize = 1;
     type Group = [f32; LANES];
+    type Square = [f32; 1];
 
     leaf! {
         fn group(self) -> Self::Group {
             [self; LANES]
+        }
+
+        fn square(self) -> Self::Square {
+            [self]
+        }
+
+        fn transpose(_: &mut Self::Square) {}
+
+        fn exponent(self) -> f32 {
+            (self.to_bits() >> 23) as f32 - 127.0
         }
 
         fn divide(self, divisor: Self) -> Self {

@@ -328,6 +328,64 @@ impl<E: Element> SrcDst for InPlace<'_, E> {
     }
 }
 
+/// Logits alone. What is written is lost.
+pub(crate) struct Unwritten<L>(pub(crate) L);
+
+impl<L: Source> SrcDst for Unwritten<L> {
+    const HAS_SCRATCH: bool = false;
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
+        match self.0.split_at(count) {
+            Ok((first, others)) => Ok((Unwritten(first), Unwritten(others))),
+            Err(all) => Err(Unwritten(all)),
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn logits(&self) -> impl Source {
+        self.0
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store<V: Vector>(&mut self, _: usize, _: V) {}
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
+        self.0.prefetch(simd, distance);
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn align_offset(&self) -> usize {
+        0
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
+        Unwritten(self.0.slice(start, len).unwrap_or(L::empty()))
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn last_pass(self) -> impl SrcDst {
+        self
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn results(self) -> impl SrcDst {
+        self
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
+        None::<Self>
+    }
+}
+
 /// How many of `results` come before the first that begins a cache line.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn align_offset<E>(results: &[E]) -> usize {

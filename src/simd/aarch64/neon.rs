@@ -31,6 +31,7 @@ const BIT_OF_LANE: uint32x4_t = unsafe { core::mem::transmute::<[u32; 4], _>([1,
 impl Simd for Neon {
     type Vector = F32x4;
     const UNROLL: usize = 8;
+    const IS_FUSED: bool = true;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -82,8 +83,13 @@ impl Lanewise for F32x4 {
 impl Vector for F32x4 {
     const WIDTH: usize = 4;
     type Group = [Self; LANES / 4];
+    type Square = [Self; 4];
 
     operations! {
+        exponent(a) = {
+            let biased = vcvtq_f32_u32(vshrq_n_u32::<23>(vreinterpretq_u32_f32(a)));
+            vsubq_f32(biased, vdupq_n_f32(127.0))
+        };
         divide(a, divisor) = vdivq_f32(a, divisor);
         // Both kinds of minimum return some NaN.
         min_drop_nan(a, bound) = vbslq_f32(vcltq_f32(a, bound), a, bound);
@@ -101,6 +107,29 @@ impl Vector for F32x4 {
     leaf! {
         fn group(self) -> Self::Group {
             [self; LANES / 4]
+        }
+
+        fn square(self) -> Self::Square {
+            [self; 4]
+        }
+
+        fn transpose(square: &mut Self::Square) {
+            let [a, b, c, d] = *square;
+            // SAFETY: no memory is touched.
+            unsafe {
+                let (ab_even, ab_odd) = (vtrn1q_f32(a.0, b.0), vtrn2q_f32(a.0, b.0));
+                let (cd_even, cd_odd) = (vtrn1q_f32(c.0, d.0), vtrn2q_f32(c.0, d.0));
+                let pairs = vreinterpretq_f64_f32;
+                let lanes = vreinterpretq_f32_f64;
+                let (even, more_even) = (pairs(ab_even), pairs(cd_even));
+                let (odd, more_odd) = (pairs(ab_odd), pairs(cd_odd));
+                *square = [
+                    F32x4(lanes(vtrn1q_f64(even, more_even))),
+                    F32x4(lanes(vtrn1q_f64(odd, more_odd))),
+                    F32x4(lanes(vtrn2q_f64(even, more_even))),
+                    F32x4(lanes(vtrn2q_f64(odd, more_odd))),
+                ];
+            }
         }
 
         fn store(self, values: &mut [f32]) {

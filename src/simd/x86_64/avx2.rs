@@ -39,6 +39,34 @@ pub(crate) struct F32x8(__m256);
 
 impl F32x8 {
     leaf! {
+        /// Transposes the four lanes of each half.
+        fn transpose_lanes([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+            // SAFETY: no memory is touched.
+            unsafe {
+                let ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a.0, b.0));
+                let ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a.0, b.0));
+                let cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(c.0, d.0));
+                let cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c.0, d.0));
+                [
+                    F32x8(_mm256_castpd_ps(_mm256_unpacklo_pd(ab_low, cd_low))),
+                    F32x8(_mm256_castpd_ps(_mm256_unpackhi_pd(ab_low, cd_low))),
+                    F32x8(_mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high))),
+                    F32x8(_mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high))),
+                ]
+            }
+        }
+
+        /// Transposes whole halves.
+        fn transpose_halves(a: Self, b: Self) -> [Self; 2] {
+            // SAFETY: no memory is touched.
+            unsafe {
+                [
+                    F32x8(_mm256_permute2f128_ps::<0x20>(a.0, b.0)),
+                    F32x8(_mm256_permute2f128_ps::<0x31>(a.0, b.0)),
+                ]
+            }
+        }
+
         /// Writes the first `count` lanes, or all if there are fewer.
         ///
         /// # Safety
@@ -60,6 +88,7 @@ impl F32x8 {
 impl Simd for Avx2 {
     type Vector = F32x8;
     const UNROLL: usize = 8;
+    const IS_FUSED: bool = true;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -155,8 +184,13 @@ impl Lanewise for F32x8 {
 impl Vector for F32x8 {
     const WIDTH: usize = 8;
     type Group = [Self; LANES / 8];
+    type Square = [Self; 8];
 
     operations! {
+        exponent(a) = {
+            let biased = _mm256_cvtepi32_ps(_mm256_srli_epi32::<23>(_mm256_castps_si256(a)));
+            _mm256_sub_ps(biased, _mm256_set1_ps(127.0))
+        };
         divide(a, divisor) = _mm256_div_ps(a, divisor);
         // Of two operands with a NaN, the second is returned.
         min_drop_nan(a, bound) = _mm256_min_ps(a, bound);
@@ -174,6 +208,21 @@ impl Vector for F32x8 {
     leaf! {
         fn group(self) -> Self::Group {
             [self; LANES / 8]
+        }
+
+        fn square(self) -> Self::Square {
+            [self; 8]
+        }
+
+        fn transpose(square: &mut Self::Square) {
+            // Squares of 4 × 4 lanes first, which lie in the halves of four registers each; then the
+            // halves of every fourth register.
+            let [a, b, c, d, e, f, g, h] = *square;
+            let upper = Self::transpose_lanes([a, b, c, d]);
+            let lower = Self::transpose_lanes([e, f, g, h]);
+            for i in 0..4 {
+                [square[i], square[i + 4]] = Self::transpose_halves(upper[i], lower[i]);
+            }
         }
 
         fn store(self, values: &mut [f32]) {

@@ -31,6 +31,42 @@ pub(crate) struct F32x16(__m512);
 
 impl F32x16 {
     leaf! {
+        /// Transposes the four lanes of each quarter.
+        fn transpose_lanes([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+            // SAFETY: no memory is touched.
+            unsafe {
+                let ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(a.0, b.0));
+                let ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a.0, b.0));
+                let cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(c.0, d.0));
+                let cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c.0, d.0));
+                [
+                    F32x16(_mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low))),
+                    F32x16(_mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low))),
+                    F32x16(_mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high))),
+                    F32x16(_mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high))),
+                ]
+            }
+        }
+
+        /// Transposes whole quarters.
+        fn transpose_quarters([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+            const EVEN: i32 = 0b10_00_10_00;
+            const ODD: i32 = 0b11_01_11_01;
+            // SAFETY: no memory is touched.
+            unsafe {
+                let ab_even = _mm512_shuffle_f32x4::<EVEN>(a.0, b.0);
+                let ab_odd = _mm512_shuffle_f32x4::<ODD>(a.0, b.0);
+                let cd_even = _mm512_shuffle_f32x4::<EVEN>(c.0, d.0);
+                let cd_odd = _mm512_shuffle_f32x4::<ODD>(c.0, d.0);
+                [
+                    F32x16(_mm512_shuffle_f32x4::<EVEN>(ab_even, cd_even)),
+                    F32x16(_mm512_shuffle_f32x4::<EVEN>(ab_odd, cd_odd)),
+                    F32x16(_mm512_shuffle_f32x4::<ODD>(ab_even, cd_even)),
+                    F32x16(_mm512_shuffle_f32x4::<ODD>(ab_odd, cd_odd)),
+                ]
+            }
+        }
+
         /// A one for each of the first `count` lanes, `count` below 16.
         fn first_lanes(count: usize) -> __mmask16 {
             (1 << (count & 15)) - 1
@@ -114,6 +150,7 @@ impl Avx512 {
 impl Simd for Avx512 {
     type Vector = F32x16;
     const UNROLL: usize = 8;
+    const IS_FUSED: bool = true;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -205,8 +242,10 @@ impl Lanewise for F32x16 {
 impl Vector for F32x16 {
     const WIDTH: usize = 16;
     type Group = [Self; LANES / 16];
+    type Square = [Self; 16];
 
     operations! {
+        exponent(a) = _mm512_getexp_ps(a);
         divide(a, divisor) = _mm512_div_ps(a, divisor);
         // Of two operands with a NaN, the second is returned.
         min_drop_nan(a, bound) = _mm512_min_ps(a, bound);
@@ -224,6 +263,24 @@ impl Vector for F32x16 {
     leaf! {
         fn group(self) -> Self::Group {
             [self; LANES / 16]
+        }
+
+        fn square(self) -> Self::Square {
+            [self; 16]
+        }
+
+        fn transpose(square: &mut Self::Square) {
+            // Squares of 4 × 4 lanes first, which lie in the quarters of four registers each; then the
+            // quarters of every fourth register.
+            for first in [0, 4, 8, 12] {
+                let rows = [square[first], square[first + 1], square[first + 2], square[first + 3]];
+                let columns = Self::transpose_lanes(rows);
+                square[first..first + 4].copy_from_slice(&columns);
+            }
+            for i in 0..4 {
+                [square[i], square[i + 4], square[i + 8], square[i + 12]] =
+                    Self::transpose_quarters([square[i], square[i + 4], square[i + 8], square[i + 12]]);
+            }
         }
 
         fn store(self, values: &mut [f32]) {

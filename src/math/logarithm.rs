@@ -1,0 +1,64 @@
+//! The logarithm of denominators.
+
+use super::exp::ROUND;
+use super::two_float::TwoFloat;
+use crate::simd::{Lanewise, Simd, Vector};
+
+/// The first 15 bits of ln 2: its product with an exponent is exact.
+const LN_2_HIGH: f32 = f32::from_bits(0x3F31_7200);
+const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
+
+/// Coefficients of q in log(1 + f) ≈ f − f²/2 + f³ · q(f), from Sollya:
+///
+/// ```text
+/// fpminimax((log1p(x)-x+x^2/2)/x^3, 8, [|SG...|], [-0.2930;0.4143], absolute)
+/// ```
+///
+/// The relative error of the exact logarithm is at most 4.6e-9, 2^−27.7.
+const COEFFICIENTS: [f32; 9] = [
+    f32::from_bits(0x3EAA_AAAA),
+    f32::from_bits(0xBE7F_FFF3),
+    f32::from_bits(0x3E4C_CE96),
+    f32::from_bits(0xBE2A_B146),
+    f32::from_bits(0x3E11_EEFA),
+    f32::from_bits(0xBDFD_DEE8),
+    f32::from_bits(0x3DEE_3D68),
+    f32::from_bits(0xBDEE_E00B),
+    f32::from_bits(0x3D96_5BBB),
+];
+
+/// log(1 + x), for 0 ≤ x < 2^126.
+///
+/// ```text
+/// 1 + x = 2^k · (1 + f)              f = x if k is 0; 1/√2 ≤ 1 + f < √2
+/// log(1 + x) = k · ln 2 + f − f²/2 + f³ · q(f)
+/// ```
+///
+/// All terms but the last are two-floats, so the high part of the result is nearly correctly rounded.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn log1p<S: Simd>(simd: S, x: TwoFloat<S::Vector>) -> TwoFloat<S::Vector> {
+    let (zero, one, half) = (simd.splat(0.0), simd.splat(1.0), simd.splat(0.5));
+    let sum = TwoFloat::sum(one, x.high);
+    let sum = TwoFloat::sum_ordered(sum.high, sum.low + x.low);
+    let k = (sum.high * simd.splat(core::f32::consts::SQRT_2)).exponent();
+    let scale = (simd.splat(ROUND + 127.0) - k).low_bits_to_exponent();
+    let scaled = TwoFloat::sum_ordered(sum.high * scale - one, sum.low * scale);
+    let (high, _) = scaled.high.select_eq(k, zero, x.high);
+    let (low, _) = scaled.low.select_eq(k, zero, x.low);
+
+    let square = TwoFloat::product(simd, high, high);
+    let mut q = simd.splat(COEFFICIENTS[8]);
+    for coefficient in COEFFICIENTS[..8].iter().rev() {
+        q = q.mul_add(high, simd.splat(*coefficient));
+    }
+    let first = TwoFloat::sum_ordered(high, zero - square.high * half);
+    let low = (low - high * low) - square.low * half;
+    let low = (high * square.high).mul_add(q, low + first.low);
+
+    let sum = TwoFloat::sum_ordered(k * simd.splat(LN_2_HIGH), first.high);
+    TwoFloat {
+        high: sum.high,
+        low: k.mul_add(simd.splat(LN_2_LOW), low + sum.low),
+    }
+    .normalized()
+}

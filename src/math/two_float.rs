@@ -1,0 +1,81 @@
+//! Numbers as unevaluated sums of two floats, with 48 bits.
+
+use crate::simd::{Lanewise, Simd};
+
+/// high + low. Usually |low| is at most half the spacing of `high`.
+#[derive(Clone, Copy)]
+pub(crate) struct TwoFloat<V> {
+    pub(crate) high: V,
+    pub(crate) low: V,
+}
+
+impl<V: Lanewise> TwoFloat<V> {
+    /// a + b, exactly (Knuth's TwoSum).
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn sum(a: V, b: V) -> Self {
+        let high = a + b;
+        let of_b = high - a;
+        let low = (a - (high - of_b)) + (b - of_b);
+        TwoFloat { high, low }
+    }
+
+    /// a + b, exactly if a is 0 or |a| ≥ |b| (Dekker's Fast2Sum).
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn sum_ordered(a: V, b: V) -> Self {
+        let high = a + b;
+        let low = b - (high - a);
+        TwoFloat { high, low }
+    }
+
+    /// a · b, exactly (TwoProduct; Veltkamp's and Dekker's where operations are not fused). Unfused, both
+    /// factors must be below 2^115.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn product<S: Simd<Vector = V>>(simd: S, a: V, b: V) -> Self {
+        let high = a * b;
+        let minus_high = simd.splat(0.0) - high;
+        let low = if S::IS_FUSED {
+            a.mul_add(b, minus_high)
+        } else {
+            let (a, b) = (Self::split(simd, a), Self::split(simd, b));
+            let without_low = (a.high * b.high + minus_high) + a.high * b.low + a.low * b.high;
+            without_low + a.low * b.low
+        };
+        TwoFloat { high, low }
+    }
+
+    /// Two numbers of 12 bits each whose sum is `value`.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn split<S: Simd<Vector = V>>(simd: S, value: V) -> Self {
+        let scaled = value * simd.splat(4097.0);
+        let high = scaled - (scaled - value);
+        TwoFloat {
+            high,
+            low: value - high,
+        }
+    }
+
+    /// The sum of two numbers, to about 2^−46 of it if both are positive.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn add(self, other: Self) -> Self {
+        let high = Self::sum(self.high, other.high);
+        TwoFloat {
+            high: high.high,
+            low: (self.low + other.low) + high.low,
+        }
+    }
+
+    /// The same where the sum of the high parts is exact.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn add_exact_high(self, other: Self) -> Self {
+        TwoFloat {
+            high: self.high + other.high,
+            low: self.low + other.low,
+        }
+    }
+
+    /// The same number, with the low part at most half the spacing of the high one.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn normalized(self) -> Self {
+        Self::sum_ordered(self.high, self.low)
+    }
+}

@@ -1,0 +1,203 @@
+//! The logarithms of denominators, for as many rows at once as a register has lanes.
+//!
+//! A denominator is 1 + other terms, relative to the term of the maximum: so its logarithm keeps its
+//! accuracy where it is near zero.
+
+use super::other_terms::CONFIDENT;
+use super::state::States;
+use crate::math::epilogue::{Constant, LogProbability};
+use crate::math::logarithm::log1p;
+use crate::math::two_float::TwoFloat;
+use crate::normalizer::{Normalizer, Outcome};
+use crate::options::Sink;
+use crate::simd::{Simd, Vector, WIDEST, lanes_of};
+
+/// The maximum m and log d of rows; row i is lane i.
+#[derive(Clone, Copy)]
+pub(super) struct LogDenominators<V> {
+    /// m, or with a sink the larger of both; 0 for rows without a softmax.
+    max: V,
+    log_denominator: TwoFloat<V>,
+    /// Of rows without a softmax what their results are; of others −0, which added to a result changes
+    /// nothing.
+    fallback: V,
+    have_softmax: u32,
+}
+
+impl<V: Vector> LogDenominators<V> {
+    /// The states are those without the sink. `other_terms(row, max_term)` sums the numerators of a row
+    /// that are not `max_term`; without it small logarithms lose accuracy relative to themselves.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn of<S: Simd<Vector = V>>(
+        simd: S,
+        states: &States<V>,
+        sink: Sink,
+        rows: usize,
+        other_terms: Option<impl Fn(usize, f32) -> TwoFloat<f32>>,
+    ) -> Self {
+        let zero = simd.splat(0.0);
+        let max_term = states.max_term();
+        let sum = states.sum.normalized();
+        let difference = TwoFloat::sum(sum.high, zero - max_term.high);
+        let low = difference.low + (sum.low - max_term.low);
+        let mut others = TwoFloat::sum(difference.high, low);
+        let are_confident = (max_term.high * simd.splat(CONFIDENT)).gt_mask(others.high);
+        if are_confident != 0
+            && let Some(other_terms) = other_terms
+        {
+            let terms = lanes_of(max_term.high);
+            let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
+            for lane in 0..rows.min(V::WIDTH) {
+                if (are_confident >> lane) & 1 == 1 {
+                    let sum = other_terms(lane, terms[lane]);
+                    (highs[lane], lows[lane]) = (sum.high, sum.low);
+                }
+            }
+            others = TwoFloat {
+                high: simd.load(&highs, 0.0),
+                low: simd.load(&lows, 0.0),
+            };
+        }
+        // The quotient, in two floats.
+        let quotient = others.high.divide(max_term.high);
+        let product = TwoFloat::product(simd, quotient, max_term.high);
+        let rest = (others.high - product.high) - product.low;
+        let rest = rest + (others.low - quotient * max_term.low);
+        let relative = TwoFloat {
+            high: quotient,
+            low: rest.divide(max_term.high),
+        };
+        let usual = LogDenominators {
+            max: states.shifts.max,
+            log_denominator: log1p(simd, relative),
+            fallback: simd.splat(-0.0),
+            have_softmax: u32::MAX,
+        };
+        if states.shifts.are_usual && sink.logit == f32::NEG_INFINITY {
+            usual
+        } else {
+            usual.with_exceptions(simd, states, sink, relative)
+        }
+    }
+
+    /// The same where rows may have no softmax, or a sink.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_exceptions<S: Simd<Vector = V>>(
+        self,
+        simd: S,
+        states: &States<V>,
+        sink: Sink,
+        relative: TwoFloat<V>,
+    ) -> Self {
+        let have_softmax = states.have_softmax(simd, states.sum.high);
+        let has_sink = sink.logit != f32::NEG_INFINITY;
+        let mut max = lanes_of(self.max);
+        let (mut high, mut low) = (
+            lanes_of(self.log_denominator.high),
+            lanes_of(self.log_denominator.low),
+        );
+        let (sums, relative) = (
+            lanes_of(states.sum.high),
+            [lanes_of(relative.high), lanes_of(relative.low)],
+        );
+        let mut fallback = [-0.0; WIDEST];
+        let mut with_sink = 0;
+        for lane in 0..V::WIDTH {
+            let mut has_softmax = (have_softmax >> lane) & 1 == 1;
+            let is_fully_masked = max[lane] == f32::NEG_INFINITY && sums[lane] == 0.0;
+            if has_sink && (has_softmax || is_fully_masked) {
+                let row = if has_softmax {
+                    let others = f64::from(relative[0][lane]) + f64::from(relative[1][lane]);
+                    Normalizer::from_parts(max[lane], others)
+                } else {
+                    Normalizer::FULLY_MASKED
+                };
+                let normalizer = sink.merge_into(row);
+                has_softmax = normalizer.outcome() == Outcome::Finite;
+                max[lane] = normalizer.max();
+                let log_denominator = normalizer.log_denominator();
+                high[lane] = log_denominator as f32;
+                low[lane] = (log_denominator - f64::from(high[lane])) as f32;
+            }
+            if has_softmax {
+                with_sink |= 1 << lane;
+            } else {
+                fallback[lane] = sink.fallback(is_fully_masked);
+                (max[lane], high[lane], low[lane]) = (0.0, 0.0, 0.0);
+            }
+        }
+        LogDenominators {
+            max: simd.load(&max, 0.0),
+            log_denominator: TwoFloat {
+                high: simd.load(&high, 0.0),
+                low: simd.load(&low, 0.0),
+            },
+            fallback: simd.load(&fallback, 0.0),
+            have_softmax: with_sink,
+        }
+    }
+
+    /// m + log d of each row; meaningless for rows without a softmax.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn log_sum_exp(&self) -> V {
+        let sum = TwoFloat::sum(self.max, self.log_denominator.high);
+        sum.high + (sum.low + self.log_denominator.low)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn has_softmax(&self, index: usize) -> bool {
+        (self.have_softmax >> (index % WIDEST)) & 1 == 1
+    }
+
+    /// For logits that have a row in each lane; `fallback` is to be added.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn epilogue(&self) -> LogProbability<V> {
+        LogProbability {
+            max: self.max,
+            log_denominator: self.log_denominator.high,
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn fallback(&self) -> V {
+        self.fallback
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn rows(&self) -> RowLogDenominators {
+        RowLogDenominators {
+            max: lanes_of(self.max),
+            log_denominator: lanes_of(self.log_denominator.high),
+            fallback: lanes_of(self.fallback),
+            have_softmax: self.have_softmax,
+        }
+    }
+}
+
+/// The lanes of [`LogDenominators`].
+pub(super) struct RowLogDenominators {
+    max: [f32; WIDEST],
+    log_denominator: [f32; WIDEST],
+    fallback: [f32; WIDEST],
+    have_softmax: u32,
+}
+
+impl RowLogDenominators {
+    /// That of row `index`, below [`WIDEST`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn row<S: Simd>(
+        &self,
+        simd: S,
+        index: usize,
+    ) -> Result<LogProbability<S::Vector>, Constant<S::Vector>> {
+        let index = index % WIDEST;
+        if (self.have_softmax >> index) & 1 == 1 {
+            Ok(LogProbability {
+                max: simd.splat(self.max[index]),
+                log_denominator: simd.splat(self.log_denominator[index]),
+            })
+        } else {
+            Err(Constant(simd.splat(self.fallback[index])))
+        }
+    }
+}

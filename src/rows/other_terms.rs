@@ -1,0 +1,65 @@
+//! The sum of all numerators of a row but the largest. Where that one is nearly all of the sum, the sum is
+//! not precise enough to subtract it.
+
+use super::state::RowShift;
+use super::sums::combine;
+use crate::math::reduce::is_nan;
+use crate::math::two_float::TwoFloat;
+use crate::simd::{LANES, Lanewise, Simd, Vector, lanes_of};
+use crate::source::{Source, SrcDst};
+
+/// Where the other terms are less than this part of the maximum's, they are summed again without it.
+pub(super) const CONFIDENT: f32 = 1.0 / 64.0;
+
+/// Sums the numerators of a row, stored or of logits, without those of the logit `max`, whose numerator is
+/// `max_term`.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn other_terms<S: Simd, R: SrcDst>(
+    simd: S,
+    row: &R,
+    shift: RowShift,
+    max_term: f32,
+) -> TwoFloat<f32> {
+    let zero = simd.splat(0.0);
+    let shift = shift.shift(simd);
+    let constants = shift.constants(simd);
+    let (mut highs, mut lows) = (zero.group(), zero.group());
+    for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
+        let loaded = row.logits().load(simd, register * S::Vector::WIDTH);
+        let numerators = if R::HAS_SCRATCH {
+            // Past the end −∞ is loaded.
+            loaded.max_keep_nan(zero)
+        } else {
+            constants.exp_scaled(loaded - shift.offset).value()
+        };
+        let (others, _) = numerators.select_eq(numerators, simd.splat(max_term), zero);
+        let place = register % S::REGISTERS;
+        if let (Some(high), Some(low)) =
+            (highs.as_mut().get_mut(place), lows.as_mut().get_mut(place))
+        {
+            let sum = TwoFloat::sum(*high, others);
+            // Normalized at each step: the low parts of millions of terms would lose too much.
+            let sum = TwoFloat::sum_ordered(sum.high, *low + sum.low);
+            (*high, *low) = (sum.high, sum.low);
+        }
+    }
+    let sum = combine(highs.as_mut(), lows.as_mut(), false, zero);
+    let (mut highs, mut lows) = (lanes_of(sum.high), lanes_of(sum.low));
+    let highs = highs.get_mut(..S::Vector::WIDTH).unwrap_or(&mut []);
+    let lows = lows.get_mut(..S::Vector::WIDTH).unwrap_or(&mut []);
+    combine(highs, lows, false, 0.0).normalized()
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn has_nan<S: Simd, L: Source>(simd: S, logits: L) -> bool {
+    for register in 0..logits.len().div_ceil(S::Vector::WIDTH) {
+        let mut values = [0.0; LANES];
+        logits
+            .load(simd, register * S::Vector::WIDTH)
+            .store(&mut values);
+        if values.iter().any(is_nan) {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,232 @@
+//! From denominators to what the last pass of a softmax applies, for as many rows at once as a register
+//! has lanes.
+
+use super::state::States;
+use crate::math::epilogue::{Constant, Epilogue, ExactMax, Probability, Quotient};
+use crate::math::two_float::TwoFloat;
+use crate::options::Sink;
+use crate::simd::{Lanewise, Simd, Vector, WIDEST, lanes_of};
+
+/// What numerators are multiplied by, and the exceptions from that; row i is lane i.
+#[derive(Clone, Copy)]
+pub(super) struct Quotients<V> {
+    pub(super) quotient: Quotient<V>,
+    /// A bit for each row whose maximum has a probability of about 1/k, k an integer: it is computed in two floats.
+    /// The quotient of its rounded numerator may miss 1/k.
+    pub(super) exact: u32,
+    /// Whether no row is an exception and no result can be below 2^−126.
+    pub(super) are_usual: bool,
+    exceptions: Exceptions<V>,
+}
+
+#[derive(Clone, Copy)]
+struct Exceptions<V> {
+    negligible: V,
+    max_term: V,
+    of_max: V,
+    fallback: V,
+    have_softmax: u32,
+}
+
+/// The least normal number is 2^−126. Times 2^100, and reduced by the largest relative error of a numerator.
+const NEGLIGIBLE: f32 = 1.0 / (1_u32 << 26) as f32 * (1.0 - 1e-6);
+const NEGLIGIBLE_SCALE: f32 = f32::from_bits((127 - 100) << 23);
+
+impl<V: Vector> Quotients<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn of<S: Simd<Vector = V>>(simd: S, states: &States<V>, sink: Sink) -> Self {
+        let (one, zero) = (simd.splat(1.0), simd.splat(0.0));
+        let total = states.total(simd, sink);
+        let inverse = one.divide(total.high);
+        // One Newton step gives the low part.
+        let product = TwoFloat::product(simd, inverse, total.high);
+        let error = ((one - product.high) - product.low) - inverse * total.low;
+        let quotient = Quotient {
+            inverse,
+            inverse_low: inverse * error,
+        };
+
+        let max_term = states.max_term();
+        let exact = are_integers(simd, total.high.divide(max_term.high));
+        let are_usual = states.shifts.are_usual && exact == 0;
+        let mut exceptions = Exceptions {
+            negligible: zero,
+            max_term: zero,
+            of_max: zero,
+            fallback: zero,
+            have_softmax: u32::MAX,
+        };
+        if !are_usual {
+            let have_softmax = states.have_softmax(simd, total.high);
+            exceptions = Exceptions {
+                negligible: total.high * simd.splat(NEGLIGIBLE_SCALE) * simd.splat(NEGLIGIBLE),
+                max_term: only(simd, exact, max_term.high),
+                of_max: divide(simd, max_term, total, inverse),
+                fallback: states.fallback(simd, have_softmax, sink),
+                have_softmax,
+            };
+        }
+        Quotients {
+            quotient,
+            exact,
+            are_usual,
+            exceptions,
+        }
+    }
+
+    /// For numerators that have a row in each lane.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn unusual(&self) -> impl Epilogue<V> {
+        UnusualRows {
+            exact_max: ExactMax {
+                probability: self.probability(),
+                max_term: self.exceptions.max_term,
+                of_max: self.exceptions.of_max,
+            },
+            fallback: self.exceptions.fallback,
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn probability(&self) -> Probability<V> {
+        Probability {
+            quotient: self.quotient,
+            negligible: self.exceptions.negligible,
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn rows(&self) -> RowQuotients {
+        RowQuotients {
+            inverse: lanes_of(self.quotient.inverse),
+            inverse_low: lanes_of(self.quotient.inverse_low),
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn unusual_rows(&self) -> UnusualRowQuotients {
+        UnusualRowQuotients {
+            exact: self.exact,
+            have_softmax: self.exceptions.have_softmax,
+            negligible: lanes_of(self.exceptions.negligible),
+            max_term: lanes_of(self.exceptions.max_term),
+            of_max: lanes_of(self.exceptions.of_max),
+            fallback: lanes_of(self.exceptions.fallback),
+        }
+    }
+}
+
+/// The lanes of [`Quotients`].
+pub(super) struct RowQuotients {
+    inverse: [f32; WIDEST],
+    inverse_low: [f32; WIDEST],
+}
+
+impl RowQuotients {
+    /// That of row `index`, below [`WIDEST`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn row<S: Simd>(&self, simd: S, index: usize) -> Quotient<S::Vector> {
+        Quotient {
+            inverse: simd.splat(self.inverse[index % WIDEST]),
+            inverse_low: simd.splat(self.inverse_low[index % WIDEST]),
+        }
+    }
+}
+
+/// The lanes of the exceptions of [`Quotients`].
+pub(super) struct UnusualRowQuotients {
+    exact: u32,
+    have_softmax: u32,
+    negligible: [f32; WIDEST],
+    max_term: [f32; WIDEST],
+    of_max: [f32; WIDEST],
+    fallback: [f32; WIDEST],
+}
+
+/// How the numerators of a row become probabilities.
+pub(super) enum UnusualRow<V> {
+    Probability(Probability<V>),
+    ExactMax(ExactMax<V>),
+    Constant(Constant<V>),
+}
+
+impl UnusualRowQuotients {
+    /// That of row `index`, below [`WIDEST`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn row<S: Simd>(
+        &self,
+        simd: S,
+        index: usize,
+        quotient: Quotient<S::Vector>,
+    ) -> UnusualRow<S::Vector> {
+        let index = index % WIDEST;
+        let is_in = |lanes: u32| (lanes >> index) & 1 == 1;
+        let probability = Probability {
+            quotient,
+            negligible: simd.splat(self.negligible[index]),
+        };
+        if !is_in(self.have_softmax) {
+            UnusualRow::Constant(Constant(simd.splat(self.fallback[index])))
+        } else if is_in(self.exact) {
+            UnusualRow::ExactMax(ExactMax {
+                probability,
+                max_term: simd.splat(self.max_term[index]),
+                of_max: simd.splat(self.of_max[index]),
+            })
+        } else {
+            UnusualRow::Probability(probability)
+        }
+    }
+}
+
+/// Each lane is a row, and some of these have exceptions.
+#[derive(Clone, Copy)]
+struct UnusualRows<V> {
+    exact_max: ExactMax<V>,
+    /// Added to each result: 0 for a row that has a softmax. The results of others are 0 before.
+    fallback: V,
+}
+
+impl<V: Vector> Epilogue<V> for UnusualRows<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn apply(&self, numerators: V) -> V {
+        self.exact_max.apply(numerators) + self.fallback
+    }
+}
+
+/// A bit for each lane that is near an integer, to 2^−19 of it.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn are_integers<S: Simd>(simd: S, values: S::Vector) -> u32 {
+    const ROUND: f32 = (1_u32 << 23) as f32;
+    let round = simd.splat(ROUND);
+    let difference = values - ((values + round) - round);
+    let distance = difference.max_keep_nan(simd.splat(0.0) - difference);
+    (values * simd.splat(1.0 / (1_u32 << 19) as f32)).gt_mask(distance)
+}
+
+/// `values` in the lanes that have a bit, and NaN in the others, which equals nothing.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn only<S: Simd>(simd: S, lanes: u32, values: S::Vector) -> S::Vector {
+    let mut values = lanes_of(values);
+    for (lane, value) in values.iter_mut().enumerate() {
+        if (lanes >> lane) & 1 == 0 {
+            *value = f32::NAN;
+        }
+    }
+    simd.load(&values, 0.0)
+}
+
+/// dividend / divisor, rounded once but for errors near 2^−46. `inverse` is that of the divisor.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn divide<S: Simd>(
+    simd: S,
+    dividend: TwoFloat<S::Vector>,
+    divisor: TwoFloat<S::Vector>,
+    inverse: S::Vector,
+) -> S::Vector {
+    let quotient = dividend.high.divide(divisor.high);
+    let product = TwoFloat::product(simd, quotient, divisor.high);
+    let rest = (dividend.high - product.high) - product.low;
+    let rest = rest + (dividend.low - quotient * divisor.low);
+    quotient + rest * inverse
+}

@@ -1,0 +1,242 @@
+//! Rows of at most [`SHORT`] columns, as many at once as a register has lanes: lane i is row i. Squares of
+//! the matrix are transposed in registers on the way in and on the way out.
+//!
+//! ```text
+//! matrix              registers                          matrix
+//! row 0  a b c …      a₀ a₁ a₂ …   column a of all rows   row 0  a b c …
+//! row 1  a b c …  →   b₀ b₁ b₂ …   softmax by lanes    →  row 1  a b c …
+//! row 2  a b c …      c₀ c₁ c₂ …                          row 2  a b c …
+//! ```
+//!
+//! No operation goes across lanes. The bits are those of the form with a row across lanes: there each
+//! column is in a lane of its own, so the low parts are combined by the same tree; the high parts are exact.
+
+use super::batch::Batch;
+use super::log_denominators::LogDenominators;
+use super::quotients::Quotients;
+use super::state::{Extremes, Maxima, Shifts, States};
+use super::sums::combine;
+use crate::math::compensated_sum::add_rounded;
+use crate::math::epilogue::{Epilogue, LogProbability};
+use crate::math::exp::ExpConstants;
+use crate::math::two_float::TwoFloat;
+use crate::options::Sink;
+use crate::simd::{LANES, Simd, Vector};
+use crate::source::{Source, SrcDst};
+
+/// The most columns of a row.
+pub(super) const SHORT: usize = LANES;
+
+/// A matrix of as many rows as a register has lanes, transposed.
+struct Columns<S: Simd> {
+    simd: S,
+    columns: usize,
+    cells: [S::Vector; SHORT],
+}
+
+/// The softmax of each row of a matrix of as many rows as a register has lanes.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn softmax<S: Simd, R: SrcDst>(simd: S, mut rows: R, columns: usize, sink: Sink) {
+    let mut transposed = Columns::load(simd, rows.logits(), columns);
+    let maxima = transposed.maxima();
+    let shifts = Shifts::of(simd, &maxima, columns, sink);
+    let sum = transposed.exp_sum::<true>(&shifts);
+    let quotients = Quotients::of(simd, &States { shifts, sum }, sink);
+    if quotients.are_usual {
+        transposed.apply(quotients.quotient);
+    } else {
+        transposed.apply(quotients.unusual());
+    }
+    transposed.store(&mut rows);
+}
+
+/// The log-softmax of the same.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn log_softmax<S: Simd, R: SrcDst>(simd: S, mut rows: R, columns: usize, sink: Sink) {
+    let mut transposed = Columns::load(simd, rows.logits(), columns);
+    let (denominators, _) = transposed.log_denominators(rows.logits(), sink, true);
+    transposed.apply(WithFallback {
+        log_probability: denominators.epilogue(),
+        fallback: denominators.fallback(),
+    });
+    transposed.store(&mut rows);
+}
+
+/// What the log-sum-exp of the same is made of, and the maxima.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn log_sum_exp<S: Simd, L: Source>(
+    simd: S,
+    rows: L,
+    columns: usize,
+    sink: Sink,
+) -> (LogDenominators<S::Vector>, S::Vector) {
+    let mut transposed = Columns::load(simd, rows, columns);
+    transposed.log_denominators(rows, sink, false)
+}
+
+impl<S: Simd> Columns<S> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
+        let width = S::Vector::WIDTH;
+        let mut cells = [simd.splat(0.0); SHORT];
+        for (tile, cells) in cells.chunks_exact_mut(width).enumerate() {
+            if tile * width >= columns {
+                break;
+            }
+            let mut square = simd.splat(0.0).square();
+            for (row, register) in square.as_mut().iter_mut().enumerate() {
+                // The lanes past the end of the row are of the next row, or −∞.
+                *register = rows.load(simd, row * columns + tile * width);
+            }
+            S::Vector::transpose(&mut square);
+            for (cell, register) in cells.iter_mut().zip(square.as_ref()) {
+                *cell = *register;
+            }
+        }
+        Columns {
+            simd,
+            columns,
+            cells,
+        }
+    }
+
+    /// Each row is written from its first column, and what is beyond its end is overwritten by the next
+    /// row. The last row is written exactly.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store<R: SrcDst>(&mut self, rows: &mut R) {
+        let width = S::Vector::WIDTH;
+        for (tile, cells) in self.cells.chunks_exact_mut(width).enumerate() {
+            if tile * width >= self.columns {
+                break;
+            }
+            let mut square = self.simd.splat(0.0).square();
+            for (cell, register) in cells.iter().zip(square.as_mut()) {
+                *register = *cell;
+            }
+            S::Vector::transpose(&mut square);
+            for (cell, register) in cells.iter_mut().zip(square.as_ref()) {
+                *cell = *register;
+            }
+        }
+        for row in 0..width {
+            for tile in 0..self.columns.div_ceil(width) {
+                if let Some(register) = self.cells.get(tile * width + row) {
+                    rows.store(row * self.columns + tile * width, *register);
+                }
+            }
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn maxima(&self) -> Maxima<S> {
+        let mut extremes = Extremes::new(self.simd);
+        for column in self.cells.iter().take(self.columns) {
+            extremes.add(*column);
+        }
+        Maxima {
+            max: extremes.highest,
+            are_usual: extremes.are_usual(self.simd),
+            lanes: extremes.highest.group(),
+        }
+    }
+
+    /// The sums of the numerators, which take the places of the logits if `STORE`.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn exp_sum<const STORE: bool>(&mut self, shifts: &Shifts<S::Vector>) -> TwoFloat<S::Vector> {
+        if shifts.are_usual {
+            self.exp_sum_clamped::<STORE, false>(shifts)
+        } else {
+            self.exp_sum_clamped::<STORE, true>(shifts)
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn exp_sum_clamped<const STORE: bool, const CLAMPED: bool>(
+        &mut self,
+        shifts: &Shifts<S::Vector>,
+    ) -> TwoFloat<S::Vector> {
+        let constants = shifts.shift.constants(self.simd);
+        let zero = self.simd.splat(0.0);
+        let mut high = shifts.bias;
+        let mut lows = [zero; SHORT / 2];
+        let (first_half, second_half) = self.cells.split_at_mut(SHORT / 2);
+        let columns = first_half.iter_mut().zip(&mut lows);
+        for (cell, low) in columns.take(self.columns) {
+            let numerator = exp_scaled::<CLAMPED, S>(&constants, *cell, shifts);
+            *low = add_rounded(&mut high, numerator);
+            if STORE {
+                *cell = numerator.value();
+            }
+        }
+        let columns = second_half.iter_mut().zip(&mut lows);
+        for (cell, low) in columns.take(self.columns.saturating_sub(SHORT / 2)) {
+            let numerator = exp_scaled::<CLAMPED, S>(&constants, *cell, shifts);
+            *low = *low + add_rounded(&mut high, numerator);
+            if STORE {
+                *cell = numerator.value();
+            }
+        }
+        // The high parts are in one sum already.
+        let mut zeros = [zero; SHORT / 2];
+        let lows = combine(&mut zeros, &mut lows, true, zero);
+        TwoFloat {
+            high: high - shifts.bias,
+            low: lows.low,
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn log_denominators<L: Source>(
+        &mut self,
+        rows: L,
+        sink: Sink,
+        is_precise: bool,
+    ) -> (LogDenominators<S::Vector>, S::Vector) {
+        let (simd, columns) = (self.simd, self.columns);
+        let shifts = Shifts::of(simd, &self.maxima(), columns, Sink::NONE);
+        let sum = self.exp_sum::<false>(&shifts);
+        let batch = Batch {
+            simd,
+            rows: S::Vector::WIDTH,
+            columns,
+            sink,
+            ahead: 0,
+        };
+        let denominators = batch.log_denominators(rows, &States { shifts, sum }, is_precise);
+        (denominators, shifts.max)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn apply(&mut self, epilogue: impl Epilogue<S::Vector>) {
+        for column in self.cells.iter_mut().take(self.columns) {
+            *column = epilogue.apply(*column);
+        }
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn exp_scaled<const CLAMPED: bool, S: Simd>(
+    constants: &ExpConstants<S::Vector>,
+    logits: S::Vector,
+    shifts: &Shifts<S::Vector>,
+) -> crate::math::exp::ScaledExp<S::Vector> {
+    if CLAMPED {
+        constants.exp_scaled(logits - shifts.shift.offset)
+    } else {
+        constants.exp_scaled_in_range(logits)
+    }
+}
+
+/// A log-softmax where some lanes may have none.
+#[derive(Clone, Copy)]
+struct WithFallback<V> {
+    log_probability: LogProbability<V>,
+    fallback: V,
+}
+
+impl<V: Vector> Epilogue<V> for WithFallback<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn apply(&self, logits: V) -> V {
+        self.log_probability.apply(logits) + self.fallback
+    }
+}

@@ -1,0 +1,237 @@
+//! The second pass over a row: numerators, and their sum by lanes.
+
+use super::schedule::{EXACT, SUMMED};
+use super::state::RowShift;
+use crate::math::compensated_sum::CompensatedSum;
+use crate::math::exp::ExpConstants;
+use crate::math::reduce::first;
+use crate::math::shift::LaneShift;
+use crate::math::two_float::TwoFloat;
+use crate::simd::{Group, Lanewise, Simd, Unrolled, Vector, unroll};
+use crate::source::{LINE, Source, SrcDst};
+
+/// Computes and sums the numerators of a row.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<S: Simd, const CLAMPED: bool> {
+    simd: S,
+    constants: ExpConstants<S::Vector>,
+    offset: S::Vector,
+    /// In each lane a power of two that is larger than every numerator.
+    bias: Group<S>,
+    ahead: usize,
+}
+
+impl<S: Simd, const CLAMPED: bool> Terms<S, CLAMPED> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn of(simd: S, shift: RowShift, bias: Group<S>, ahead: usize) -> Self {
+        let shift = if CLAMPED {
+            shift.shift(simd)
+        } else {
+            LaneShift::unit(simd)
+        };
+        Terms {
+            simd,
+            constants: shift.constants(simd),
+            offset: shift.offset,
+            bias,
+            ahead,
+        }
+    }
+
+    /// The sum of a row, by lanes of a register. Numerators are stored where there is scratch.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn sum<R: SrcDst>(self, row: R) -> TwoFloat<S::Vector> {
+        let (is_exact, is_long) = (row.len() <= EXACT, row.len() > SUMMED);
+        let (mut row, mut sums) = (row, CompensatedSum::new(self.simd));
+        if is_long {
+            (row, sums) = self.simd.vectorize(
+                #[inline(always)]
+                move |_| self.slices(row),
+            );
+        }
+        let last = self.slice(row);
+        if is_long {
+            add(&mut sums, &last);
+        } else {
+            sums = last;
+        }
+        combine(
+            sums.high.as_mut(),
+            sums.low.as_mut(),
+            is_exact,
+            self.simd.splat(0.0),
+        )
+    }
+
+    /// The whole slices of a row. Returns what is left.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn slices<R: SrcDst>(&self, row: R) -> (R, CompensatedSum<S>) {
+        let mut sums = CompensatedSum::new(self.simd);
+        let mut row = row;
+        loop {
+            match row.split_at(SUMMED) {
+                Ok((slice, others)) => {
+                    let slice = self.slice(slice);
+                    add(&mut sums, &slice);
+                    row = others;
+                }
+                Err(rest) => return (rest, sums),
+            }
+        }
+    }
+
+    /// At most [`SUMMED`] logits.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn slice<R: SrcDst>(&self, slice: R) -> CompensatedSum<S> {
+        let sum = CompensatedSum::with_bias(self.simd, &self.bias);
+        let sum = if S::REGISTERS <= 4 {
+            self.steps::<4, R>(slice, sum)
+        } else {
+            self.steps::<8, R>(slice, sum)
+        };
+        sum.remove_bias(&self.bias)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn steps<const UNROLL: usize, R: SrcDst>(
+        &self,
+        slice: R,
+        mut sum: CompensatedSum<S>,
+    ) -> CompensatedSum<S> {
+        let registers = UNROLL.max(S::REGISTERS);
+        let constants = self.constants.unrolled::<UNROLL>();
+        let mut slice = slice;
+        let mut last = loop {
+            match slice.split_at(registers * S::Vector::WIDTH) {
+                Ok((mut block, others)) => {
+                    if self.ahead > 0 {
+                        for line in 0..registers * S::Vector::WIDTH / LINE {
+                            block.prefetch(self.simd, self.ahead + line * LINE);
+                        }
+                    }
+                    for step in 0..registers / UNROLL {
+                        let first = step * UNROLL;
+                        sum = self.step::<UNROLL, R>(&mut block, first, &constants, sum);
+                    }
+                    slice = others;
+                }
+                Err(last) => break last,
+            }
+        };
+        for step in 0..registers / UNROLL {
+            unroll::<UNROLL>(
+                #[inline(always)]
+                |i| {
+                    let register = step * UNROLL + i;
+                    let start = register * S::Vector::WIDTH;
+                    if start < last.len() {
+                        // Past the end −∞ is loaded, whose numerator is 0.
+                        let logits = last.logits().load(self.simd, start) - self.offset;
+                        let numerator = self.constants.exp_scaled(logits);
+                        sum.add(register % S::REGISTERS, numerator);
+                        if R::HAS_SCRATCH {
+                            last.store(start, numerator.value());
+                        }
+                    }
+                },
+            );
+        }
+        sum
+    }
+
+    /// `UNROLL` registers from `first`.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn step<const UNROLL: usize, R: SrcDst>(
+        &self,
+        block: &mut R,
+        first: usize,
+        constants: &ExpConstants<Unrolled<S::Vector, UNROLL>>,
+        mut sum: CompensatedSum<S>,
+    ) -> CompensatedSum<S> {
+        let mut logits = Unrolled([self.offset; UNROLL]);
+        unroll::<UNROLL>(
+            #[inline(always)]
+            |i| {
+                let start = (first + i) * S::Vector::WIDTH;
+                logits.0[i] = block.logits().load(self.simd, start);
+            },
+        );
+        let numerators = if CLAMPED {
+            constants.exp_scaled(logits - Unrolled([self.offset; UNROLL]))
+        } else {
+            constants.exp_scaled_in_range(logits)
+        };
+        let values = numerators.value();
+        unroll::<UNROLL>(
+            #[inline(always)]
+            |i| {
+                sum.add((first + i) % S::REGISTERS, numerators.register(i));
+                if R::HAS_SCRATCH {
+                    block.store((first + i) * S::Vector::WIDTH, values.0[i]);
+                }
+            },
+        );
+        sum
+    }
+}
+
+/// Adds the lanes of one sum to those of another.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
+    let parts = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
+    let others = other.high.as_ref().iter().zip(other.low.as_ref());
+    for ((high, low), (other_high, other_low)) in parts.zip(others) {
+        // The low parts of a slice can be as large as the high ones.
+        let other = TwoFloat::sum(*other_high, *other_low);
+        let sum = TwoFloat {
+            high: *high,
+            low: *low,
+        }
+        .add(other);
+        (*high, *low) = (sum.high, sum.low);
+    }
+}
+
+/// The sum of two-floats, by a tree: i and i + n/2 of n, and so on with half as many.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn combine<V: Lanewise>(
+    highs: &mut [V],
+    lows: &mut [V],
+    is_exact: bool,
+    zero: V,
+) -> TwoFloat<V> {
+    // Without a loop, which the compiler would unroll too late to keep the registers out of memory.
+    halve::<16, V>(highs, lows, is_exact);
+    halve::<8, V>(highs, lows, is_exact);
+    halve::<4, V>(highs, lows, is_exact);
+    halve::<2, V>(highs, lows, is_exact);
+    halve::<1, V>(highs, lows, is_exact);
+    TwoFloat {
+        high: first(highs, zero),
+        low: first(lows, zero),
+    }
+}
+
+/// Adds the second `HALF` of the first 2 · `HALF` two-floats to the first. Does nothing if there are fewer.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn halve<const HALF: usize, V: Lanewise>(highs: &mut [V], lows: &mut [V], is_exact: bool) {
+    if highs.len() < 2 * HALF || lows.len() < 2 * HALF {
+        return;
+    }
+    for i in 0..HALF {
+        let sum = TwoFloat {
+            high: highs[i],
+            low: lows[i],
+        };
+        let other = TwoFloat {
+            high: highs[i + HALF],
+            low: lows[i + HALF],
+        };
+        let sum = if is_exact {
+            sum.add_exact_high(other)
+        } else {
+            sum.add(other)
+        };
+        (highs[i], lows[i]) = (sum.high, sum.low);
+    }
+}
