@@ -1,6 +1,6 @@
 //! Lanes combined to one value, always by the same tree.
 
-use crate::simd::{Group, LANES, Simd, Vector};
+use crate::simd::{Group, LANES, Simd, Vector, lanes_of};
 
 /// The first `count` lanes, a power of two, combined by a tree: lane i with lane i + count/2, and
 /// so on with half as many.
@@ -33,18 +33,32 @@ pub(crate) fn larger(a: f32, b: f32) -> f32 {
 }
 
 /// All values combined by a tree: i with i + n/2 of n, and so on with half as many. Their number is a
-/// power of two. The first holds the result.
+/// power of two, at most 32. The first holds the result.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn fold<T: Copy>(values: &mut [T], combine: impl Fn(T, T) -> T) {
-    let mut rest = values;
-    while rest.len() > 1 {
-        let half = rest.len() / 2;
-        let (low, high) = rest.split_at_mut(half);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low = combine(*low, *high);
+    halve::<16, T>(values, &combine);
+    halve::<8, T>(values, &combine);
+    halve::<4, T>(values, &combine);
+    halve::<2, T>(values, &combine);
+    halve::<1, T>(values, &combine);
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn halve<const HALF: usize, T: Copy>(values: &mut [T], combine: impl Fn(T, T) -> T) {
+    if values.len() >= 2 * HALF {
+        for i in 0..HALF {
+            values[i] = combine(values[i], values[i + HALF]);
         }
-        rest = low;
     }
+}
+
+/// The largest lane. If some lanes are NaN, the result may or may not be NaN.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn largest_lane<V: Vector>(register: V) -> f32 {
+    let mut lanes = lanes_of(register);
+    let lanes = lanes.get_mut(..V::WIDTH).unwrap_or(&mut []);
+    fold(lanes, larger);
+    first(lanes, f32::NEG_INFINITY)
 }
 
 /// The first of some values.
@@ -60,9 +74,7 @@ pub(crate) fn largest<S: Simd>(simd: S, group: &Group<S>) -> f32 {
     for register in group.as_ref() {
         (_, highest) = highest.min_max(*register);
     }
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    highest.store(&mut lanes);
-    reduce(lanes, S::Vector::WIDTH, larger)
+    largest_lane(highest)
 }
 
 /// The first lane.

@@ -3,13 +3,13 @@
 
 use super::log_denominators::LogDenominators;
 use super::normalize::{normalize, normalize_numerators};
-use super::other_terms::other_terms;
+use super::other_terms::{CONFIDENT, other_terms};
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCHED, EXACT, SUMMED};
 use super::slices;
-use super::state::{Extremes, Maxima, RowShifts, Shifts, States};
-use super::sums::{Terms, combine};
-use crate::math::reduce::{first, fold, larger};
+use super::state::{Extremes, Maxima, RowShift, RowShifts, Shifts, States};
+use super::sums::{Terms, combine, combine_lanes};
+use crate::math::reduce::{first, fold, largest_lane};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
 use crate::simd::{Group, Simd, Vector, lanes_of, unroll};
@@ -23,9 +23,10 @@ pub(super) fn rows_of_batch<S: Simd>(columns: usize) -> usize {
     fitting.clamp(1, S::Vector::WIDTH)
 }
 
-/// The rows of a batch, at most as many as a register has lanes.
+/// The rows of a batch, at most as many as a register has lanes. Exactly one if `ONE`: then nothing is
+/// transposed. Only such a batch may have more than [`SUMMED`] columns.
 #[derive(Clone, Copy)]
-pub(super) struct Batch<S> {
+pub(super) struct Batch<S, const ONE: bool> {
     pub(super) simd: S,
     pub(super) rows: usize,
     pub(super) columns: usize,
@@ -34,7 +35,7 @@ pub(super) struct Batch<S> {
     pub(super) ahead: usize,
 }
 
-impl<S: Simd> Batch<S> {
+impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     /// The softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn softmax<R: SrcDst>(self, matrix: &mut R) {
@@ -48,30 +49,24 @@ impl<S: Simd> Batch<S> {
     pub(super) fn normalize<R: SrcDst>(self, matrix: &mut R, states: &States<S::Vector>) {
         let simd = self.simd;
         let quotients = Quotients::of(simd, states, self.sink);
+        if ONE {
+            let (row, shift) = (self.row(matrix, 0), RowShift::of_first(&states.shifts));
+            if quotients.are_usual {
+                normalize_numerators(simd, row, shift, quotients.quotient);
+            } else {
+                normalize_unusual(simd, row, shift, quotients.unusual_row(0));
+            }
+            return;
+        }
         let shifts = RowShifts::of(&states.shifts);
         let of_rows = quotients.rows();
-        if quotients.are_usual {
-            for index in 0..self.rows {
-                let row = self.row(matrix, index);
-                let quotient = of_rows.row(simd, index);
-                normalize_numerators(simd, row, shifts.row(index), quotient);
-            }
-        } else {
-            let unusual = quotients.unusual_rows();
-            for index in 0..self.rows {
-                let row = self.row(matrix, index);
-                let shift = shifts.row(index);
-                match unusual.row(simd, index, of_rows.row(simd, index)) {
-                    UnusualRow::Probability(probability) => {
-                        normalize_numerators(simd, row, shift, probability);
-                    }
-                    UnusualRow::ExactMax(exact_max) => {
-                        normalize_numerators(simd, row, shift, exact_max);
-                    }
-                    UnusualRow::Constant(constant) => {
-                        normalize_numerators(simd, row, shift, constant);
-                    }
-                }
+        for index in 0..self.rows {
+            let (row, shift) = (self.row(matrix, index), shifts.row(index));
+            if quotients.are_usual {
+                normalize_numerators(simd, row, shift, of_rows.row(simd, index));
+            } else {
+                let quotients = quotients.of_row(simd, index);
+                normalize_unusual(simd, row, shift, quotients.unusual_row(index));
             }
         }
     }
@@ -87,6 +82,7 @@ impl<S: Simd> Batch<S> {
         self.subtract(matrix, &denominators);
     }
 
+    /// If `is_precise`, small logarithms are accurate relative to themselves.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn log_denominators<L: Source>(
         self,
@@ -94,14 +90,29 @@ impl<S: Simd> Batch<S> {
         states: &States<S::Vector>,
         is_precise: bool,
     ) -> LogDenominators<S::Vector> {
-        let shifts = RowShifts::of(&states.shifts);
-        let other_terms = |index: usize, max: f32| {
-            let row = matrix.slice(index * self.columns, self.columns);
-            let row = Unwritten(row.unwrap_or(L::empty()));
-            other_terms(self.simd, &row, shifts.row(index), max)
-        };
-        let other_terms = is_precise.then_some(other_terms);
-        LogDenominators::of(self.simd, states, self.sink, self.rows, other_terms)
+        let simd = self.simd;
+        let mut others = states.other_terms(simd);
+        let max_term = states.max_term().high;
+        let are_confident = (max_term * simd.splat(CONFIDENT)).gt_mask(others.high);
+        if is_precise && are_confident != 0 {
+            let shifts = RowShifts::of(&states.shifts);
+            let max_terms = lanes_of(max_term);
+            let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
+            for index in 0..self.rows.min(S::Vector::WIDTH) {
+                if (are_confident >> index) & 1 == 1
+                    && let Some(row) = matrix.slice(index * self.columns, self.columns)
+                {
+                    let row = Unwritten(row);
+                    let sum = other_terms(simd, &row, shifts.row(index), max_terms[index]);
+                    (highs[index], lows[index]) = (sum.high, sum.low);
+                }
+            }
+            others = TwoFloat {
+                high: simd.load(&highs, 0.0),
+                low: simd.load(&lows, 0.0),
+            };
+        }
+        LogDenominators::of(simd, states, others, self.sink)
     }
 
     /// The last pass of a log-softmax.
@@ -139,38 +150,45 @@ impl<S: Simd> Batch<S> {
     pub(super) fn states<R: SrcDst>(self, matrix: &mut R, maxima: Maxima<S>) -> States<S::Vector> {
         let simd = self.simd;
         let shifts = Shifts::of(simd, &maxima, self.columns, self.sink);
-        let sum = simd.vectorize(
-            #[inline(always)]
-            |_| self.exp_sum_pass(matrix, &shifts, &maxima.lanes),
-        );
+        let sum = if ONE {
+            self.exp_sum_of_one(self.row(matrix, 0), &shifts, &maxima.lanes)
+        } else {
+            simd.vectorize(
+                #[inline(always)]
+                |_| self.exp_sum_pass(matrix, &shifts),
+            )
+        };
         States { shifts, sum }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn max_pass<L: Source>(self, matrix: L) -> Maxima<S> {
         let simd = self.simd;
-        if self.columns > SUMMED {
+        if ONE && self.columns > SUMMED {
             return slices::maxima(simd, matrix);
         }
-        let mut maxima = simd.splat(f32::NEG_INFINITY).square();
         let mut are_usual = true;
-        let mut unread = matrix;
-        for maximum in maxima.as_mut().iter_mut().take(self.rows) {
-            if let Ok((row, others)) = unread.split_at(self.columns) {
-                let extremes = extremes_of(simd, row);
-                *maximum = extremes.highest;
-                are_usual &= extremes.are_usual(simd);
-                unread = others;
-            }
-        }
-        let max = if self.rows == 1 {
-            let mut lanes = lanes_of(first(maxima.as_ref(), simd.splat(f32::NEG_INFINITY)));
-            let lanes = lanes.get_mut(..S::Vector::WIDTH).unwrap_or(&mut []);
-            fold(lanes, larger);
-            simd.splat(first(lanes, f32::NEG_INFINITY))
+        let max = if ONE {
+            let extremes = extremes_of(simd, matrix);
+            are_usual = extremes.are_usual(simd);
+            simd.splat(largest_lane(extremes.highest))
         } else {
+            let mut maxima = simd.splat(f32::NEG_INFINITY).square();
+            let mut unread = matrix;
+            for maximum in maxima.as_mut().iter_mut().take(self.rows) {
+                if let Ok((row, others)) = unread.split_at(self.columns) {
+                    let extremes = extremes_of(simd, row);
+                    *maximum = extremes.highest;
+                    are_usual &= extremes.are_usual(simd);
+                    unread = others;
+                }
+            }
             S::Vector::transpose(&mut maxima);
-            fold(maxima.as_mut(), |a, b| a.min_max(b).1);
+            fold(
+                maxima.as_mut(),
+                #[inline(always)]
+                |a, b| a.min_max(b).1,
+            );
             first(maxima.as_ref(), simd.splat(f32::NEG_INFINITY))
         };
         Maxima {
@@ -185,44 +203,75 @@ impl<S: Simd> Batch<S> {
         self,
         matrix: &mut R,
         shifts: &Shifts<S::Vector>,
-        lane_maxima: &Group<S>,
     ) -> TwoFloat<S::Vector> {
         let simd = self.simd;
-        let (mut highs, mut lows) = (simd.splat(0.0).square(), simd.splat(0.0).square());
+        let zero = simd.splat(0.0);
+        let (mut highs, mut lows) = (zero.square(), zero.square());
         let of_rows = RowShifts::of(shifts);
         let places = highs.as_mut().iter_mut().zip(lows.as_mut());
         for (index, (high, low)) in places.take(self.rows).enumerate() {
             let row = self.row(matrix, index);
             let shift = of_rows.row(index);
-            let bias = if self.columns > SUMMED {
-                shifts.lane_bias(simd, lane_maxima)
-            } else {
-                simd.splat(shift.bias).group()
-            };
-            let sum = if shifts.are_usual {
-                Terms::<S, false>::of(simd, shift, bias, self.ahead).sum(row)
-            } else {
-                Terms::<S, true>::of(simd, shift, bias, self.ahead).sum(row)
-            };
+            let bias = simd.splat(shift.bias).group();
+            let sum = self.exp_sum(row, shifts.are_usual, shift, bias);
             (*high, *low) = (sum.high, sum.low);
         }
-        let is_exact = self.columns <= EXACT;
-        let zero = simd.splat(0.0);
-        if self.rows == 1 {
-            let mut highs = lanes_of(first(highs.as_ref(), zero));
-            let mut lows = lanes_of(first(lows.as_ref(), zero));
-            let highs = highs.get_mut(..S::Vector::WIDTH).unwrap_or(&mut []);
-            let lows = lows.get_mut(..S::Vector::WIDTH).unwrap_or(&mut []);
-            let sum = combine(highs, lows, is_exact, 0.0);
-            TwoFloat {
-                high: simd.splat(sum.high),
-                low: simd.splat(sum.low),
-            }
+        S::Vector::transpose(&mut highs);
+        S::Vector::transpose(&mut lows);
+        combine(highs.as_mut(), lows.as_mut(), self.columns <= EXACT, zero)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn exp_sum_of_one<R: SrcDst>(
+        self,
+        row: R,
+        shifts: &Shifts<S::Vector>,
+        lane_maxima: &Group<S>,
+    ) -> TwoFloat<S::Vector> {
+        let simd = self.simd;
+        let bias = if self.columns > SUMMED {
+            shifts.lane_bias(simd, lane_maxima)
         } else {
-            S::Vector::transpose(&mut highs);
-            S::Vector::transpose(&mut lows);
-            combine(highs.as_mut(), lows.as_mut(), is_exact, zero)
+            shifts.bias.group()
+        };
+        let shift = RowShift::of_first(shifts);
+        let sum = self.exp_sum(row, shifts.are_usual, shift, bias);
+        let sum = combine_lanes(&sum, self.columns <= EXACT);
+        TwoFloat {
+            high: simd.splat(sum.high),
+            low: simd.splat(sum.low),
         }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn exp_sum<R: SrcDst>(
+        self,
+        row: R,
+        are_usual: bool,
+        shift: RowShift,
+        bias: Group<S>,
+    ) -> TwoFloat<S::Vector> {
+        if are_usual {
+            Terms::<S, false>::of(self.simd, shift, bias, self.ahead).sum(row)
+        } else {
+            Terms::<S, true>::of(self.simd, shift, bias, self.ahead).sum(row)
+        }
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn normalize_unusual<S: Simd, R: SrcDst>(
+    simd: S,
+    row: R,
+    shift: RowShift,
+    quotients: UnusualRow<S::Vector>,
+) {
+    match quotients {
+        UnusualRow::Probability(probability) => {
+            normalize_numerators(simd, row, shift, probability);
+        }
+        UnusualRow::ExactMax(exact_max) => normalize_numerators(simd, row, shift, exact_max),
+        UnusualRow::Constant(constant) => normalize(simd, row, &constant),
     }
 }
 

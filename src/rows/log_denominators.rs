@@ -3,7 +3,6 @@
 //! A denominator is 1 + other terms, relative to the term of the maximum: so its logarithm keeps its
 //! accuracy where it is near zero.
 
-use super::other_terms::CONFIDENT;
 use super::state::States;
 use crate::math::epilogue::{Constant, LogProbability};
 use crate::math::logarithm::log1p;
@@ -25,39 +24,15 @@ pub(super) struct LogDenominators<V> {
 }
 
 impl<V: Vector> LogDenominators<V> {
-    /// The states are those without the sink. `other_terms(row, max_term)` sums the numerators of a row
-    /// that are not `max_term`; without it small logarithms lose accuracy relative to themselves.
+    /// The states are those without the sink; `others` are the sums of all numerators but the largest.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of<S: Simd<Vector = V>>(
         simd: S,
         states: &States<V>,
+        others: TwoFloat<V>,
         sink: Sink,
-        rows: usize,
-        other_terms: Option<impl Fn(usize, f32) -> TwoFloat<f32>>,
     ) -> Self {
-        let zero = simd.splat(0.0);
         let max_term = states.max_term();
-        let sum = states.sum.normalized();
-        let difference = TwoFloat::sum(sum.high, zero - max_term.high);
-        let low = difference.low + (sum.low - max_term.low);
-        let mut others = TwoFloat::sum(difference.high, low);
-        let are_confident = (max_term.high * simd.splat(CONFIDENT)).gt_mask(others.high);
-        if are_confident != 0
-            && let Some(other_terms) = other_terms
-        {
-            let terms = lanes_of(max_term.high);
-            let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
-            for lane in 0..rows.min(V::WIDTH) {
-                if (are_confident >> lane) & 1 == 1 {
-                    let sum = other_terms(lane, terms[lane]);
-                    (highs[lane], lows[lane]) = (sum.high, sum.low);
-                }
-            }
-            others = TwoFloat {
-                high: simd.load(&highs, 0.0),
-                low: simd.load(&lows, 0.0),
-            };
-        }
         // The quotient, in two floats.
         let quotient = others.high.divide(max_term.high);
         let product = TwoFloat::product(simd, quotient, max_term.high);

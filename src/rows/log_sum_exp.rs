@@ -3,7 +3,7 @@
 use super::batch::{Batch, rows_of_batch};
 use super::log_denominators::LogDenominators;
 use super::other_terms::has_nan;
-use super::schedule::prefetch_distance;
+use super::schedule::{SUMMED, prefetch_distance};
 use super::short::{self, SHORT};
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd, lanes_of};
@@ -32,59 +32,99 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             out.fill(sink.logit);
             return;
         }
-        let is_short = columns <= SHORT && S::Vector::WIDTH > 1;
-        let mut batch = Batch {
+        let single = Batch::<S, true> {
             simd,
-            rows: if is_short {
-                S::Vector::WIDTH
-            } else {
-                rows_of_batch::<S>(columns)
-            },
+            rows: 1,
             columns,
             sink,
             ahead: prefetch_distance(logits.len()),
         };
-        let mut unread = logits;
-        for out in out.chunks_mut(batch.rows) {
-            batch.rows = out.len();
-            let (rows, others) = unread
-                .split_at(batch.rows * columns)
-                .unwrap_or((L::empty(), L::empty()));
-            unread = others;
-            let (denominators, max) = if is_short && batch.rows == S::Vector::WIDTH {
-                short::log_sum_exp(simd, rows, columns, sink)
-            } else {
-                let states = batch
-                    .without_sink()
-                    .states(&mut Unwritten(rows), batch.max_pass(rows));
-                let denominators = batch.log_denominators(rows, &states, false);
-                (denominators, states.shifts.max)
-            };
-            write(batch, rows, &denominators, max, out);
+        if out.len() == 1 || columns > SUMMED || S::Vector::WIDTH == 1 {
+            let mut unread = logits;
+            for out in out.chunks_mut(1) {
+                let (row, others) = split(unread, columns);
+                single.log_sum_exp(row, out);
+                unread = others;
+            }
+        } else {
+            simd.vectorize(
+                #[inline(always)]
+                |_| log_sum_exp_rows(single, logits, out),
+            );
         }
     }
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-fn write<S: Simd, L: Source>(
-    batch: Batch<S>,
-    rows: L,
-    denominators: &LogDenominators<S::Vector>,
-    max: S::Vector,
-    out: &mut [f32],
-) {
-    denominators.log_sum_exp().store(out);
-    let maxima = lanes_of(max);
-    for (index, out) in out.iter_mut().enumerate() {
-        if !denominators.has_softmax(index) {
-            let row = rows.slice(index * batch.columns, batch.columns);
-            let row = row.unwrap_or(L::empty());
-            let sink = batch.sink.logit;
-            *out = if sink.is_nan() || has_nan(batch.simd, row) {
-                f32::NAN
-            } else {
-                sink.max(maxima[index % maxima.len()])
-            };
+fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: &mut [f32]) {
+    let Batch {
+        simd,
+        columns,
+        sink,
+        ..
+    } = single;
+    let is_short = columns <= SHORT;
+    let rows_at_once = if is_short {
+        S::Vector::WIDTH
+    } else {
+        rows_of_batch::<S>(columns)
+    };
+    let mut unread = logits;
+    for out in out.chunks_mut(rows_at_once) {
+        let batch = Batch::<S, false> {
+            simd,
+            rows: out.len(),
+            columns,
+            sink,
+            ahead: single.ahead,
+        };
+        let (rows, others) = split(unread, out.len() * columns);
+        if is_short && out.len() == S::Vector::WIDTH {
+            let (denominators, max) = short::log_sum_exp(simd, rows, columns, sink);
+            batch.write(rows, &denominators, max, out);
+        } else {
+            batch.log_sum_exp(rows, out);
+        }
+        unread = others;
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn split<L: Source>(logits: L, count: usize) -> (L, L) {
+    logits.split_at(count).unwrap_or((L::empty(), L::empty()))
+}
+
+impl<S: Simd, const ONE: bool> Batch<S, ONE> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn log_sum_exp<L: Source>(self, rows: L, out: &mut [f32]) {
+        let maxima = self.max_pass(rows);
+        let states = self.without_sink().states(&mut Unwritten(rows), maxima);
+        let denominators = self.log_denominators(rows, &states, false);
+        self.write(rows, &denominators, states.shifts.max, out);
+    }
+
+    /// Writes the results of rows.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn write<L: Source>(
+        self,
+        rows: L,
+        denominators: &LogDenominators<S::Vector>,
+        max: S::Vector,
+        out: &mut [f32],
+    ) {
+        denominators.log_sum_exp().store(out);
+        let maxima = lanes_of(max);
+        for (index, out) in out.iter_mut().enumerate() {
+            if !denominators.has_softmax(index) {
+                let row = rows.slice(index * self.columns, self.columns);
+                let row = row.unwrap_or(L::empty());
+                let sink = self.sink.logit;
+                *out = if sink.is_nan() || has_nan(self.simd, row) {
+                    f32::NAN
+                } else {
+                    sink.max(maxima[index % maxima.len()])
+                };
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The rows of a matrix: which form for which length.
 
 use super::batch::{Batch, rows_of_batch};
-use super::schedule::{CACHED, prefetch_distance};
+use super::schedule::{CACHED, SUMMED, prefetch_distance};
 use super::short::{self, SHORT};
 use super::streamed;
 use crate::options::Sink;
@@ -34,14 +34,53 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
             return;
         }
         let mut unread = matrix;
-        if columns <= SHORT && S::Vector::WIDTH > 1 {
+        if columns <= SHORT && (S::Vector::WIDTH > 1 || !LOG) {
             unread = short_rows::<LOG, S, R>(simd, unread, columns, sink);
         }
-        if unread.len() > 0 {
+        let is_single = columns > SUMMED || !LOG && !R::HAS_SCRATCH || S::Vector::WIDTH == 1;
+        if unread.len() > 0 && is_single {
+            simd.vectorize(
+                #[inline(always)]
+                |simd| single_rows::<LOG, S, R>(simd, unread, columns, sink, ahead),
+            );
+        } else if unread.len() > 0 {
             simd.vectorize(
                 #[inline(always)]
                 |simd| batches::<LOG, S, R>(simd, unread, columns, sink, ahead),
             );
+        }
+    }
+}
+
+/// One row after another.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn single_rows<const LOG: bool, S: Simd, R: SrcDst>(
+    simd: S,
+    matrix: R,
+    columns: usize,
+    sink: Sink,
+    ahead: usize,
+) {
+    let batch = Batch::<S, true> {
+        simd,
+        rows: 1,
+        columns,
+        sink,
+        ahead,
+    };
+    let mut unread = matrix;
+    while unread.len() > 0 {
+        if LOG {
+            batch.log_softmax(&mut unread.slice(0, columns));
+        } else if let Some(mut row) = unread.with_scratch(columns) {
+            // Results of half precision have scratch in the places of later rows.
+            batch.softmax(&mut row);
+        } else {
+            batch.softmax(&mut unread.slice(0, columns));
+        }
+        match unread.split_at(columns) {
+            Ok((_, others)) => unread = others,
+            Err(_) => return,
         }
     }
 }
@@ -78,7 +117,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
     sink: Sink,
     ahead: usize,
 ) {
-    let mut batch = Batch {
+    let mut batch = Batch::<S, false> {
         simd,
         rows: rows_of_batch::<S>(columns),
         columns,
@@ -87,21 +126,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
     };
     let mut unread = matrix;
     while unread.len() > 0 {
-        // Results of half precision have scratch in the places of later rows.
-        if !LOG && !R::HAS_SCRATCH {
-            let single = Batch { rows: 1, ..batch };
-            if let Some(mut row) = unread.with_scratch(columns) {
-                single.softmax(&mut row);
-            } else {
-                single.softmax(&mut unread.slice(0, columns));
-            }
-            match unread.split_at(columns) {
-                Ok((_, others)) => unread = others,
-                Err(_) => return,
-            }
-            continue;
-        }
-        let rows = match unread.split_at(batch.rows * columns) {
+        let mut rows = match unread.split_at(batch.rows * columns) {
             Ok((rows, others)) => {
                 unread = others;
                 rows
@@ -115,7 +140,6 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
                 rows
             }
         };
-        let mut rows = rows;
         if LOG {
             batch.log_softmax(&mut rows);
         } else {

@@ -2,10 +2,10 @@
 //! not precise enough to subtract it.
 
 use super::state::RowShift;
-use super::sums::combine;
+use super::sums::{combine, combine_lanes};
 use crate::math::reduce::is_nan;
 use crate::math::two_float::TwoFloat;
-use crate::simd::{LANES, Lanewise, Simd, Vector, lanes_of};
+use crate::simd::{LANES, Lanewise, Simd, Vector};
 use crate::source::{Source, SrcDst};
 
 /// Where the other terms are less than this part of the maximum's, they are summed again without it.
@@ -44,10 +44,7 @@ pub(super) fn other_terms<S: Simd, R: SrcDst>(
         }
     }
     let sum = combine(highs.as_mut(), lows.as_mut(), false, zero);
-    let (mut highs, mut lows) = (lanes_of(sum.high), lanes_of(sum.low));
-    let highs = highs.get_mut(..S::Vector::WIDTH).unwrap_or(&mut []);
-    let lows = lows.get_mut(..S::Vector::WIDTH).unwrap_or(&mut []);
-    combine(highs, lows, false, 0.0).normalized()
+    combine_lanes(&sum, false).normalized()
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]

@@ -47,7 +47,8 @@ impl<V: Vector> Quotients<V> {
         };
 
         let max_term = states.max_term();
-        let exact = are_integers(simd, total.high.divide(max_term.high));
+        let (distance, tolerance) = to_integer(simd, total.high.divide(max_term.high));
+        let exact = tolerance.gt_mask(distance);
         let are_usual = states.shifts.are_usual && exact == 0;
         let mut exceptions = Exceptions {
             negligible: zero,
@@ -60,7 +61,8 @@ impl<V: Vector> Quotients<V> {
             let have_softmax = states.have_softmax(simd, total.high);
             exceptions = Exceptions {
                 negligible: total.high * simd.splat(NEGLIGIBLE_SCALE) * simd.splat(NEGLIGIBLE),
-                max_term: only(simd, exact, max_term.high),
+                // Infinite, which no numerator is, in the lanes that are not near an integer.
+                max_term: max_term.high.divide(tolerance.and_gt(distance, one)),
                 of_max: divide(simd, max_term, total, inverse),
                 fallback: states.fallback(simd, have_softmax, sink),
                 have_softmax,
@@ -95,6 +97,23 @@ impl<V: Vector> Quotients<V> {
         }
     }
 
+    /// For numerators of row `index`, if every lane is that row.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn unusual_row(&self, index: usize) -> UnusualRow<V> {
+        let is_in = |lanes: u32| (lanes >> (index % WIDEST)) & 1 == 1;
+        if !is_in(self.exceptions.have_softmax) {
+            UnusualRow::Constant(Constant(self.exceptions.fallback))
+        } else if is_in(self.exact) {
+            UnusualRow::ExactMax(ExactMax {
+                probability: self.probability(),
+                max_term: self.exceptions.max_term,
+                of_max: self.exceptions.of_max,
+            })
+        } else {
+            UnusualRow::Probability(self.probability())
+        }
+    }
+
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn rows(&self) -> RowQuotients {
         RowQuotients {
@@ -102,21 +121,32 @@ impl<V: Vector> Quotients<V> {
             inverse_low: lanes_of(self.quotient.inverse_low),
         }
     }
+}
 
+impl<V: Vector> Quotients<V> {
+    /// Those of row `index` in every lane.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn unusual_rows(&self) -> UnusualRowQuotients {
-        UnusualRowQuotients {
-            exact: self.exact,
-            have_softmax: self.exceptions.have_softmax,
-            negligible: lanes_of(self.exceptions.negligible),
-            max_term: lanes_of(self.exceptions.max_term),
-            of_max: lanes_of(self.exceptions.of_max),
-            fallback: lanes_of(self.exceptions.fallback),
+    pub(super) fn of_row<S: Simd<Vector = V>>(&self, simd: S, index: usize) -> Self {
+        let of = |lanes: V| simd.splat(lanes_of(lanes)[index % WIDEST]);
+        let exceptions = &self.exceptions;
+        Quotients {
+            quotient: Quotient {
+                inverse: of(self.quotient.inverse),
+                inverse_low: of(self.quotient.inverse_low),
+            },
+            exceptions: Exceptions {
+                negligible: of(exceptions.negligible),
+                max_term: of(exceptions.max_term),
+                of_max: of(exceptions.of_max),
+                fallback: of(exceptions.fallback),
+                have_softmax: exceptions.have_softmax,
+            },
+            ..*self
         }
     }
 }
 
-/// The lanes of [`Quotients`].
+/// The quotients of rows one by one.
 pub(super) struct RowQuotients {
     inverse: [f32; WIDEST],
     inverse_low: [f32; WIDEST],
@@ -133,50 +163,11 @@ impl RowQuotients {
     }
 }
 
-/// The lanes of the exceptions of [`Quotients`].
-pub(super) struct UnusualRowQuotients {
-    exact: u32,
-    have_softmax: u32,
-    negligible: [f32; WIDEST],
-    max_term: [f32; WIDEST],
-    of_max: [f32; WIDEST],
-    fallback: [f32; WIDEST],
-}
-
 /// How the numerators of a row become probabilities.
 pub(super) enum UnusualRow<V> {
     Probability(Probability<V>),
     ExactMax(ExactMax<V>),
     Constant(Constant<V>),
-}
-
-impl UnusualRowQuotients {
-    /// That of row `index`, below [`WIDEST`].
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn row<S: Simd>(
-        &self,
-        simd: S,
-        index: usize,
-        quotient: Quotient<S::Vector>,
-    ) -> UnusualRow<S::Vector> {
-        let index = index % WIDEST;
-        let is_in = |lanes: u32| (lanes >> index) & 1 == 1;
-        let probability = Probability {
-            quotient,
-            negligible: simd.splat(self.negligible[index]),
-        };
-        if !is_in(self.have_softmax) {
-            UnusualRow::Constant(Constant(simd.splat(self.fallback[index])))
-        } else if is_in(self.exact) {
-            UnusualRow::ExactMax(ExactMax {
-                probability,
-                max_term: simd.splat(self.max_term[index]),
-                of_max: simd.splat(self.of_max[index]),
-            })
-        } else {
-            UnusualRow::Probability(probability)
-        }
-    }
 }
 
 /// Each lane is a row, and some of these have exceptions.
@@ -194,26 +185,14 @@ impl<V: Vector> Epilogue<V> for UnusualRows<V> {
     }
 }
 
-/// A bit for each lane that is near an integer, to 2^−19 of it.
+/// The distances of positive values to the nearest integer, and 2^−19 of the values.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn are_integers<S: Simd>(simd: S, values: S::Vector) -> u32 {
+fn to_integer<S: Simd>(simd: S, values: S::Vector) -> (S::Vector, S::Vector) {
     const ROUND: f32 = (1_u32 << 23) as f32;
     let round = simd.splat(ROUND);
     let difference = values - ((values + round) - round);
     let distance = difference.max_keep_nan(simd.splat(0.0) - difference);
-    (values * simd.splat(1.0 / (1_u32 << 19) as f32)).gt_mask(distance)
-}
-
-/// `values` in the lanes that have a bit, and NaN in the others, which equals nothing.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn only<S: Simd>(simd: S, lanes: u32, values: S::Vector) -> S::Vector {
-    let mut values = lanes_of(values);
-    for (lane, value) in values.iter_mut().enumerate() {
-        if (lanes >> lane) & 1 == 0 {
-            *value = f32::NAN;
-        }
-    }
-    simd.load(&values, 0.0)
+    (distance, values * simd.splat(1.0 / (1_u32 << 19) as f32))
 }
 
 /// dividend / divisor, rounded once but for errors near 2^−46. `inverse` is that of the divisor.

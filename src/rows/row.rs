@@ -3,12 +3,13 @@
 use super::batch::Batch;
 use super::other_terms::{CONFIDENT, has_nan, other_terms};
 use super::schedule::{CACHED, prefetch_distance};
-use super::state::{RowShifts, States};
+use super::short::{self, SHORT};
+use super::state::{RowShift, States};
 use super::streamed;
 use crate::math::reduce::first_lane;
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
-use crate::simd::{Simd, WithSimd};
+use crate::simd::{Simd, Vector, WithSimd};
 use crate::source::{SrcDst, Unwritten};
 
 /// The softmax of one row, or the log-softmax if `LOG`. Returns the state of the row.
@@ -30,7 +31,18 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
         if columns > CACHED && !LOG {
             return streamed::softmax(simd, row, sink);
         }
-        let batch = Batch {
+        if S::Vector::WIDTH == 1 && columns <= SHORT && !LOG {
+            let mut transposed = short::Columns::load(simd, row.logits(), columns);
+            let maxima = transposed.maxima();
+            let has_nan = first_lane(maxima.max) == f32::INFINITY && has_nan(simd, row.logits());
+            let states = transposed.states::<true>(&maxima, sink);
+            let logits = Unwritten(row.logits());
+            let normalizer = normalizer(&logits, simd, &states, sink, has_nan);
+            transposed.normalize(&states, sink);
+            transposed.store(&mut row);
+            return normalizer;
+        }
+        let batch = Batch::<S, true> {
             simd,
             rows: 1,
             columns,
@@ -81,7 +93,7 @@ fn normalizer<S: Simd, R: SrcDst>(
     let max_term_rounded = first_lane(max_term.high);
     let max_term = exact(max_term.high, max_term.low);
     if other_terms_sum < f64::from(CONFIDENT) * max_term {
-        let shift = RowShifts::of(&states.shifts).row(0);
+        let shift = RowShift::of_first(&states.shifts);
         let others = other_terms(simd, row, shift, max_term_rounded);
         other_terms_sum = f64::from(others.high) + f64::from(others.low);
     }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! No operation goes across lanes. The bits are those of the form with a row across lanes: there each
-//! column is in a lane of its own, so the low parts are combined by the same tree; the high parts are exact.
+//! column is in a lane of its own, whose sum begins at the bias of the row. So here each column is rounded by
+//! that bias, the high parts are added without error, and the low parts are combined by the same tree.
 
 use super::batch::Batch;
 use super::log_denominators::LogDenominators;
@@ -18,17 +19,17 @@ use super::state::{Extremes, Maxima, Shifts, States};
 use super::sums::combine;
 use crate::math::compensated_sum::add_rounded;
 use crate::math::epilogue::{Epilogue, LogProbability};
-use crate::math::exp::ExpConstants;
+use crate::math::exp::{ExpConstants, ScaledExp};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{LANES, Simd, Vector};
+use crate::simd::{LANES, Lanewise, Simd, Vector};
 use crate::source::{Source, SrcDst};
 
 /// The most columns of a row.
 pub(super) const SHORT: usize = LANES;
 
 /// A matrix of as many rows as a register has lanes, transposed.
-struct Columns<S: Simd> {
+pub(super) struct Columns<S: Simd> {
     simd: S,
     columns: usize,
     cells: [S::Vector; SHORT],
@@ -38,15 +39,8 @@ struct Columns<S: Simd> {
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn softmax<S: Simd, R: SrcDst>(simd: S, mut rows: R, columns: usize, sink: Sink) {
     let mut transposed = Columns::load(simd, rows.logits(), columns);
-    let maxima = transposed.maxima();
-    let shifts = Shifts::of(simd, &maxima, columns, sink);
-    let sum = transposed.exp_sum::<true>(&shifts);
-    let quotients = Quotients::of(simd, &States { shifts, sum }, sink);
-    if quotients.are_usual {
-        transposed.apply(quotients.quotient);
-    } else {
-        transposed.apply(quotients.unusual());
-    }
+    let states = transposed.states::<true>(&transposed.maxima(), sink);
+    transposed.normalize(&states, sink);
     transposed.store(&mut rows);
 }
 
@@ -76,7 +70,7 @@ pub(super) fn log_sum_exp<S: Simd, L: Source>(
 
 impl<S: Simd> Columns<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
+    pub(super) fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
         let width = S::Vector::WIDTH;
         let mut cells = [simd.splat(0.0); SHORT];
         for (tile, cells) in cells.chunks_exact_mut(width).enumerate() {
@@ -103,7 +97,7 @@ impl<S: Simd> Columns<S> {
     /// Each row is written from its first column, and what is beyond its end is overwritten by the next
     /// row. The last row is written exactly.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store<R: SrcDst>(&mut self, rows: &mut R) {
+    pub(super) fn store<R: SrcDst>(&mut self, rows: &mut R) {
         let width = S::Vector::WIDTH;
         for (tile, cells) in self.cells.chunks_exact_mut(width).enumerate() {
             if tile * width >= self.columns {
@@ -128,7 +122,7 @@ impl<S: Simd> Columns<S> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn maxima(&self) -> Maxima<S> {
+    pub(super) fn maxima(&self) -> Maxima<S> {
         let mut extremes = Extremes::new(self.simd);
         for column in self.cells.iter().take(self.columns) {
             extremes.add(*column);
@@ -137,6 +131,29 @@ impl<S: Simd> Columns<S> {
             max: extremes.highest,
             are_usual: extremes.are_usual(self.simd),
             lanes: extremes.highest.group(),
+        }
+    }
+
+    /// The numerators take the places of the logits if `STORE`.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn states<const STORE: bool>(
+        &mut self,
+        maxima: &Maxima<S>,
+        sink: Sink,
+    ) -> States<S::Vector> {
+        let shifts = Shifts::of(self.simd, maxima, self.columns, sink);
+        let sum = self.exp_sum::<STORE>(&shifts);
+        States { shifts, sum }
+    }
+
+    /// Makes probabilities of numerators.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn normalize(&mut self, states: &States<S::Vector>, sink: Sink) {
+        let quotients = Quotients::of(self.simd, states, sink);
+        if quotients.are_usual {
+            self.apply(quotients.quotient);
+        } else {
+            self.apply(quotients.unusual());
         }
     }
 
@@ -157,13 +174,13 @@ impl<S: Simd> Columns<S> {
     ) -> TwoFloat<S::Vector> {
         let constants = shifts.shift.constants(self.simd);
         let zero = self.simd.splat(0.0);
-        let mut high = shifts.bias;
+        let mut high = zero;
         let mut lows = [zero; SHORT / 2];
         let (first_half, second_half) = self.cells.split_at_mut(SHORT / 2);
         let columns = first_half.iter_mut().zip(&mut lows);
         for (cell, low) in columns.take(self.columns) {
             let numerator = exp_scaled::<CLAMPED, S>(&constants, *cell, shifts);
-            *low = add_rounded(&mut high, numerator);
+            *low = add_one(&mut high, shifts.bias, numerator);
             if STORE {
                 *cell = numerator.value();
             }
@@ -171,7 +188,7 @@ impl<S: Simd> Columns<S> {
         let columns = second_half.iter_mut().zip(&mut lows);
         for (cell, low) in columns.take(self.columns.saturating_sub(SHORT / 2)) {
             let numerator = exp_scaled::<CLAMPED, S>(&constants, *cell, shifts);
-            *low = *low + add_rounded(&mut high, numerator);
+            *low = *low + add_one(&mut high, shifts.bias, numerator);
             if STORE {
                 *cell = numerator.value();
             }
@@ -180,7 +197,7 @@ impl<S: Simd> Columns<S> {
         let mut zeros = [zero; SHORT / 2];
         let lows = combine(&mut zeros, &mut lows, true, zero);
         TwoFloat {
-            high: high - shifts.bias,
+            high,
             low: lows.low,
         }
     }
@@ -193,17 +210,16 @@ impl<S: Simd> Columns<S> {
         is_precise: bool,
     ) -> (LogDenominators<S::Vector>, S::Vector) {
         let (simd, columns) = (self.simd, self.columns);
-        let shifts = Shifts::of(simd, &self.maxima(), columns, Sink::NONE);
-        let sum = self.exp_sum::<false>(&shifts);
-        let batch = Batch {
+        let states = self.states::<false>(&self.maxima(), Sink::NONE);
+        let batch = Batch::<S, false> {
             simd,
             rows: S::Vector::WIDTH,
             columns,
             sink,
             ahead: 0,
         };
-        let denominators = batch.log_denominators(rows, &States { shifts, sum }, is_precise);
-        (denominators, shifts.max)
+        let denominators = batch.log_denominators(rows, &states, is_precise);
+        (denominators, states.shifts.max)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -219,12 +235,22 @@ fn exp_scaled<const CLAMPED: bool, S: Simd>(
     constants: &ExpConstants<S::Vector>,
     logits: S::Vector,
     shifts: &Shifts<S::Vector>,
-) -> crate::math::exp::ScaledExp<S::Vector> {
+) -> ScaledExp<S::Vector> {
     if CLAMPED {
         constants.exp_scaled(logits - shifts.shift.offset)
     } else {
         constants.exp_scaled_in_range(logits)
     }
+}
+
+/// Adds the part of a rounded numerator that a sum which begins at `bias` takes up. Returns the remainder.
+/// Each column begins at `bias`, as a lane of its own does, so that a tie is rounded to the same side.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_one<V: Lanewise>(high: &mut V, bias: V, numerator: ScaledExp<V>) -> V {
+    let mut rounded = bias;
+    let low = add_rounded(&mut rounded, numerator);
+    *high = *high + (rounded - bias);
+    low
 }
 
 /// A log-softmax where some lanes may have none.

@@ -2,6 +2,7 @@
 
 use super::schedule::EXACT;
 use crate::math::exp::ScaledExp;
+use crate::math::reduce::first_lane;
 use crate::math::shift::LaneShift;
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
@@ -188,6 +189,15 @@ impl RowShifts {
 
 impl RowShift {
     #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn of_first<V: Vector>(shifts: &Shifts<V>) -> Self {
+        RowShift {
+            offset: first_lane(shifts.shift.offset),
+            round: first_lane(shifts.shift.round),
+            bias: first_lane(shifts.bias),
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn shift<S: Simd>(&self, simd: S) -> LaneShift<S::Vector> {
         LaneShift {
             offset: simd.splat(self.offset),
@@ -201,6 +211,15 @@ impl<V: Vector> States<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn max_term(&self) -> TwoFloat<V> {
         exact(self.shifts.max_term)
+    }
+
+    /// The sums of all numerators but the largest.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn other_terms<S: Simd<Vector = V>>(&self, simd: S) -> TwoFloat<V> {
+        let (sum, max_term) = (self.sum.normalized(), self.max_term());
+        let difference = TwoFloat::sum(sum.high, simd.splat(0.0) - max_term.high);
+        let low = difference.low + (sum.low - max_term.low);
+        TwoFloat::sum(difference.high, low)
     }
 
     /// The denominators.
@@ -236,6 +255,9 @@ impl<V: Vector> States<V> {
         have_softmax: u32,
         sink: Sink,
     ) -> V {
+        if have_softmax == u32::MAX >> (32 - V::WIDTH) {
+            return simd.splat(0.0);
+        }
         let (max, sum) = (lanes_of(self.shifts.max), lanes_of(self.sum.high));
         let mut fallback = [0.0; WIDEST];
         for (lane, fallback) in fallback.iter_mut().enumerate() {

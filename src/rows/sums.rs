@@ -7,7 +7,7 @@ use crate::math::exp::ExpConstants;
 use crate::math::reduce::first;
 use crate::math::shift::LaneShift;
 use crate::math::two_float::TwoFloat;
-use crate::simd::{Group, Lanewise, Simd, Unrolled, Vector, unroll};
+use crate::simd::{Group, Lanewise, Simd, Unrolled, Vector, lanes_of, unroll};
 use crate::source::{LINE, Source, SrcDst};
 
 /// Computes and sums the numerators of a row.
@@ -210,6 +210,15 @@ pub(super) fn combine<V: Lanewise>(
         high: first(highs, zero),
         low: first(lows, zero),
     }
+}
+
+/// The sum of the lanes of a register, by the same tree.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn combine_lanes<V: Vector>(sum: &TwoFloat<V>, is_exact: bool) -> TwoFloat<f32> {
+    let (mut highs, mut lows) = (lanes_of(sum.high), lanes_of(sum.low));
+    let highs = highs.get_mut(..V::WIDTH).unwrap_or(&mut []);
+    let lows = lows.get_mut(..V::WIDTH).unwrap_or(&mut []);
+    combine(highs, lows, is_exact, 0.0)
 }
 
 /// Adds the second `HALF` of the first 2 · `HALF` two-floats to the first. Does nothing if there are fewer.
