@@ -10,6 +10,7 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 
 /// Runs `operation` with the instructions of `backend`, or of [`Portable`] if this machine cannot run
 /// that one.
+#[inline]
 pub(crate) fn dispatch<O: WithSimd>(backend: Backend, operation: O) -> O::Output {
     match backend {
         Backend::Scalar => return vectorize(Scalar, operation),

@@ -22,16 +22,28 @@ pub(crate) struct Driver<'a> {
 }
 
 impl Driver<'_> {
+    #[inline]
     pub(crate) fn dispatch<O: WithSimd>(&self, operation: O) -> O::Output {
         dispatch(self.backend, operation)
     }
 
     /// The results of row `index` of a matrix.
-    pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, mut row: R, index: usize) -> Normalizer {
+    #[inline]
+    pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, row: R, index: usize) -> Normalizer {
         let sink = self.options.sink(LOG);
         if self.options.leaves_logits() {
-            return self.dispatch(Row::<LOG, R> { row, sink });
+            self.dispatch(Row::<LOG, R> { row, sink })
+        } else {
+            self.row_with_options::<LOG, R>(row, index, sink)
         }
+    }
+
+    fn row_with_options<const LOG: bool, R: SrcDst>(
+        &self,
+        mut row: R,
+        index: usize,
+        sink: Sink,
+    ) -> Normalizer {
         let columns = row.len();
         let visible = self.options.visible(index, columns);
         let preprocessing = self.options.preprocessing_of(index, columns, 0);

@@ -39,7 +39,8 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             sink,
             ahead: prefetch_distance(logits.len()),
         };
-        if out.len() == 1 || columns > SUMMED || S::Vector::WIDTH == 1 {
+        let is_long = columns > SUMMED || S::Vector::WIDTH == 1 && columns > SHORT;
+        if is_long || out.len() == 1 && S::Vector::WIDTH > 1 {
             let mut unread = logits;
             for out in out.chunks_mut(1) {
                 let (row, others) = split(unread, columns);

@@ -34,7 +34,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
             return;
         }
         let mut unread = matrix;
-        if columns <= SHORT && (S::Vector::WIDTH > 1 || !LOG) {
+        if columns <= SHORT {
             unread = short_rows::<LOG, S, R>(simd, unread, columns, sink);
         }
         let is_single = columns > SUMMED || !LOG && !R::HAS_SCRATCH || S::Vector::WIDTH == 1;

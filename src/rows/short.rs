@@ -16,13 +16,13 @@ use super::batch::Batch;
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
 use super::state::{Extremes, Maxima, Shifts, States};
-use super::sums::combine;
 use crate::math::compensated_sum::add_rounded;
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::exp::{ExpConstants, ScaledExp};
+use crate::math::reduce::{first, fold};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{LANES, Lanewise, Simd, Vector};
+use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, unroll};
 use crate::source::{Source, SrcDst};
 
 /// The most columns of a row.
@@ -174,31 +174,34 @@ impl<S: Simd> Columns<S> {
     ) -> TwoFloat<S::Vector> {
         let constants = shifts.shift.constants(self.simd);
         let zero = self.simd.splat(0.0);
-        let mut high = zero;
-        let mut lows = [zero; SHORT / 2];
-        let (first_half, second_half) = self.cells.split_at_mut(SHORT / 2);
-        let columns = first_half.iter_mut().zip(&mut lows);
-        for (cell, low) in columns.take(self.columns) {
-            let numerator = exp_scaled::<CLAMPED, S>(&constants, *cell, shifts);
-            *low = add_one(&mut high, shifts.bias, numerator);
-            if STORE {
-                *cell = numerator.value();
+        let (mut high, mut lows) = (zero, [zero; SHORT / 2]);
+        let terms = Terms::<STORE, CLAMPED, S> {
+            constants,
+            offset: shifts.shift.offset,
+            bias: shifts.bias,
+        };
+        let cells = self.cells.get_mut(..self.columns).unwrap_or(&mut []);
+        // Columns 16 to 31 are in the lanes of columns 0 to 15.
+        for cells in cells.chunks_mut(SHORT / 2) {
+            let mut lows = lows.as_mut_slice();
+            let mut cells = cells;
+            if S::UNROLL == 8 {
+                (cells, lows) = terms.add::<8>(cells, lows, &mut high);
+            } else {
+                (cells, lows) = terms.add::<4>(cells, lows, &mut high);
             }
+            terms.add::<1>(cells, lows, &mut high);
         }
-        let columns = second_half.iter_mut().zip(&mut lows);
-        for (cell, low) in columns.take(self.columns.saturating_sub(SHORT / 2)) {
-            let numerator = exp_scaled::<CLAMPED, S>(&constants, *cell, shifts);
-            *low = *low + add_one(&mut high, shifts.bias, numerator);
-            if STORE {
-                *cell = numerator.value();
-            }
-        }
-        // The high parts are in one sum already.
-        let mut zeros = [zero; SHORT / 2];
-        let lows = combine(&mut zeros, &mut lows, true, zero);
+        let columns = self.columns.next_power_of_two().min(SHORT / 2);
+        let lows = lows.get_mut(..columns).unwrap_or(&mut []);
+        fold(
+            lows,
+            #[inline(always)]
+            |a, b| a + b,
+        );
         TwoFloat {
             high,
-            low: lows.low,
+            low: first(lows, zero),
         }
     }
 
@@ -230,16 +233,53 @@ impl<S: Simd> Columns<S> {
     }
 }
 
-#[cfg_attr(not(unoptimized), inline(always))]
-fn exp_scaled<const CLAMPED: bool, S: Simd>(
-    constants: &ExpConstants<S::Vector>,
-    logits: S::Vector,
-    shifts: &Shifts<S::Vector>,
-) -> ScaledExp<S::Vector> {
-    if CLAMPED {
-        constants.exp_scaled(logits - shifts.shift.offset)
-    } else {
-        constants.exp_scaled_in_range(logits)
+/// Computes and sums the numerators of columns.
+struct Terms<const STORE: bool, const CLAMPED: bool, S: Simd> {
+    constants: ExpConstants<S::Vector>,
+    offset: S::Vector,
+    bias: S::Vector,
+}
+
+impl<const STORE: bool, const CLAMPED: bool, S: Simd> Terms<STORE, CLAMPED, S> {
+    /// `COUNT` columns at a time. Returns what is left.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn add<'a, 'b, const COUNT: usize>(
+        &self,
+        cells: &'a mut [S::Vector],
+        lows: &'b mut [S::Vector],
+        high: &mut S::Vector,
+    ) -> (&'a mut [S::Vector], &'b mut [S::Vector]) {
+        let constants = self.constants.unrolled::<COUNT>();
+        let (mut cells, mut lows) = (cells, lows);
+        loop {
+            if cells.len() < COUNT || lows.len() < COUNT {
+                return (cells, lows);
+            }
+            let (these, other_cells) = cells.split_at_mut(COUNT);
+            let (these_lows, other_lows) = lows.split_at_mut(COUNT);
+            let mut logits = Unrolled([self.offset; COUNT]);
+            unroll::<COUNT>(
+                #[inline(always)]
+                |i| logits.0[i] = these[i],
+            );
+            let numerators = if CLAMPED {
+                constants.exp_scaled(logits - Unrolled([self.offset; COUNT]))
+            } else {
+                constants.exp_scaled_in_range(logits)
+            };
+            let values = numerators.value();
+            unroll::<COUNT>(
+                #[inline(always)]
+                |i| {
+                    let low = add_one(high, self.bias, numerators.register(i));
+                    these_lows[i] = these_lows[i] + low;
+                    if STORE {
+                        these[i] = values.0[i];
+                    }
+                },
+            );
+            (cells, lows) = (other_cells, other_lows);
+        }
     }
 }
 

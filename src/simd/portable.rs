@@ -20,6 +20,34 @@ const HAS_INSTRUCTIONS: bool = cfg!(any(
     all(target_feature = "neon", target_arch = "aarch64")
 ));
 
+/// Copies as many values as the shorter of both has, at most 7. Of known lengths: no function is called.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn copy(values: &[f32], places: &mut [f32]) {
+    let count = values.len().min(places.len());
+    let mut done = 0;
+    copy_chunk::<4>(values, places, count, &mut done);
+    copy_chunk::<2>(values, places, count, &mut done);
+    copy_chunk::<1>(values, places, count, &mut done);
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn copy_chunk<const LEN: usize>(
+    values: &[f32],
+    places: &mut [f32],
+    count: usize,
+    done: &mut usize,
+) {
+    if count & LEN != 0
+        && let Some((_, values)) = values.split_at_checked(*done)
+        && let Some((_, places)) = places.split_at_mut_checked(*done)
+        && let Some(values) = values.first_chunk::<LEN>()
+        && let Some(places) = places.first_chunk_mut::<LEN>()
+    {
+        *places = *values;
+        *done += LEN;
+    }
+}
+
 impl Simd for Portable {
     type Vector = f32x8;
     const UNROLL: usize = 4;
@@ -39,11 +67,9 @@ impl Simd for Portable {
             match values.first_chunk() {
                 Some(full) => f32x8::new(*full),
                 None => {
-                    let mut padded = [fill; 8];
-                    for (place, value) in padded.iter_mut().zip(values) {
-                        *place = *value;
-                    }
-                    f32x8::new(padded)
+                    // In registers: a wide load of what was just stored in pieces waits for it.
+                    let at = |index: usize| values.get(index).copied().unwrap_or(fill);
+                    f32x8::new([at(0), at(1), at(2), at(3), at(4), at(5), at(6), fill])
                 }
             }
         }
@@ -105,11 +131,7 @@ impl Vector for f32x8 {
             let lanes = self.to_array();
             match values.first_chunk_mut() {
                 Some(full) => *full = lanes,
-                None => {
-                    for (place, lane) in values.iter_mut().zip(lanes) {
-                        *place = lane;
-                    }
-                }
+                None => copy(&lanes, values),
             }
         }
 
