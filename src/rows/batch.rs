@@ -271,7 +271,7 @@ fn normalize_unusual<S: Simd, R: SrcDst>(
             normalize_numerators(simd, row, shift, probability);
         }
         UnusualRow::ExactMax(exact_max) => normalize_numerators(simd, row, shift, exact_max),
-        UnusualRow::Constant(constant) => normalize(simd, row, &constant),
+        UnusualRow::Constant(constant) => normalize(simd, row.last_pass(), &constant),
     }
 }
 
