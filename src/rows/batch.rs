@@ -102,8 +102,12 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                 if (are_confident >> index) & 1 == 1
                     && let Some(row) = matrix.slice(index * self.columns, self.columns)
                 {
-                    let row = Unwritten(row);
-                    let sum = other_terms(simd, &row, shifts.row(index), max_terms[index]);
+                    let (row, shift) = (Unwritten(row), shifts.row(index));
+                    let max_term = max_terms[index];
+                    let sum = simd.vectorize(
+                        #[inline(always)]
+                        |simd| other_terms(simd, &row, shift, max_term),
+                    );
                     (highs[index], lows[index]) = (sum.high, sum.low);
                 }
             }
@@ -173,29 +177,40 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             are_usual = extremes.are_usual(simd);
             simd.splat(largest_lane(extremes.highest))
         } else {
-            let mut maxima = simd.splat(f32::NEG_INFINITY).square();
-            let mut unread = matrix;
-            for maximum in maxima.as_mut().iter_mut().take(self.rows) {
-                if let Ok((row, others)) = unread.split_at(self.columns) {
-                    let extremes = extremes_of(simd, row);
-                    *maximum = extremes.highest;
-                    are_usual &= extremes.are_usual(simd);
-                    unread = others;
-                }
-            }
-            S::Vector::transpose(&mut maxima);
-            fold(
-                maxima.as_mut(),
+            // In a function of its own, as the other passes over a batch: a square takes a kilobyte of stack.
+            let usual = &mut are_usual;
+            simd.vectorize(
                 #[inline(always)]
-                |a, b| a.min_max(b).1,
-            );
-            first(maxima.as_ref(), simd.splat(f32::NEG_INFINITY))
+                |_| self.max_of_rows(matrix, usual),
+            )
         };
         Maxima {
             max,
             are_usual,
             lanes: max.group(),
         }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn max_of_rows<L: Source>(self, matrix: L, are_usual: &mut bool) -> S::Vector {
+        let simd = self.simd;
+        let mut maxima = simd.splat(f32::NEG_INFINITY).square();
+        let mut unread = matrix;
+        for maximum in maxima.as_mut().iter_mut().take(self.rows) {
+            if let Ok((row, others)) = unread.split_at(self.columns) {
+                let extremes = extremes_of(simd, row);
+                *maximum = extremes.highest;
+                *are_usual &= extremes.are_usual(simd);
+                unread = others;
+            }
+        }
+        S::Vector::transpose(&mut maxima);
+        fold(
+            maxima.as_mut(),
+            #[inline(always)]
+            |a, b| a.min_max(b).1,
+        );
+        first(maxima.as_ref(), simd.splat(f32::NEG_INFINITY))
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -216,9 +231,15 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             let sum = self.exp_sum(row, shifts.are_usual, shift, bias);
             (*high, *low) = (sum.high, sum.low);
         }
-        S::Vector::transpose(&mut highs);
-        S::Vector::transpose(&mut lows);
-        combine(highs.as_mut(), lows.as_mut(), self.columns <= EXACT, zero)
+        let is_exact = self.columns <= EXACT;
+        simd.vectorize(
+            #[inline(always)]
+            |_| {
+                S::Vector::transpose(&mut highs);
+                S::Vector::transpose(&mut lows);
+                combine(highs.as_mut(), lows.as_mut(), is_exact, zero)
+            },
+        )
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

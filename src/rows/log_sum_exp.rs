@@ -41,12 +41,17 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
         };
         let is_long = columns > SUMMED || S::Vector::WIDTH == 1 && columns > SHORT;
         if is_long || out.len() == 1 && S::Vector::WIDTH > 1 {
-            let mut unread = logits;
-            for out in out.chunks_mut(1) {
-                let (row, others) = split(unread, columns);
-                single.log_sum_exp(row, out);
-                unread = others;
-            }
+            simd.vectorize(
+                #[inline(always)]
+                |_| {
+                    let mut unread = logits;
+                    for out in out.chunks_mut(1) {
+                        let (row, others) = split(unread, columns);
+                        single.log_sum_exp(row, out);
+                        unread = others;
+                    }
+                },
+            );
         } else {
             simd.vectorize(
                 #[inline(always)]
@@ -81,10 +86,18 @@ fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: 
         };
         let (rows, others) = split(unread, out.len() * columns);
         if is_short && out.len() == S::Vector::WIDTH {
-            let (denominators, max) = short::log_sum_exp(simd, rows, columns, sink);
-            batch.write(rows, &denominators, max, out);
+            simd.vectorize(
+                #[inline(always)]
+                |simd| {
+                    let (denominators, max) = short::log_sum_exp(simd, rows, columns, sink);
+                    batch.write(rows, &denominators, max, out);
+                },
+            );
         } else {
-            batch.log_sum_exp(rows, out);
+            simd.vectorize(
+                #[inline(always)]
+                |_| batch.log_sum_exp(rows, out),
+            );
         }
         unread = others;
     }

@@ -35,7 +35,10 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         }
         let mut unread = matrix;
         if columns <= SHORT {
-            unread = short_rows::<LOG, S, R>(simd, unread, columns, sink);
+            unread = simd.vectorize(
+                #[inline(always)]
+                |simd| short_rows::<LOG, S, R>(simd, unread, columns, sink),
+            );
         }
         let is_single = columns > SUMMED || !LOG && !R::HAS_SCRATCH || S::Vector::WIDTH == 1;
         if unread.len() > 0 && is_single {
