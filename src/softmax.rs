@@ -25,7 +25,7 @@ use crate::source::{InPlace, Source, SrcDst};
 ///
 /// | result | fused backends | `Scalar`, `Portable` |
 /// |---|---|---|
-/// | softmax ≥ 2^−126 | 2.5 | 3 |
+/// | softmax ≥ 2^−126 | 3 | 3 |
 /// | softmax < 2^−126 | within 2^−126 | within 2^−126 |
 /// | log-softmax | 2 | 3 |
 /// | log-sum-exp | 2 ULP of max(1, \|result\|) | the same |
@@ -47,12 +47,14 @@ use crate::source::{InPlace, Source, SrcDst};
 ///
 /// # Method
 ///
-/// The textbook's three loops while a row fits in a cache; for longer rows and for the log-softmax
-/// the online recurrence (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv
-/// 1805.02867), in 32 lanes. The exponential reduces the logit itself, not its difference from the
-/// maximum, and keeps the exponent separate (Dukhan and Ablavatski, "Two-Pass Softmax", arXiv
-/// 2001.04438). Sums are compensated. Along an inner axis
-/// each lane is a column, and the recurrence goes tile by tile.
+/// Rows of at most 32 columns are transposed in registers, so that each lane is a row. Longer ones
+/// go through the textbook's three loops, several rows at a time, while they fit in a cache. Rows beyond
+/// the caches, streams and normalizers are read by the online recurrence (Milakov and Gimelshein,
+/// "Online normalizer calculation for softmax", arXiv 1805.02867), in 32 lanes. The exponential reduces the
+/// logit itself, not its difference from the maximum, and keeps the exponent separate (Dukhan and
+/// Ablavatski, "Two-Pass Softmax", arXiv 2001.04438). Sums are compensated; sums of rows and their
+/// reciprocals are two floats. Along an inner axis each lane is a column, and the recurrence goes tile by
+/// tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax<'a> {
     pub(crate) driver: Driver<'a>,

@@ -1,30 +1,49 @@
-//! Softmax across a row: a row fills the registers.
+//! Softmax across a row.
 //!
 //! # The way of a row
 //!
 //! ```text
-//!               max_pass       choose_shift     exp_sum_pass          finish          normalize_pass
-//! ThreePass     maximum    →   shift, bias  →   numerators → scratch  denominator  →  numerator / d
-//! Streamed                                      the recurrence        denominator  →  exp, / d
-//! LogSoftmax                                    the recurrence        log d        →  (x − m) − log d
-//! reads         1                               1                                     1
+//! max_pass           the largest logit; are all logits usual?
+//!    ↓  state        the shift; where the sum begins
+//! exp_sum            numerators, and their sum in two floats; numerators → scratch
+//!    ↓  quotients, log_denominators     one division; one logarithm
+//! normalize          numerator · (1 / d)             log-softmax: (x − m) − log d
 //! ```
 //!
-//! An [`Algorithm`](algorithm::Algorithm) is these steps. The passes read or write the row. What lies between two passes
-//! waits for the end of one: lanes are combined, a quotient is taken. So the rows of a matrix
-//! overlap: while one waits, a pass over a neighbour runs ([`matrix`]).
+//! The passes go over logits. What lies between the passes ([`state`], [`quotients`], [`log_denominators`])
+//! is a long chain of dependent operations. So it is done for as many rows at once as a register has
+//! lanes: row i is lane i.
 //!
-//! # Which algorithm
+//! # Which form for which length
 //!
-//! [`ThreePass`](three_pass::ThreePass) for a softmax of up to [`CACHED`](schedule::CACHED) columns: the row is still in a cache when it is
-//! read again. [`Streamed`](streamed::Streamed) for longer ones. [`LogSoftmax`](log_softmax::LogSoftmax) for every log-softmax.
+//! | columns | form | |
+//! |---|---|---|
+//! | to 32 | [`short`] | as many rows at once as a register has lanes, transposed in registers |
+//! | to 2048 | [`batch`] | each pass goes over up to as many rows, while they fit in the first-level cache |
+//! | to 2^21 | [`batch`] of one row | sums in slices of 2048 ([`sums`], [`slices`]) |
+//! | above | [`streamed`] | the recurrence reads, then each exponential is computed again; softmax only |
+//!
+//! A row by itself ([`row`]) takes the second or the third way. Where registers have one lane (`Scalar`), so do
+//! the rows of a matrix.
+//!
+//! # Usual and unusual logits
+//!
+//! If all logits of a batch are between −45 and 24, all rows have one shift, no logit is clamped, and no result
+//! is so small that it must be flushed to zero. Other batches pay for that: about a fifth more time. Two
+//! kinds of exceptions are decided row by row: rows without a softmax, and rows whose largest probability
+//! may be exactly one over an integer ([`quotients`]). NaN needs no care: it makes the sum NaN, and that all
+//! results.
 //!
 //! # The same bits
 //!
-//! 32 virtual lanes ([`LANES`](crate::simd::LANES)), blocks of 128 logits, and the points where the
-//! shift moves depend on the position in the row and on its logits alone. They do not depend on the
-//! registers, on where a stream was cut, or on what is done with the result. A numerator that was
-//! stored becomes a result by the same operations as one that was just computed.
+//! The forms, and usual and unusual batches, give the same bits. The sum of a row is that of 32 virtual
+//! lanes ([`LANES`](crate::simd::LANES)), combined by one tree, whatever the registers. A shift is a power
+//! of two, so it changes no bit of a quotient. Up to [`EXACT`](schedule::EXACT) columns the high parts of
+//! the sum are added without error, in any order. A numerator that was stored becomes a result by the same
+//! operations as one that was just computed.
+//!
+//! The recurrence ([`recurrence`]) has a sum of its own. It serves streams, normalizers and rows beyond
+//! the caches. Where it moves its shift depends on the logits alone, not on how a stream was cut.
 //!
 //! # Glossary
 //!
@@ -32,12 +51,14 @@
 //! |---|---|
 //! | numerator | e^x under the shift of the row, rounded to `f32` |
 //! | shift | what the numerators are relative to, near the maximum ([`Shift`](crate::math::shift::Shift)) |
-//! | lane | one of 32 positions in a group; each has a maximum and a sum of its own |
+//! | lane | one of 32 positions in a group; each has a sum of its own |
+//! | bias | where a sum begins: a power of two above every numerator ([`CompensatedSum`](crate::math::compensated_sum::CompensatedSum)) |
 //! | group | 32 logits: 2 registers of AVX-512, 4 of AVX2, 8 of NEON, 32 scalars |
-//! | block | 4 groups |
-//! | slice | 16 blocks, whose numerators are summed in `f32` |
+//! | block | 4 groups, the unit of the recurrence |
+//! | slice | 16 blocks, whose numerators are summed from one bias |
 //! | scratch | the places of results while they hold numerators |
 //! | term | a summand of the denominator |
+//! | confident | said of a row whose other terms are less than 1/64 of the largest ([`other_terms`]) |
 
 mod batch;
 mod denominator;

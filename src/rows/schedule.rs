@@ -3,10 +3,10 @@
 //!
 //! Figures were measured with `benches/peers` on an AMD EPYC core (family 26) unless said otherwise.
 
-/// Logits of a block, the unit of all loops over a row. The recurrence checks the shift once a block.
+/// Logits of a block. The recurrence checks the shift once a block.
 pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 
-/// Numerators that are summed in `f32` before the sum is added to one in `f64`.
+/// Logits of a slice: their numerators are summed from one bias, then the sum is added to that of the row.
 pub(super) const SUMMED: usize = 16 * BLOCK;
 
 /// Columns for which a sum begins at a power of two above the sum of the row: its high parts are then
@@ -25,9 +25,8 @@ pub(super) const UNALIGNED: usize = 256;
 /// everywhere.
 pub(crate) const CACHED: usize = 1 << 21;
 
-/// The longest row that is scanned before the row above it is written: it is still in the
-/// second-level cache when its exponentials are computed. Longer rows are prefetched for the scan.
-pub(super) const OVERLAPPED: usize = 1 << 15;
+/// The longest row whose first pass does without prefetching.
+pub(super) const NEAR: usize = 1 << 15;
 
 /// The smallest matrix, in logits, that is read from beyond the second-level cache.
 const LARGE: usize = 1 << 19;

@@ -1,7 +1,7 @@
 //! The first pass over a row of several slices. Each lane has a maximum of its own, and from it the start of
 //! its sum: many small numerators beside a large one are summed precisely in all lanes but that one.
 
-use super::schedule::{AHEAD, BLOCK, OVERLAPPED};
+use super::schedule::{AHEAD, BLOCK, NEAR};
 use super::state::{Extremes, Maxima};
 use crate::math::reduce::largest;
 use crate::simd::{LANES, Simd, Vector};
@@ -9,7 +9,7 @@ use crate::source::{LINE, Source};
 
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn maxima<S: Simd, L: Source>(simd: S, row: L) -> Maxima<S> {
-    let is_far = row.len() > OVERLAPPED;
+    let is_far = row.len() > NEAR;
     let mut lanes = simd.splat(f32::NEG_INFINITY).group();
     let mut extremes = Extremes::new(simd);
     let mut unread = row;
