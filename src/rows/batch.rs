@@ -3,7 +3,7 @@
 
 use super::log_denominators::LogDenominators;
 use super::normalize::{normalize, normalize_numerators};
-use super::other_terms::{CONFIDENT, other_terms};
+use super::other_terms::{confident, other_terms};
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCHED, EXACT, SUMMED};
 use super::slices;
@@ -93,7 +93,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let simd = self.simd;
         let mut others = states.other_terms(simd);
         let max_term = states.max_term().high;
-        let are_confident = (max_term * simd.splat(CONFIDENT)).gt_mask(others.high);
+        let bound = max_term * simd.splat(confident(self.columns));
+        let are_confident = bound.gt_mask(others.high);
         if is_precise && are_confident != 0 {
             let shifts = RowShifts::of(&states.shifts);
             let max_terms = lanes_of(max_term);

@@ -3,8 +3,8 @@
 use super::batch::{Batch, rows_of_batch};
 use super::log_denominators::LogDenominators;
 use super::other_terms::has_nan;
-use super::schedule::{SUMMED, prefetch_distance};
-use super::short::{self, SHORT};
+use super::schedule::{SHORT, SUMMED, prefetch_distance};
+use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd, lanes_of};
 use crate::source::{Source, Unwritten};

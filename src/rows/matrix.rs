@@ -1,8 +1,8 @@
 //! The rows of a matrix: which form for which length.
 
 use super::batch::{Batch, rows_of_batch};
-use super::schedule::{CACHED, SUMMED, prefetch_distance};
-use super::short::{self, SHORT};
+use super::schedule::{CACHED, SHORT, SUMMED, prefetch_distance};
+use super::short;
 use super::streamed;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd};

@@ -58,7 +58,7 @@
 //! | slice | 16 blocks, whose numerators are summed from one bias |
 //! | scratch | the places of results while they hold numerators |
 //! | term | a summand of the denominator |
-//! | confident | said of a row whose other terms are less than 1/64 of the largest ([`other_terms`]) |
+//! | confident | said of a row whose other terms are less than 1/64 (short rows: 1/1024) of the largest |
 
 mod batch;
 mod denominator;

@@ -1,6 +1,7 @@
 //! The sum of all numerators of a row but the largest. Where that one is nearly all of the sum, the sum is
 //! not precise enough to subtract it.
 
+use super::schedule::SHORT;
 use super::state::RowShift;
 use super::sums::{combine, combine_lanes};
 use crate::math::reduce::is_nan;
@@ -8,8 +9,15 @@ use crate::math::two_float::TwoFloat;
 use crate::simd::{LANES, Lanewise, Simd, Vector};
 use crate::source::{Source, SrcDst};
 
-/// Where the other terms are less than this part of the maximum's, they are summed again without it.
-pub(super) const CONFIDENT: f32 = 1.0 / 64.0;
+/// Where the other terms are less than this part of the maximum's, they are summed again without it. The
+/// error of the sum of a short row is below 2^−35 of the maximum's term.
+pub(super) const fn confident(columns: usize) -> f32 {
+    if columns <= SHORT {
+        1.0 / 1024.0
+    } else {
+        1.0 / 64.0
+    }
+}
 
 /// Sums the numerators of a row, stored or of logits, without those of the logit `max`, whose numerator is
 /// `max_term`.

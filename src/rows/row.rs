@@ -1,9 +1,9 @@
 //! One row by itself.
 
 use super::batch::Batch;
-use super::other_terms::{CONFIDENT, has_nan, other_terms};
-use super::schedule::{CACHED, prefetch_distance};
-use super::short::{self, SHORT};
+use super::other_terms::{confident, has_nan, other_terms};
+use super::schedule::{CACHED, SHORT, prefetch_distance};
+use super::short;
 use super::state::{RowShift, States};
 use super::streamed;
 use crate::math::reduce::first_lane;
@@ -92,7 +92,7 @@ fn normalizer<S: Simd, R: SrcDst>(
     let mut other_terms_sum = sum - exact(max_term.high, max_term.low);
     let max_term_rounded = first_lane(max_term.high);
     let max_term = exact(max_term.high, max_term.low);
-    if other_terms_sum < f64::from(CONFIDENT) * max_term {
+    if other_terms_sum < f64::from(confident(row.len())) * max_term {
         let shift = RowShift::of_first(&states.shifts);
         let others = other_terms(simd, row, shift, max_term_rounded);
         other_terms_sum = f64::from(others.high) + f64::from(others.low);

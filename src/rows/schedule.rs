@@ -9,6 +9,9 @@ pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 /// Logits of a slice: their numerators are summed from one bias, then the sum is added to that of the row.
 pub(super) const SUMMED: usize = 16 * BLOCK;
 
+/// The longest row that is transposed: each column has a lane of its own.
+pub(super) const SHORT: usize = crate::simd::LANES;
+
 /// Columns for which a sum begins at a power of two above the sum of the row: its high parts are then
 /// combined without error, in any order. With more columns the low parts would lose too much.
 pub(super) const EXACT: usize = 128;

@@ -15,6 +15,7 @@
 use super::batch::Batch;
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
+use super::schedule::SHORT;
 use super::state::{Extremes, Maxima, Shifts, States};
 use crate::math::compensated_sum::add_rounded;
 use crate::math::epilogue::{Epilogue, LogProbability};
@@ -22,11 +23,8 @@ use crate::math::exp::{ExpConstants, ScaledExp};
 use crate::math::reduce::{first, fold};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, unroll};
+use crate::simd::{Lanewise, Simd, Unrolled, Vector, unroll};
 use crate::source::{Source, SrcDst};
-
-/// The most columns of a row.
-pub(super) const SHORT: usize = LANES;
 
 /// A matrix of as many rows as a register has lanes, transposed.
 pub(super) struct Columns<S: Simd> {
