@@ -22,7 +22,7 @@ fn sum_others<S: Simd, R: SrcDst>(simd: S, cells: Cells<S>, slab: &mut R, sums: 
         for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
             let (smaller, larger) = maximum.min_max(simd.register(&logits, register));
             *maximum = larger;
-            sum.add(register, shifts.exp_scaled(register, smaller));
+            sum.add(register, shifts.exp_precise(register, smaller));
         }
     }
     sums.maxima = maxima;
@@ -75,7 +75,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
         for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
-            let max_terms = exact_terms(&sums.shifts, register, *maxima);
+            let max_terms = exact_terms::<true, S>(&sums.shifts, register, *maxima);
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
             let [mut max, mut log_denominator, mut fallback] = [[0.0; WIDEST]; 3];
             for lane in 0..S::Vector::WIDTH {

@@ -251,7 +251,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         let mut is_usual = true;
         for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
             let denominators = denominators(simd, sums, register, sink);
-            let max_terms = exact_terms(&sums.shifts, register, *maxima);
+            let max_terms = exact_terms::<false, S>(&sums.shifts, register, *maxima);
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
             is_usual &= (0..S::Vector::WIDTH).all(|lane| {
                 fallback_of(maxima[lane], totals[lane], sink) == 0.0
@@ -352,7 +352,7 @@ impl<S: Simd> Unusual<S> {
         };
         for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
             let denominators = denominators(simd, sums, register, sink);
-            let exact = exact_terms(&sums.shifts, register, *maxima);
+            let exact = exact_terms::<false, S>(&sums.shifts, register, *maxima);
             let rounded = lanes_of(sums.shifts.exp_scaled(register, *maxima).value());
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
             let [mut max_term, mut of_max, mut fallback] = [[0.0; WIDEST]; 3];
@@ -376,7 +376,7 @@ impl<S: Simd> Unusual<S> {
 /// The denominators of the columns of a register.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn denominators<S: Simd>(simd: S, sums: &Sums<S>, register: usize, sink: Sink) -> [f64; WIDEST] {
-    let mut denominators = exact_terms(&sums.shifts, register, simd.splat(sink.logit));
+    let mut denominators = exact_terms::<false, S>(&sums.shifts, register, simd.splat(sink.logit));
     let totals = sums.totals_of(register);
     for (denominator, total) in denominators.iter_mut().zip(totals) {
         *denominator += total;

@@ -150,12 +150,16 @@ fn max_with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S>
 
 /// The exact numerators of a register of logits. Those of a group at once would take kilobytes of stack.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn exact_terms<S: Simd>(
+pub(super) fn exact_terms<const PRECISE: bool, S: Simd>(
     shifts: &LaneShifts<S>,
     register: usize,
     logits: S::Vector,
 ) -> [f64; WIDEST] {
-    let numerators = shifts.exp_scaled(register, logits);
+    let numerators = if PRECISE {
+        shifts.exp_precise(register, logits)
+    } else {
+        shifts.exp_scaled(register, logits)
+    };
     let (scales, expm1s) = (lanes_of(numerators.scale), lanes_of(numerators.expm1));
     let mut terms = [0.0; WIDEST];
     let lanes = scales.into_iter().zip(expm1s).take(S::Vector::WIDTH);

@@ -214,6 +214,16 @@ impl<S: Simd> LaneShifts<S> {
             .register(0)
     }
 
+    /// The same, as [`ExpConstants::exp_precise`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn exp_precise(&self, register: usize, logits: S::Vector) -> ScaledExp<S::Vector> {
+        let mut constants = Shift::unit().constants(self.simd).unrolled::<1>();
+        let offset = self.set(register, &mut constants, 0);
+        constants
+            .exp_precise(Unrolled([logits - offset]))
+            .register(0)
+    }
+
     /// The square root of what numerators under `self` are to be multiplied by to hold under `other`,
     /// for logits far below the maxima of `other`. Zero where they are negligible under it. It is a
     /// power of two: both biases are even.

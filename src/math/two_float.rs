@@ -33,7 +33,7 @@ impl<V: Lanewise> TwoFloat<V> {
     pub(crate) fn product<S: Simd<Vector = V>>(simd: S, a: V, b: V) -> Self {
         let high = a * b;
         let minus_high = simd.splat(0.0) - high;
-        let low = if S::IS_FUSED {
+        let low = if V::IS_FUSED {
             a.mul_add(b, minus_high)
         } else {
             let (a, b) = (Self::split(simd, a), Self::split(simd, b));

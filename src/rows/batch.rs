@@ -40,7 +40,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn softmax<R: SrcDst>(self, matrix: &mut R) {
         let maxima = self.max_pass(matrix.logits());
-        let states = self.states(matrix, maxima);
+        let states = self.states::<false, R>(matrix, maxima);
         self.normalize(matrix, &states);
     }
 
@@ -77,7 +77,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let maxima = self.max_pass(matrix.logits());
         let states = self
             .without_sink()
-            .states(&mut Unwritten(matrix.logits()), maxima);
+            .states::<true, _>(&mut Unwritten(matrix.logits()), maxima);
         let denominators = self.log_denominators(matrix.logits(), &states, true);
         self.subtract(matrix, &denominators);
     }
@@ -107,7 +107,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                     let max_term = max_terms[index];
                     let sum = simd.vectorize(
                         #[inline(always)]
-                        |simd| other_terms(simd, &row, shift, max_term),
+                        |simd| other_terms::<true, S, _>(simd, &row, shift, max_term),
                     );
                     (highs[index], lows[index]) = (sum.high, sum.low);
                 }
@@ -152,15 +152,19 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
 
     /// The maxima and sums of rows. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn states<R: SrcDst>(self, matrix: &mut R, maxima: Maxima<S>) -> States<S::Vector> {
+    pub(super) fn states<const PRECISE: bool, R: SrcDst>(
+        self,
+        matrix: &mut R,
+        maxima: Maxima<S>,
+    ) -> States<S::Vector> {
         let simd = self.simd;
-        let shifts = Shifts::of(simd, &maxima, self.columns, self.sink);
+        let shifts = Shifts::of::<S, PRECISE>(simd, &maxima, self.columns, self.sink);
         let sum = if ONE {
-            self.exp_sum_of_one(self.row(matrix, 0), &shifts, &maxima.lanes)
+            self.exp_sum_of_one::<PRECISE, _>(self.row(matrix, 0), &shifts, &maxima.lanes)
         } else {
             simd.vectorize(
                 #[inline(always)]
-                |_| self.exp_sum_pass(matrix, &shifts),
+                |_| self.exp_sum_pass::<PRECISE, R>(matrix, &shifts),
             )
         };
         States { shifts, sum }
@@ -215,7 +219,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum_pass<R: SrcDst>(
+    fn exp_sum_pass<const PRECISE: bool, R: SrcDst>(
         self,
         matrix: &mut R,
         shifts: &Shifts<S::Vector>,
@@ -229,7 +233,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             let row = self.row(matrix, index);
             let shift = of_rows.row(index);
             let bias = simd.splat(shift.bias).group();
-            let sum = self.exp_sum(row, shifts.are_usual, shift, bias);
+            let sum = self.exp_sum::<PRECISE, _>(row, shifts.are_usual, shift, bias);
             (*high, *low) = (sum.high, sum.low);
         }
         let is_exact = self.columns <= EXACT;
@@ -244,7 +248,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum_of_one<R: SrcDst>(
+    fn exp_sum_of_one<const PRECISE: bool, R: SrcDst>(
         self,
         row: R,
         shifts: &Shifts<S::Vector>,
@@ -257,7 +261,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             shifts.bias.group()
         };
         let shift = RowShift::of_first(shifts);
-        let sum = self.exp_sum(row, shifts.are_usual, shift, bias);
+        let sum = self.exp_sum::<PRECISE, _>(row, shifts.are_usual, shift, bias);
         let sum = combine_lanes(&sum, self.columns <= EXACT);
         TwoFloat {
             high: simd.splat(sum.high),
@@ -266,7 +270,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum<R: SrcDst>(
+    fn exp_sum<const PRECISE: bool, R: SrcDst>(
         self,
         row: R,
         are_usual: bool,
@@ -274,9 +278,9 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         bias: Group<S>,
     ) -> TwoFloat<S::Vector> {
         if are_usual {
-            Terms::<S, false>::of(self.simd, shift, bias, self.ahead).sum(row)
+            Terms::<S, false, PRECISE>::of(self.simd, shift, bias, self.ahead).sum(row)
         } else {
-            Terms::<S, true>::of(self.simd, shift, bias, self.ahead).sum(row)
+            Terms::<S, true, PRECISE>::of(self.simd, shift, bias, self.ahead).sum(row)
         }
     }
 }

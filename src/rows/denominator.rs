@@ -55,14 +55,15 @@ impl Denominator {
         }
     }
 
-    /// The numerator of a logit, exact and rounded.
+    /// The numerator of a logit: exact; and rounded, as the last pass computes it.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_scaled<S: Simd>(&self, simd: S, logit: f32) -> (f64, f32) {
         let logit = simd.splat(logit) - simd.splat(self.shift.offset);
-        let numerator = self.shift.constants(simd).exp_scaled(logit);
+        let constants = self.shift.constants(simd);
+        let numerator = constants.exp_precise(logit);
         let scale = f64::from(first_lane(numerator.scale));
         let exact = scale + scale * f64::from(first_lane(numerator.expm1));
-        (exact, first_lane(numerator.value()))
+        (exact, first_lane(constants.exp_scaled(logit).value()))
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -112,7 +112,9 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn log_sum_exp<L: Source>(self, rows: L, out: &mut [f32]) {
         let maxima = self.max_pass(rows);
-        let states = self.without_sink().states(&mut Unwritten(rows), maxima);
+        let states = self
+            .without_sink()
+            .states::<true, _>(&mut Unwritten(rows), maxima);
         let denominators = self.log_denominators(rows, &states, false);
         self.write(rows, &denominators, states.shifts.max, out);
     }

@@ -2,7 +2,7 @@
 //! not precise enough to subtract it.
 
 use super::schedule::SHORT;
-use super::state::RowShift;
+use super::state::{RowShift, exact};
 use super::sums::{combine, combine_lanes};
 use crate::math::reduce::is_nan;
 use crate::math::two_float::TwoFloat;
@@ -19,10 +19,10 @@ pub(super) const fn confident(columns: usize) -> f32 {
     }
 }
 
-/// Sums the numerators of a row, stored or of logits, without those of the logit `max`, whose numerator is
-/// `max_term`.
+/// Sums the numerators of a row, stored or of logits, without those that are `max_term` when rounded. If
+/// `PRECISE`, the others are added as they are before they are rounded, unless they were stored.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn other_terms<S: Simd, R: SrcDst>(
+pub(super) fn other_terms<const PRECISE: bool, S: Simd, R: SrcDst>(
     simd: S,
     row: &R,
     shift: RowShift,
@@ -34,20 +34,26 @@ pub(super) fn other_terms<S: Simd, R: SrcDst>(
     let (mut highs, mut lows) = (zero.group(), zero.group());
     for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
         let loaded = row.logits().load(simd, register * S::Vector::WIDTH);
-        let numerators = if R::HAS_SCRATCH {
+        let (numerators, rest) = if R::HAS_SCRATCH {
             // Past the end −∞ is loaded.
-            loaded.max_keep_nan(zero)
+            (loaded.max_keep_nan(zero), zero)
+        } else if PRECISE {
+            let numerators = exact(constants.exp_precise(loaded - shift.offset));
+            (numerators.high, numerators.low)
         } else {
-            constants.exp_scaled(loaded - shift.offset).value()
+            let logits = loaded - shift.offset;
+            (constants.exp_scaled(logits).value(), zero)
         };
-        let (others, _) = numerators.select_eq(numerators, simd.splat(max_term), zero);
+        let max_term = simd.splat(max_term);
+        let (others, _) = numerators.select_eq(numerators, max_term, zero);
+        let (rest, _) = rest.select_eq(numerators, max_term, zero);
         let place = register % S::REGISTERS;
         if let (Some(high), Some(low)) =
             (highs.as_mut().get_mut(place), lows.as_mut().get_mut(place))
         {
             let sum = TwoFloat::sum(*high, others);
             // Normalized at each step: the low parts of millions of terms would lose too much.
-            let sum = TwoFloat::sum_ordered(sum.high, *low + sum.low);
+            let sum = TwoFloat::sum_ordered(sum.high, (*low + rest) + sum.low);
             (*high, *low) = (sum.high, sum.low);
         }
     }

@@ -108,7 +108,7 @@ impl State {
             let maxima = (&self.maxima[..]).load(simd, start);
             let (others, equal) =
                 maxima.select_eq(maxima, simd.splat(maximum), simd.splat(f32::NEG_INFINITY));
-            sum.add(register, shift.exp_scaled(others - offset));
+            sum.add(register, shift.exp_precise(others - offset));
             equal_lanes += equal;
         }
         let mut totals = other_terms;
@@ -245,7 +245,7 @@ impl<S: Simd> Registers<S> {
                     }
                 },
             );
-            let numerators = constants.exp_scaled(smaller);
+            let numerators = constants.exp_precise(smaller);
             unroll::<UNROLL>(
                 #[inline(always)]
                 |i| {

@@ -35,9 +35,9 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             let mut transposed = short::Columns::load(simd, row.logits(), columns);
             let maxima = transposed.maxima();
             let has_nan = first_lane(maxima.max) == f32::INFINITY && has_nan(simd, row.logits());
-            let states = transposed.states::<true>(&maxima, sink);
+            let states = transposed.states::<false>(&maxima, sink);
             let logits = Unwritten(row.logits());
-            let normalizer = normalizer(&logits, simd, &states, sink, has_nan);
+            let normalizer = normalizer::<false, S, _>(&logits, simd, &states, sink, has_nan);
             transposed.normalize(&states, sink);
             transposed.store(&mut row);
             return normalizer;
@@ -53,17 +53,17 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
         let has_nan = first_lane(maxima.max) == f32::INFINITY && has_nan(simd, row.logits());
         if LOG {
             let mut logits = Unwritten(row.logits());
-            let states = batch.without_sink().states(&mut logits, maxima);
-            let normalizer = normalizer(&logits, simd, &states, Sink::NONE, has_nan);
+            let states = batch.without_sink().states::<true, _>(&mut logits, maxima);
+            let normalizer = normalizer::<true, S, _>(&logits, simd, &states, Sink::NONE, has_nan);
             let denominators = batch.log_denominators(row.logits(), &states, true);
             batch.subtract(&mut row, &denominators);
             sink.merge_into(normalizer)
         } else {
-            let states = batch.states(&mut row, maxima);
+            let states = batch.states::<false, R>(&mut row, maxima);
             let normalizer = if R::HAS_SCRATCH {
-                normalizer(&row.reborrow().last_pass(), simd, &states, sink, has_nan)
+                normalizer::<false, S, _>(&row.reborrow().last_pass(), simd, &states, sink, has_nan)
             } else {
-                normalizer(&Unwritten(row.logits()), simd, &states, sink, has_nan)
+                normalizer::<false, S, _>(&Unwritten(row.logits()), simd, &states, sink, has_nan)
             };
             batch.normalize(&mut row, &states);
             normalizer
@@ -73,7 +73,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
 
 /// The state of a row of numerators, or of logits if there is no scratch.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn normalizer<S: Simd, R: SrcDst>(
+fn normalizer<const PRECISE: bool, S: Simd, R: SrcDst>(
     row: &R,
     simd: S,
     states: &States<S::Vector>,
@@ -94,7 +94,7 @@ fn normalizer<S: Simd, R: SrcDst>(
     let max_term = exact(max_term.high, max_term.low);
     if other_terms_sum < f64::from(confident(row.len())) * max_term {
         let shift = RowShift::of_first(&states.shifts);
-        let others = other_terms(simd, row, shift, max_term_rounded);
+        let others = other_terms::<PRECISE, S, R>(simd, row, shift, max_term_rounded);
         other_terms_sum = f64::from(others.high) + f64::from(others.low);
     }
     if sink.logit == f32::NEG_INFINITY {

@@ -37,7 +37,7 @@ pub(super) struct Columns<S: Simd> {
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn softmax<S: Simd, R: SrcDst>(simd: S, mut rows: R, columns: usize, sink: Sink) {
     let mut transposed = Columns::load(simd, rows.logits(), columns);
-    let states = transposed.states::<true>(&transposed.maxima(), sink);
+    let states = transposed.states::<false>(&transposed.maxima(), sink);
     transposed.normalize(&states, sink);
     transposed.store(&mut rows);
 }
@@ -132,15 +132,15 @@ impl<S: Simd> Columns<S> {
         }
     }
 
-    /// The numerators take the places of the logits if `STORE`.
+    /// The numerators take the places of the logits unless `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn states<const STORE: bool>(
+    pub(super) fn states<const PRECISE: bool>(
         &mut self,
         maxima: &Maxima<S>,
         sink: Sink,
     ) -> States<S::Vector> {
-        let shifts = Shifts::of(self.simd, maxima, self.columns, sink);
-        let sum = self.exp_sum::<STORE>(&shifts);
+        let shifts = Shifts::of::<S, PRECISE>(self.simd, maxima, self.columns, sink);
+        let sum = self.exp_sum::<PRECISE>(&shifts);
         States { shifts, sum }
     }
 
@@ -155,25 +155,25 @@ impl<S: Simd> Columns<S> {
         }
     }
 
-    /// The sums of the numerators, which take the places of the logits if `STORE`.
+    /// The sums of the numerators, which take the places of the logits unless `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum<const STORE: bool>(&mut self, shifts: &Shifts<S::Vector>) -> TwoFloat<S::Vector> {
+    fn exp_sum<const PRECISE: bool>(&mut self, shifts: &Shifts<S::Vector>) -> TwoFloat<S::Vector> {
         if shifts.are_usual {
-            self.exp_sum_clamped::<STORE, false>(shifts)
+            self.exp_sum_clamped::<PRECISE, false>(shifts)
         } else {
-            self.exp_sum_clamped::<STORE, true>(shifts)
+            self.exp_sum_clamped::<PRECISE, true>(shifts)
         }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum_clamped<const STORE: bool, const CLAMPED: bool>(
+    fn exp_sum_clamped<const PRECISE: bool, const CLAMPED: bool>(
         &mut self,
         shifts: &Shifts<S::Vector>,
     ) -> TwoFloat<S::Vector> {
         let constants = shifts.shift.constants(self.simd);
         let zero = self.simd.splat(0.0);
         let (mut high, mut lows) = (zero, [zero; SHORT / 2]);
-        let terms = Terms::<STORE, CLAMPED, S> {
+        let terms = Terms::<PRECISE, CLAMPED, S> {
             constants,
             offset: shifts.shift.offset,
             bias: shifts.bias,
@@ -183,7 +183,7 @@ impl<S: Simd> Columns<S> {
         for cells in cells.chunks_mut(SHORT / 2) {
             let mut lows = lows.as_mut_slice();
             let mut cells = cells;
-            if S::UNROLL == 8 {
+            if S::Vector::WIDTH == 1 {
                 (cells, lows) = terms.add::<8>(cells, lows, &mut high);
             } else {
                 (cells, lows) = terms.add::<4>(cells, lows, &mut high);
@@ -211,7 +211,7 @@ impl<S: Simd> Columns<S> {
         is_precise: bool,
     ) -> (LogDenominators<S::Vector>, S::Vector) {
         let (simd, columns) = (self.simd, self.columns);
-        let states = self.states::<false>(&self.maxima(), Sink::NONE);
+        let states = self.states::<true>(&self.maxima(), Sink::NONE);
         let batch = Batch::<S, false> {
             simd,
             rows: S::Vector::WIDTH,
@@ -232,13 +232,13 @@ impl<S: Simd> Columns<S> {
 }
 
 /// Computes and sums the numerators of columns.
-struct Terms<const STORE: bool, const CLAMPED: bool, S: Simd> {
+struct Terms<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
     constants: ExpConstants<S::Vector>,
     offset: S::Vector,
     bias: S::Vector,
 }
 
-impl<const STORE: bool, const CLAMPED: bool, S: Simd> Terms<STORE, CLAMPED, S> {
+impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Terms<PRECISE, CLAMPED, S> {
     /// `COUNT` columns at a time. Returns what is left.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn add<'a, 'b, const COUNT: usize>(
@@ -260,10 +260,12 @@ impl<const STORE: bool, const CLAMPED: bool, S: Simd> Terms<STORE, CLAMPED, S> {
                 #[inline(always)]
                 |i| logits.0[i] = these[i],
             );
-            let numerators = if CLAMPED {
-                constants.exp_scaled(logits - Unrolled([self.offset; COUNT]))
-            } else {
-                constants.exp_scaled_in_range(logits)
+            let offsets = Unrolled([self.offset; COUNT]);
+            let numerators = match (CLAMPED, PRECISE) {
+                (true, false) => constants.exp_scaled(logits - offsets),
+                (true, true) => constants.exp_precise(logits - offsets),
+                (false, false) => constants.exp_scaled_in_range(logits),
+                (false, true) => constants.exp_precise_in_range(logits),
             };
             let values = numerators.value();
             unroll::<COUNT>(
@@ -271,7 +273,7 @@ impl<const STORE: bool, const CLAMPED: bool, S: Simd> Terms<STORE, CLAMPED, S> {
                 |i| {
                     let low = add_one(high, self.bias, numerators.register(i));
                     these_lows[i] = these_lows[i] + low;
-                    if STORE {
+                    if !PRECISE {
                         these[i] = values.0[i];
                     }
                 },

@@ -98,8 +98,9 @@ pub(super) struct Shifts<V> {
 }
 
 impl<V: Vector> Shifts<V> {
+    /// `PRECISE` is for [`ExpConstants::exp_precise`](crate::math::exp::ExpConstants::exp_precise).
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn of<S: Simd<Vector = V>>(
+    pub(super) fn of<S: Simd<Vector = V>, const PRECISE: bool>(
         simd: S,
         maxima: &Maxima<S>,
         columns: usize,
@@ -113,7 +114,11 @@ impl<V: Vector> Shifts<V> {
         } else {
             LaneShift::of(simd, max.max_keep_nan(simd.splat(sink.logit)))
         };
-        let max_term = shift.constants(simd).exp_scaled(max - shift.offset);
+        let max_term = if PRECISE {
+            shift.constants(simd).exp_precise(max - shift.offset)
+        } else {
+            shift.constants(simd).exp_scaled(max - shift.offset)
+        };
         // Twice the power of two is more than the numerator.
         let terms = if columns <= EXACT {
             columns.next_power_of_two()
@@ -271,7 +276,7 @@ impl<V: Vector> States<V> {
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-fn exact<V: Vector>(numerator: ScaledExp<V>) -> TwoFloat<V> {
+pub(super) fn exact<V: Vector>(numerator: ScaledExp<V>) -> TwoFloat<V> {
     let high = numerator.value();
     TwoFloat {
         high,

@@ -12,7 +12,7 @@ use crate::source::{LINE, Source, SrcDst};
 
 /// Computes and sums the numerators of a row.
 #[derive(Clone, Copy)]
-pub(super) struct Terms<S: Simd, const CLAMPED: bool> {
+pub(super) struct Terms<S: Simd, const CLAMPED: bool, const PRECISE: bool> {
     simd: S,
     constants: ExpConstants<S::Vector>,
     offset: S::Vector,
@@ -21,7 +21,7 @@ pub(super) struct Terms<S: Simd, const CLAMPED: bool> {
     ahead: usize,
 }
 
-impl<S: Simd, const CLAMPED: bool> Terms<S, CLAMPED> {
+impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECISE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of(simd: S, shift: RowShift, bias: Group<S>, ahead: usize) -> Self {
         let shift = if CLAMPED {
@@ -127,7 +127,11 @@ impl<S: Simd, const CLAMPED: bool> Terms<S, CLAMPED> {
                     if start < last.len() {
                         // Past the end −∞ is loaded, whose numerator is 0.
                         let logits = last.logits().load(self.simd, start) - self.offset;
-                        let numerator = self.constants.exp_scaled(logits);
+                        let numerator = if PRECISE {
+                            self.constants.exp_precise(logits)
+                        } else {
+                            self.constants.exp_scaled(logits)
+                        };
                         sum.add(register % S::REGISTERS, numerator);
                         if R::HAS_SCRATCH {
                             last.store(start, numerator.value());
@@ -156,10 +160,12 @@ impl<S: Simd, const CLAMPED: bool> Terms<S, CLAMPED> {
                 logits.0[i] = block.logits().load(self.simd, start);
             },
         );
-        let numerators = if CLAMPED {
-            constants.exp_scaled(logits - Unrolled([self.offset; UNROLL]))
-        } else {
-            constants.exp_scaled_in_range(logits)
+        let offsets = Unrolled([self.offset; UNROLL]);
+        let numerators = match (CLAMPED, PRECISE) {
+            (true, false) => constants.exp_scaled(logits - offsets),
+            (true, true) => constants.exp_precise(logits - offsets),
+            (false, false) => constants.exp_scaled_in_range(logits),
+            (false, true) => constants.exp_precise_in_range(logits),
         };
         let values = numerators.value();
         unroll::<UNROLL>(

@@ -55,9 +55,6 @@ pub(crate) trait Simd: Copy {
     /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
     const UNROLL: usize;
 
-    /// Whether [`Lanewise::mul_add`] rounds once.
-    const IS_FUSED: bool;
-
     /// Runs `f` in a function of its own that is compiled for these instructions. It has all
     /// registers to itself, whatever its caller holds. `f` must be `#[inline(always)]`.
     ///
@@ -122,6 +119,9 @@ pub(crate) trait WithSimd {
 pub(crate) trait Lanewise:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
 {
+    /// Whether [`mul_add`](Self::mul_add) rounds once.
+    const IS_FUSED: bool;
+
     /// `self · factor + addend`, with one rounding (fused class) or two (unfused).
     /// `vfmadd`, `fmla`; or a multiplication and an addition.
     fn mul_add(self, factor: Self, addend: Self) -> Self;

@@ -51,7 +51,6 @@ fn copy_chunk<const LEN: usize>(
 impl Simd for Portable {
     type Vector = f32x8;
     const UNROLL: usize = 4;
-    const IS_FUSED: bool = false;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -77,6 +76,8 @@ impl Simd for Portable {
 }
 
 impl Lanewise for f32x8 {
+    const IS_FUSED: bool = false;
+
     leaf! {
         fn mul_add(self, factor: Self, addend: Self) -> Self {
             // Not `f32x8::mul_add`: whether that one is fused depends on the build.

@@ -9,7 +9,6 @@ pub(crate) struct Scalar;
 impl Simd for Scalar {
     type Vector = f32;
     const UNROLL: usize = 8;
-    const IS_FUSED: bool = false;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -28,6 +27,8 @@ impl Simd for Scalar {
 }
 
 impl Lanewise for f32 {
+    const IS_FUSED: bool = false;
+
     leaf! {
         fn mul_add(self, factor: f32, addend: f32) -> f32 {
             self * factor + addend

@@ -38,6 +38,8 @@ for_each_register! {
 }
 
 impl<V: Lanewise, const COUNT: usize> Lanewise for Unrolled<V, COUNT> {
+    const IS_FUSED: bool = V::IS_FUSED;
+
     for_each_register! {
         mul_add(factor, addend);
         max_keep_nan(bound);

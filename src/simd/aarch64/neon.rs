@@ -31,7 +31,6 @@ const BIT_OF_LANE: uint32x4_t = unsafe { core::mem::transmute::<[u32; 4], _>([1,
 impl Simd for Neon {
     type Vector = F32x4;
     const UNROLL: usize = 8;
-    const IS_FUSED: bool = true;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -71,6 +70,8 @@ operations! {
 }
 
 impl Lanewise for F32x4 {
+    const IS_FUSED: bool = true;
+
     operations! {
         mul_add(a, factor, addend) = vfmaq_f32(addend, a, factor);
         // A NaN in either operand is returned; `bound` has none.

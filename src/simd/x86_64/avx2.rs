@@ -88,7 +88,6 @@ impl F32x8 {
 impl Simd for Avx2 {
     type Vector = F32x8;
     const UNROLL: usize = 8;
-    const IS_FUSED: bool = true;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -172,6 +171,8 @@ operations! {
 }
 
 impl Lanewise for F32x8 {
+    const IS_FUSED: bool = true;
+
     operations! {
         mul_add(a, factor, addend) = _mm256_fmadd_ps(a, factor, addend);
         // Of two operands with a NaN, the second is returned.

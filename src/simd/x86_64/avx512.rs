@@ -150,7 +150,6 @@ impl Avx512 {
 impl Simd for Avx512 {
     type Vector = F32x16;
     const UNROLL: usize = 8;
-    const IS_FUSED: bool = true;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -230,6 +229,8 @@ operations! {
 }
 
 impl Lanewise for F32x16 {
+    const IS_FUSED: bool = true;
+
     operations! {
         mul_add(a, factor, addend) = _mm512_fmadd_ps(a, factor, addend);
         // Of two operands with a NaN, the second is returned.

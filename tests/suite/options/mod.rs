@@ -262,8 +262,7 @@ impl Judge {
             assert_eq!(candidate.logit, prepared[candidate.index]);
             let is_right = match truth {
                 Some(truth) => {
-                    // The denominator is within 2^−24 of itself, and the quotient is rounded once.
-                    ulp::error(candidate.probability, truth.probability(candidate.logit)) <= 1.5
+                    ulp::error(candidate.probability, truth.probability(candidate.logit)) <= 1.0
                 }
                 None if is_masked && setting.is_zero => candidate.probability.to_bits() == 0,
                 None => candidate.probability.is_nan(),
