@@ -39,7 +39,7 @@ const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
 /// ```
 ///
 /// found these, for the least sum of the largest errors of 1 + t, before and after it is rounded, as they are
-/// computed fused: 0.69 + 1.37 of 2^−24.
+/// computed fused: 0.69 + 1.37 of 2^−24. The relative error of the exact polynomial is at most 7.2e-9, 2^−27.
 const COEFFICIENTS: [f32; 5] = [
     f32::from_bits(0x3EFF_FFFE),
     f32::from_bits(0x3E2A_AA44),

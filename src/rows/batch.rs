@@ -325,9 +325,10 @@ fn extremes_of<S: Simd, L: Source>(simd: S, row: L) -> Extremes<S::Vector> {
         #[inline(always)]
         |i| {
             let start = i * width;
-            if start < last.len() {
-                let logits = last.load(simd, start);
-                extremes.add_first(simd, logits, width.min(last.len() - start));
+            if start + width <= last.len() {
+                extremes.add(last.load(simd, start));
+            } else if start < last.len() {
+                extremes.add_first(simd, last.load(simd, start), last.len() - start);
             }
         },
     );

@@ -37,7 +37,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(logits.len()),
+            ahead: prefetch_distance(logits.len(), columns),
         };
         let is_long = columns > SUMMED || S::Vector::WIDTH == 1 && columns > SHORT;
         if is_long || out.len() == 1 && S::Vector::WIDTH > 1 {
@@ -82,7 +82,7 @@ fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: 
             rows: out.len(),
             columns,
             sink,
-            ahead: single.ahead,
+            ahead: prefetch_distance(logits.len(), rows_at_once * columns),
         };
         let (rows, others) = split(unread, out.len() * columns);
         if is_short && out.len() == S::Vector::WIDTH {

@@ -25,7 +25,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
             columns,
             sink,
         } = self;
-        let ahead = prefetch_distance(matrix.len());
+        let len = matrix.len();
         if columns > CACHED && !LOG {
             simd.vectorize(
                 #[inline(always)]
@@ -44,12 +44,20 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         if unread.len() > 0 && is_single {
             simd.vectorize(
                 #[inline(always)]
-                |simd| single_rows::<LOG, S, R>(simd, unread, columns, sink, ahead),
+                |simd| {
+                    single_rows::<LOG, S, R>(
+                        simd,
+                        unread,
+                        columns,
+                        sink,
+                        prefetch_distance(len, columns),
+                    )
+                },
             );
         } else if unread.len() > 0 {
             simd.vectorize(
                 #[inline(always)]
-                |simd| batches::<LOG, S, R>(simd, unread, columns, sink, ahead),
+                |simd| batches::<LOG, S, R>(simd, unread, columns, sink, len),
             );
         }
     }
@@ -118,14 +126,15 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
     matrix: R,
     columns: usize,
     sink: Sink,
-    ahead: usize,
+    len: usize,
 ) {
+    let rows = rows_of_batch::<S>(columns);
     let mut batch = Batch::<S, false> {
         simd,
-        rows: rows_of_batch::<S>(columns),
+        rows,
         columns,
         sink,
-        ahead,
+        ahead: prefetch_distance(len, rows * columns),
     };
     let mut unread = matrix;
     while unread.len() > 0 {

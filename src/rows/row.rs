@@ -47,7 +47,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(columns),
+            ahead: prefetch_distance(columns, columns),
         };
         let maxima = batch.max_pass(row.logits());
         let has_nan = first_lane(maxima.max) == f32::INFINITY && has_nan(simd, row.logits());

@@ -32,7 +32,7 @@ pub(crate) const CACHED: usize = 1 << 21;
 pub(super) const NEAR: usize = 1 << 15;
 
 /// The smallest matrix, in logits, that is read from beyond the second-level cache.
-const LARGE: usize = 1 << 19;
+const LARGE: usize = 1 << 17;
 
 /// The smallest matrix, in logits, that is read from beyond the third-level cache.
 const VERY_LARGE: usize = 1 << 21;
@@ -44,11 +44,14 @@ pub(super) const AHEAD: usize = 1024;
 /// The same for a very large matrix: main memory takes longer. Saves 55 % at 64 MiB.
 const FAR_AHEAD: usize = 4096;
 
-/// How far ahead a matrix of `len` logits is prefetched; 0 is not at all.
+/// How far ahead a matrix of `len` logits is prefetched in the second pass over a batch of `batch` logits; 0 is
+/// not at all. The first pass has read the batch, so the next one is prefetched, unless the batch is one row
+/// that the first pass prefetches for itself.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn prefetch_distance(len: usize) -> usize {
+pub(super) fn prefetch_distance(len: usize, batch: usize) -> usize {
     match len {
         0..LARGE => 0,
+        LARGE.. if batch <= NEAR => batch,
         LARGE..VERY_LARGE => AHEAD,
         _ => FAR_AHEAD,
     }
