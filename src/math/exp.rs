@@ -216,7 +216,7 @@ impl<V: Vector> Exp<V> {
     /// e^x as 2^n and t, for x ≤ 0.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn parts(&self, arguments: V) -> ScaledExp<V> {
-        let parts = self.constants.exp_scaled(arguments);
+        let parts = self.constants.exp_precise(arguments);
         ScaledExp {
             scale: parts.scale * self.unit,
             ..parts
@@ -228,7 +228,7 @@ impl<V: Vector> Exp<V> {
     pub(crate) fn of(&self, arguments: V) -> V {
         // 0 − max(0 − x, 0) is min(x, 0) and keeps a NaN.
         let arguments = self.zero - (self.zero - arguments).max_keep_nan(self.zero);
-        self.constants.exp_scaled(arguments).value() * self.unit
+        self.constants.exp_precise(arguments).value() * self.unit
     }
 }
 

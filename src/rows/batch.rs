@@ -278,10 +278,20 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         bias: Group<S>,
     ) -> TwoFloat<S::Vector> {
         if are_usual {
-            Terms::<S, false, PRECISE>::of(self.simd, shift, bias, self.ahead).sum(row)
+            self.sum_terms::<false, PRECISE, R>(row, shift, &bias)
         } else {
-            Terms::<S, true, PRECISE>::of(self.simd, shift, bias, self.ahead).sum(row)
+            self.sum_terms::<true, PRECISE, R>(row, shift, &bias)
         }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn sum_terms<const CLAMPED: bool, const PRECISE: bool, R: SrcDst>(
+        self,
+        row: R,
+        shift: RowShift,
+        bias: &Group<S>,
+    ) -> TwoFloat<S::Vector> {
+        Terms::<S, CLAMPED, PRECISE>::of(self.simd, shift, *bias, self.ahead).sum(row)
     }
 }
 

@@ -76,11 +76,8 @@ fn write_blocks<S: Simd, R: SrcDst>(simd: S, mut row: R, epilogue: &impl Epilogu
     loop {
         match row.split_at(BLOCK) {
             Ok((block, others)) => {
-                if S::UNROLL == 8 {
-                    write_block::<8, S, R>(simd, block, epilogue);
-                } else {
-                    write_block::<4, S, R>(simd, block, epilogue);
-                }
+                // Eight would need more than 64 KiB of stack without optimisation.
+                write_block::<4, S, R>(simd, block, epilogue);
                 row = others;
             }
             Err(last) => return last,

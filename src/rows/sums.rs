@@ -40,13 +40,13 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
 
     /// The sum of a row, by lanes of a register. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn sum<R: SrcDst>(self, row: R) -> TwoFloat<S::Vector> {
+    pub(super) fn sum<R: SrcDst>(&self, row: R) -> TwoFloat<S::Vector> {
         let (is_exact, is_long) = (row.len() <= EXACT, row.len() > SUMMED);
         let (mut row, mut sums) = (row, CompensatedSum::new(self.simd));
         if is_long {
             (row, sums) = self.simd.vectorize(
                 #[inline(always)]
-                move |_| self.slices(row),
+                |_| self.slices(row),
             );
         }
         let last = self.slice(row);
