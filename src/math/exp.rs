@@ -27,10 +27,10 @@ use crate::simd::{Lanewise, Simd, Unrolled, Vector};
 pub(super) const LOG2_E: f32 = core::f32::consts::LOG2_E;
 
 /// The first 15 bits of ln 2. Its product with an integer of 9 bits is exact, fused or not.
-const LN_2_HIGH: f32 = f32::from_bits(0x3F31_7200);
+pub(super) const LN_2_HIGH: f32 = f32::from_bits(0x3F31_7200);
 
 /// ln 2 − [`LN_2_HIGH`], rounded to nearest.
-const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
+pub(super) const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
 
 /// Coefficients of r² to r⁶ in e^r ≈ 1 + r + r² · (…). A search among the neighbours of those from Sollya,
 ///
@@ -152,13 +152,22 @@ impl<V: Lanewise> ExpConstants<V> {
     /// As [`exp_scaled`](Self::exp_scaled), with a smaller error of 1 + `expm1`: 0.5 instead of 0.7 of 2^−24.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn exp_precise(&self, logits: V) -> ScaledExp<V> {
-        self.exp_precise_in_range(logits.max_keep_nan(self.lowest))
+        self.scale_and_expm1::<true>(logits.max_keep_nan(self.lowest))
     }
 
-    /// The same for logits that are not below [`lowest`](Self::lowest).
+    /// The numerators of logits: less `offset` and clamped if `CLAMPED`, otherwise in range and under no offset;
+    /// by [`exp_precise`](Self::exp_precise) if `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn exp_precise_in_range(&self, logits: V) -> ScaledExp<V> {
-        self.scale_and_expm1::<true>(logits)
+    pub(crate) fn numerators<const CLAMPED: bool, const PRECISE: bool>(
+        &self,
+        logits: V,
+        offset: V,
+    ) -> ScaledExp<V> {
+        if CLAMPED {
+            self.scale_and_expm1::<PRECISE>((logits - offset).max_keep_nan(self.lowest))
+        } else {
+            self.scale_and_expm1::<PRECISE>(logits)
+        }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -1,12 +1,8 @@
 //! The logarithm of denominators.
 
-use super::exp::ROUND;
+use super::exp::{LN_2_HIGH, LN_2_LOW, ROUND};
 use super::two_float::TwoFloat;
 use crate::simd::{Lanewise, Simd, Vector};
-
-/// The first 15 bits of ln 2: its product with an exponent is exact.
-const LN_2_HIGH: f32 = f32::from_bits(0x3F31_7200);
-const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
 
 /// Coefficients of q in log(1 + f) ≈ f − f²/2 + f³ · q(f), from Sollya:
 ///

@@ -260,13 +260,8 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Terms<PRECISE, CLAMPED, 
                 #[inline(always)]
                 |i| logits.0[i] = these[i],
             );
-            let offsets = Unrolled([self.offset; COUNT]);
-            let numerators = match (CLAMPED, PRECISE) {
-                (true, false) => constants.exp_scaled(logits - offsets),
-                (true, true) => constants.exp_precise(logits - offsets),
-                (false, false) => constants.exp_scaled_in_range(logits),
-                (false, true) => constants.exp_precise_in_range(logits),
-            };
+            let offset = Unrolled([self.offset; COUNT]);
+            let numerators = constants.numerators::<CLAMPED, PRECISE>(logits, offset);
             let values = numerators.value();
             unroll::<COUNT>(
                 #[inline(always)]

@@ -126,12 +126,10 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
                     let start = register * S::Vector::WIDTH;
                     if start < last.len() {
                         // Past the end −∞ is loaded, whose numerator is 0.
-                        let logits = last.logits().load(self.simd, start) - self.offset;
-                        let numerator = if PRECISE {
-                            self.constants.exp_precise(logits)
-                        } else {
-                            self.constants.exp_scaled(logits)
-                        };
+                        let logits = last.logits().load(self.simd, start);
+                        let numerator = self
+                            .constants
+                            .numerators::<true, PRECISE>(logits, self.offset);
                         sum.add(register % S::REGISTERS, numerator);
                         if R::HAS_SCRATCH {
                             last.store(start, numerator.value());
@@ -160,13 +158,8 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
                 logits.0[i] = block.logits().load(self.simd, start);
             },
         );
-        let offsets = Unrolled([self.offset; UNROLL]);
-        let numerators = match (CLAMPED, PRECISE) {
-            (true, false) => constants.exp_scaled(logits - offsets),
-            (true, true) => constants.exp_precise(logits - offsets),
-            (false, false) => constants.exp_scaled_in_range(logits),
-            (false, true) => constants.exp_precise_in_range(logits),
-        };
+        let offset = Unrolled([self.offset; UNROLL]);
+        let numerators = constants.numerators::<CLAMPED, PRECISE>(logits, offset);
         let values = numerators.value();
         unroll::<UNROLL>(
             #[inline(always)]
