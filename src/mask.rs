@@ -26,9 +26,11 @@ pub enum Mask<'a> {
     Keep(&'a [bool]),
     /// Adds these values to the logits; −∞ masks.
     Additive(&'a [f32]),
-    /// Keeps the first n columns. The others are not read.
+    /// Keeps the first n columns. The others are not read: the results of the first n are, bit for
+    /// bit, those of a row that has no others.
     Length(usize),
-    /// Row i of a matrix keeps the columns 0 ..= `first` + i. The others are not read.
+    /// Row i of a matrix keeps the columns 0 ..= `first` + i. The others are not read, as with a
+    /// length.
     Causal {
         /// The last column that the first row sees.
         first: usize,

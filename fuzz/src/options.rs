@@ -14,7 +14,7 @@ use support::ulp::spacing;
 const MOST: usize = 9000;
 
 /// Options do what doing it to the logits before does, bit for bit, in every operation; a length
-/// and a causal mask are masks that keep; what the soft cap does is within its bound, and the
+/// and a causal mask leave what the first columns by themselves give; what the soft cap does is within its bound, and the
 /// results within those of the contract for the logits so prepared. Masks that do not fit are
 /// refused.
 pub fn options(bytes: &[u8]) -> usize {
@@ -210,10 +210,17 @@ impl<'a> Matrix<'a> {
                 outputs
             };
             let expected = of(beside, prepared);
-            let results = of(given, logits);
-            results.assert_same(&expected, format_args!("options and before: {given:?}"));
             let same = of(by_keep, logits);
             same.assert_same(&expected, format_args!("masked by keeping: {given:?}"));
+            let results = of(given, logits);
+            let what = format_args!("options and before: {given:?}");
+            let visible = self.setting.visible(i, columns);
+            if visible == columns {
+                results.assert_same(&expected, what);
+            } else {
+                let seen = Outputs::of_row(beside, &prepared[..visible]);
+                results.assert_begins_with(&seen, what);
+            }
 
             let row = Expected::new(self.row(prepared));
             let (softmax, log_softmax) = (results.get("softmax"), results.get("log_softmax"));
@@ -222,8 +229,14 @@ impl<'a> Matrix<'a> {
                 row.assert_normalizer(*normalizer, format_args!("{backend:?}: {name}"));
             }
             row.assert_loss(backend, target, results.get("cross_entropy")[0]);
-            let expected = loss_and_gradient(beside, prepared, target);
-            self.assert_gradient(expected, loss_and_gradient(given, logits, target));
+            let result = loss_and_gradient(given, logits, target);
+            if visible == columns {
+                self.assert_gradient(loss_and_gradient(beside, prepared, target), result);
+            } else if target < visible {
+                let seen = loss_and_gradient(beside, &prepared[..visible], target);
+                let result = result.map(|(loss, gradient)| (loss, gradient[..visible].to_vec()));
+                self.assert_gradient(seen, result);
+            }
 
             for (of_each, name) in of_each
                 .iter_mut()

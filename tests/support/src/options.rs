@@ -83,6 +83,14 @@ impl Setting {
         of_row
     }
 
+    /// How many columns a length and a causal mask leave of row `row`.
+    pub fn visible(&self, row: usize, columns: usize) -> usize {
+        let causal = self.causal.map_or(columns, |first| {
+            first.saturating_add(row).saturating_add(1)
+        });
+        columns.min(self.length.unwrap_or(columns)).min(causal)
+    }
+
     /// Whether all masks but the additive one keep the logit at `place`, in slabs of `axis` ·
     /// `inner`.
     fn is_kept(&self, place: usize, axis: usize, inner: usize) -> bool {
