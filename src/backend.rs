@@ -1,5 +1,6 @@
 //! The public names of the instruction sets, and which of them this machine has.
 
+use crate::simd::HAS_VECTORS;
 #[cfg(target_arch = "aarch64")]
 use crate::simd::aarch64::neon::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -10,7 +11,7 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 /// | backend | where | arithmetic |
 /// |---|---|---|
 /// | [`Scalar`](Backend::Scalar) | every target | unfused |
-/// | [`Portable`](Backend::Portable) | every target: eight lanes of SSE2, AVX, simd128, NEON or plain code, chosen at compile time | unfused |
+/// | [`Portable`](Backend::Portable) | every target: eight lanes of SSE2, AVX, simd128 or NEON, chosen at compile time; where there are none of these, as `Scalar` | unfused |
 /// | [`Avx2`](Backend::Avx2) | x86-64 with AVX2 and FMA, detected at run time | fused |
 /// | [`Avx512`](Backend::Avx512) | x86-64 with AVX-512F, detected at run time | fused |
 /// | [`Neon`](Backend::Neon) | aarch64 | fused |
@@ -55,13 +56,6 @@ const BY_SPEED: [Backend; 5] = [
     Backend::Scalar,
 ];
 
-/// Whether `wide` has vector instructions on this target. Without them one lane is faster.
-const PORTABLE_IS_VECTOR: bool = cfg!(any(
-    target_feature = "sse2",
-    target_feature = "simd128",
-    all(target_feature = "neon", target_arch = "aarch64")
-));
-
 impl Backend {
     /// The fastest that is available here.
     ///
@@ -70,7 +64,7 @@ impl Backend {
     pub fn best() -> Self {
         let best = BY_SPEED.into_iter().find(|backend| backend.is_available());
         match best {
-            Some(Backend::Portable) | None if !PORTABLE_IS_VECTOR => Backend::Scalar,
+            Some(Backend::Portable) | None if !HAS_VECTORS => Backend::Scalar,
             Some(backend) => backend,
             None => Backend::Portable,
         }

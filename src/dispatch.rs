@@ -1,7 +1,7 @@
 //! The one place that turns a [`Backend`] into instructions.
 
 use crate::backend::Backend;
-use crate::simd::{Simd, WithSimd, portable::Portable, scalar::Scalar};
+use crate::simd::{HAS_VECTORS, Simd, WithSimd, portable::Portable, scalar::Scalar};
 
 #[cfg(target_arch = "aarch64")]
 use crate::simd::aarch64::neon::Neon;
@@ -12,6 +12,10 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 /// that one.
 #[inline]
 pub(crate) fn dispatch<O: WithSimd>(backend: Backend, operation: O) -> O::Output {
+    if !HAS_VECTORS {
+        // All backends give the same bits there, and one copy of each operation is enough.
+        return vectorize(Scalar, operation);
+    }
     match backend {
         Backend::Scalar => return vectorize(Scalar, operation),
         #[cfg(target_arch = "x86_64")]

@@ -32,7 +32,7 @@ impl Driver<'_> {
     pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, row: R, index: usize) -> Normalizer {
         let sink = self.options.sink(LOG);
         if self.options.leaves_logits() {
-            self.dispatch(Row::<LOG, R> { row, sink })
+            self.dispatch(Row::<LOG, R> { row, sink }).normalizer(sink)
         } else {
             self.row_with_options::<LOG, R>(row, index, sink)
         }
@@ -77,7 +77,7 @@ impl Driver<'_> {
     /// results.
     fn visible_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
         if sink.allows_softmax() {
-            self.dispatch(Row::<LOG, R> { row, sink })
+            self.dispatch(Row::<LOG, R> { row, sink }).normalizer(sink)
         } else {
             sink.merge_into(self.dispatch(NormalizerOf(row.logits())))
         }

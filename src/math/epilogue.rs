@@ -1,6 +1,6 @@
 //! The last operation on a row: how a numerator, or a logit, becomes a result.
 
-use crate::simd::{Simd, Unrolled, Vector};
+use crate::simd::{Unrolled, Vector};
 
 /// What the last pass makes of what it loads: a logit, or a numerator that was stored.
 pub(crate) trait Epilogue<V: Vector>: Copy {
@@ -50,21 +50,6 @@ pub(crate) struct Probability<V> {
 /// The least normal number, reduced by the largest relative error of a numerator.
 pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 
-impl<V: Vector> Probability<V> {
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn new<S: Simd<Vector = V>>(simd: S, denominator: f64) -> Self {
-        let inverse = 1.0 / denominator;
-        let quotient = Quotient {
-            inverse: simd.splat(inverse as f32),
-            inverse_low: simd.splat((inverse - f64::from(inverse as f32)) as f32),
-        };
-        Probability {
-            quotient,
-            negligible: simd.splat((denominator * NEGLIGIBLE) as f32),
-        }
-    }
-}
-
 impl<V: Vector> Epilogue<V> for Probability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
@@ -73,7 +58,7 @@ impl<V: Vector> Epilogue<V> for Probability<V> {
     }
 }
 
-/// As [`Probability`], but the probability of the maximum is computed in `f64` and rounded once: exactly
+/// As [`Probability`], but the probability of the maximum is computed in two floats: exactly
 /// 1, or 1/N of N equal logits. The quotient of a rounded numerator may miss these.
 #[derive(Clone, Copy)]
 pub(crate) struct ExactMax<V> {

@@ -10,6 +10,11 @@ const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 /// Maxima that share one shift, so that the exponentials need not wait for the maximum.
 const USUAL: core::ops::RangeInclusive<f32> = -2.0..=20.0;
 
+/// Maxima of rows that share the shift of zero. Numerators are flushed to zero below e^−120, which is 104
+/// below the start: no result, and no logarithm near zero, is so small. Those at the end have room for
+/// 2^24 more.
+pub(crate) const NEAR_ZERO: core::ops::RangeInclusive<f32> = -16.0..=24.0;
+
 /// [`ROUND`] with the bias of logits near zero.
 const UNIT_ROUND: f32 = ROUND + UNIT_BIAS as f32;
 
@@ -76,15 +81,6 @@ impl Shift {
         }
     }
 
-    /// The same in every lane.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn lanes<S: Simd>(self, simd: S) -> LaneShift<S::Vector> {
-        LaneShift {
-            offset: simd.splat(self.offset),
-            round: simd.splat(ROUND + self.bias as f32),
-        }
-    }
-
     /// The constants of the exponential under this shift.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn constants<S: Simd>(self, simd: S) -> ExpConstants<S::Vector> {
@@ -115,6 +111,36 @@ impl<V: Vector> LaneShift<V> {
             offset,
             round: simd.splat(UNIT_ROUND) - (half_exponent + half_exponent),
         }
+    }
+
+    /// The same, but near zero ([`NEAR_ZERO`]) that of zero.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn of_row<S: Simd<Vector = V>>(simd: S, max: V) -> Self {
+        let (start, end) = (simd.splat(*NEAR_ZERO.start()), simd.splat(*NEAR_ZERO.end()));
+        let (zero, unit) = (simd.splat(0.0), simd.splat(UNIT_ROUND));
+        let shift = Self::of(simd, max);
+        let difference = shift.round - unit;
+        let above = max.and_gt(end, difference);
+        let below = (zero - max).and_gt(zero - start, difference);
+        LaneShift {
+            round: unit + (above + below),
+            ..shift
+        }
+    }
+
+    /// The square root of what numerators under the shift of zero are to be multiplied by to hold under this
+    /// one, for logits that are far below it if it has an offset: then it is zero.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn half_factor_from_unit<S: Simd<Vector = V>>(&self, simd: S) -> V {
+        let zero = simd.splat(0.0);
+        let difference = self.round - simd.splat(UNIT_ROUND);
+        let exponent = difference
+            .mul_add(simd.splat(0.5), simd.splat(127.0))
+            .max_keep_nan(zero);
+        let scale = (exponent + simd.splat(ROUND)).low_bits_to_exponent();
+        let with_offset =
+            self.offset.and_gt(zero, scale) + (zero - self.offset).and_gt(zero, scale);
+        scale - with_offset
     }
 
     /// [`Shift::unit`] in each lane.

@@ -1,6 +1,6 @@
 //! Numbers as unevaluated sums of two floats, with 48 bits.
 
-use crate::simd::{Lanewise, Simd};
+use crate::simd::{Lanewise, Simd, Vector};
 
 /// high + low. Usually |low| is at most half the spacing of `high`.
 #[derive(Clone, Copy)]
@@ -77,5 +77,20 @@ impl<V: Lanewise> TwoFloat<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn normalized(self) -> Self {
         Self::sum_ordered(self.high, self.low)
+    }
+}
+
+impl<V: Vector> TwoFloat<V> {
+    /// The quotient, to about 2^−45 of it.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn divide<S: Simd<Vector = V>>(self, simd: S, divisor: Self) -> Self {
+        let high = self.high.divide(divisor.high);
+        let product = Self::product(simd, high, divisor.high);
+        let rest = (self.high - product.high) - product.low;
+        let rest = rest + (self.low - high * divisor.low);
+        TwoFloat {
+            high,
+            low: rest.divide(divisor.high),
+        }
     }
 }

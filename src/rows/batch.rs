@@ -2,17 +2,18 @@
 //! done once for the batch, a row a lane ([`state`](super::state)).
 
 use super::log_denominators::LogDenominators;
-use super::normalize::{normalize, normalize_numerators};
+use super::normalize::{Recompute, normalize};
 use super::other_terms::{confident, other_terms};
 use super::quotients::{Quotients, UnusualRow};
-use super::schedule::{BATCHED, EXACT, SUMMED};
-use super::slices;
-use super::state::{Extremes, Maxima, RowShift, RowShifts, Shifts, States};
-use super::sums::{Terms, combine, combine_lanes};
-use crate::math::reduce::{first, fold, largest_lane};
+use super::schedule::{BATCHED, CACHED, EXACT};
+use super::slices::{Reader, State};
+use super::state::{Maxima, RowShift, RowShifts, Shifts, States, extremes_of};
+use super::sums::{Terms, combine};
+use crate::math::epilogue::Epilogue;
+use crate::math::reduce::{first, fold};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Group, Simd, Vector, lanes_of, unroll};
+use crate::simd::{Simd, Vector, lanes_of};
 use crate::source::{Source, SrcDst, Unwritten};
 
 /// How many rows of a batch stay in the first-level cache with their results: at least one, and at most
@@ -24,7 +25,7 @@ pub(super) fn rows_of_batch<S: Simd>(columns: usize) -> usize {
 }
 
 /// The rows of a batch, at most as many as a register has lanes. Exactly one if `ONE`: then nothing is
-/// transposed. Only such a batch may have more than [`SUMMED`] columns.
+/// transposed. Only such a batch may have more than [`SUMMED`](super::schedule::SUMMED) columns.
 #[derive(Clone, Copy)]
 pub(super) struct Batch<S, const ONE: bool> {
     pub(super) simd: S,
@@ -39,9 +40,20 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     /// The softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn softmax<R: SrcDst>(self, matrix: &mut R) {
-        let maxima = self.max_pass(matrix.logits());
-        let states = self.states::<false, R>(matrix, maxima);
-        self.normalize(matrix, &states);
+        if self.is_streamed() {
+            let states = self.states::<false, _>(&mut Unwritten(matrix.logits()));
+            self.normalize(matrix, &states);
+        } else {
+            let states = self.states::<false, R>(matrix);
+            self.normalize(matrix, &states);
+        }
+    }
+
+    /// Whether numerators are not stored but computed again: two reads and one write, the least there is for
+    /// a row beyond the caches.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn is_streamed(self) -> bool {
+        ONE && S::Vector::WIDTH > 1 && self.columns > CACHED
     }
 
     /// The last pass of a softmax.
@@ -50,23 +62,26 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let simd = self.simd;
         let quotients = Quotients::of(simd, states, self.sink);
         if ONE {
-            let (row, shift) = (self.row(matrix, 0), RowShift::of_first(&states.shifts));
+            let (row, shift) = (
+                self.row(matrix, 0),
+                RowShift::of_first(&states.shifts.shift),
+            );
             if quotients.are_usual {
-                normalize_numerators(simd, row, shift, quotients.quotient);
+                self.normalize_row(row, shift, quotients.quotient);
             } else {
-                normalize_unusual(simd, row, shift, quotients.unusual_row(0));
+                self.normalize_unusual(row, shift, quotients.unusual_row(0));
             }
             return;
         }
-        let shifts = RowShifts::of(&states.shifts);
+        let shifts = RowShifts::of(&states.shifts.shift);
         let of_rows = quotients.rows();
         for index in 0..self.rows {
             let (row, shift) = (self.row(matrix, index), shifts.row(index));
             if quotients.are_usual {
-                normalize_numerators(simd, row, shift, of_rows.row(simd, index));
+                self.normalize_row(row, shift, of_rows.row(simd, index));
             } else {
                 let quotients = quotients.of_row(simd, index);
-                normalize_unusual(simd, row, shift, quotients.unusual_row(index));
+                self.normalize_unusual(row, shift, quotients.unusual_row(index));
             }
         }
     }
@@ -74,40 +89,39 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     /// The log-softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn log_softmax<R: SrcDst>(self, matrix: &mut R) {
-        let maxima = self.max_pass(matrix.logits());
         let states = self
             .without_sink()
-            .states::<true, _>(&mut Unwritten(matrix.logits()), maxima);
-        let denominators = self.log_denominators(matrix.logits(), &states, true);
+            .states::<true, _>(&mut Unwritten(matrix.logits()));
+        let other_terms = self.other_terms::<true, false, _>(matrix.logits(), &states);
+        let denominators = self.log_denominators(&states, other_terms);
         self.subtract(matrix, &denominators);
     }
 
-    /// If `is_precise`, small logarithms are accurate relative to themselves.
+    /// All terms but those of the maxima. The logits, or stored numerators if `STORED`,
+    /// are read again where they are small.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn log_denominators<L: Source>(
+    pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, L: Source>(
         self,
         matrix: L,
         states: &States<S::Vector>,
-        is_precise: bool,
-    ) -> LogDenominators<S::Vector> {
+    ) -> TwoFloat<S::Vector> {
         let simd = self.simd;
         let mut others = states.other_terms(simd);
-        let max_term = states.max_term().high;
-        let bound = max_term * simd.splat(confident(self.columns));
+        let max_term = states.max_term();
+        let bound = max_term.high * simd.splat(confident(self.columns));
         let are_confident = bound.gt_mask(others.high);
-        if is_precise && are_confident != 0 {
-            let shifts = RowShifts::of(&states.shifts);
-            let max_terms = lanes_of(max_term);
+        if are_confident != 0 {
+            let shifts = RowShifts::of(&states.shifts.shift);
+            let max_terms = lanes_of(max_term.high);
             let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
             for index in 0..self.rows.min(S::Vector::WIDTH) {
                 if (are_confident >> index) & 1 == 1
                     && let Some(row) = matrix.slice(index * self.columns, self.columns)
                 {
-                    let (row, shift) = (Unwritten(row), shifts.row(index));
-                    let max_term = max_terms[index];
+                    let (shift, max_term) = (shifts.row(index), max_terms[index]);
                     let sum = simd.vectorize(
                         #[inline(always)]
-                        |simd| other_terms::<true, S, _>(simd, &row, shift, max_term),
+                        |simd| other_terms::<PRECISE, STORED, S, _>(simd, row, shift, max_term),
                     );
                     (highs[index], lows[index]) = (sum.high, sum.low);
                 }
@@ -117,7 +131,16 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                 low: simd.load(&lows, 0.0),
             };
         }
-        LogDenominators::of(simd, states, others, self.sink)
+        others
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn log_denominators(
+        self,
+        states: &States<S::Vector>,
+        other_terms: TwoFloat<S::Vector>,
+    ) -> LogDenominators<S::Vector> {
+        LogDenominators::of(self.simd, states, other_terms, self.sink)
     }
 
     /// The last pass of a log-softmax.
@@ -155,49 +178,49 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     pub(super) fn states<const PRECISE: bool, R: SrcDst>(
         self,
         matrix: &mut R,
-        maxima: Maxima<S>,
     ) -> States<S::Vector> {
         let simd = self.simd;
-        let shifts = Shifts::of::<S, PRECISE>(simd, &maxima, self.columns, self.sink);
-        let sum = if ONE {
-            self.exp_sum_of_one::<PRECISE, _>(self.row(matrix, 0), &shifts, &maxima.lanes)
-        } else {
-            simd.vectorize(
-                #[inline(always)]
-                |_| self.exp_sum_pass::<PRECISE, R>(matrix, &shifts),
-            )
-        };
+        if ONE {
+            return self.state::<PRECISE, R>(matrix).states;
+        }
+        // Each pass in a function of its own: a square takes a kilobyte of stack.
+        let mut are_usual = true;
+        let usual = &mut are_usual;
+        let logits = matrix.logits();
+        let max = simd.vectorize(
+            #[inline(always)]
+            |_| self.max_pass(logits, usual),
+        );
+        let maxima = Maxima { max, are_usual };
+        let shifts = Shifts::of::<S, PRECISE>(simd, &maxima, self.sink);
+        let sum = simd.vectorize(
+            #[inline(always)]
+            |_| self.exp_sum_pass::<PRECISE, R>(matrix, &shifts),
+        );
         States { shifts, sum }
     }
 
+    /// The state of the only row.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn max_pass<L: Source>(self, matrix: L) -> Maxima<S> {
-        let simd = self.simd;
-        if ONE && self.columns > SUMMED {
-            return slices::maxima(simd, matrix);
+    pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> State<S::Vector> {
+        let Batch {
+            simd,
+            columns,
+            sink,
+            ahead,
+            ..
+        } = self;
+        Reader {
+            simd,
+            columns,
+            sink,
+            ahead,
         }
-        let mut are_usual = true;
-        let max = if ONE {
-            let extremes = extremes_of(simd, matrix);
-            are_usual = extremes.are_usual(simd);
-            simd.splat(largest_lane(extremes.highest))
-        } else {
-            // In a function of its own, as the other passes over a batch: a square takes a kilobyte of stack.
-            let usual = &mut are_usual;
-            simd.vectorize(
-                #[inline(always)]
-                |_| self.max_of_rows(matrix, usual),
-            )
-        };
-        Maxima {
-            max,
-            are_usual,
-            lanes: max.group(),
-        }
+        .state::<PRECISE, R>(row)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn max_of_rows<L: Source>(self, matrix: L, are_usual: &mut bool) -> S::Vector {
+    fn max_pass<L: Source>(self, matrix: L, are_usual: &mut bool) -> S::Vector {
         let simd = self.simd;
         let mut maxima = simd.splat(f32::NEG_INFINITY).square();
         let mut unread = matrix;
@@ -227,13 +250,17 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let simd = self.simd;
         let zero = simd.splat(0.0);
         let (mut highs, mut lows) = (zero.square(), zero.square());
-        let of_rows = RowShifts::of(shifts);
-        let places = highs.as_mut().iter_mut().zip(lows.as_mut());
-        for (index, (high, low)) in places.take(self.rows).enumerate() {
+        let of_rows = RowShifts::of(&shifts.shift);
+        let biases = lanes_of(shifts.bias(simd, self.columns));
+        let places = highs.as_mut().iter_mut().zip(lows.as_mut()).zip(biases);
+        for (index, ((high, low), bias)) in places.take(self.rows).enumerate() {
             let row = self.row(matrix, index);
             let shift = of_rows.row(index);
-            let bias = simd.splat(shift.bias).group();
-            let sum = self.exp_sum::<PRECISE, _>(row, shifts.are_usual, shift, bias);
+            let sum = if shifts.are_usual {
+                self.exp_sum::<false, PRECISE, _>(row, shift, bias)
+            } else {
+                self.exp_sum::<true, PRECISE, _>(row, shift, bias)
+            };
             (*high, *low) = (sum.high, sum.low);
         }
         let is_exact = self.columns <= EXACT;
@@ -248,99 +275,46 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum_of_one<const PRECISE: bool, R: SrcDst>(
+    fn exp_sum<const CLAMPED: bool, const PRECISE: bool, R: SrcDst>(
         self,
         row: R,
-        shifts: &Shifts<S::Vector>,
-        lane_maxima: &Group<S>,
+        shift: RowShift,
+        bias: f32,
     ) -> TwoFloat<S::Vector> {
+        Terms::<S, CLAMPED, PRECISE>::of(self.simd, shift, self.ahead).sum(row, bias)
+    }
+
+    /// Applies an epilogue of numerators to a row. Where these were not stored, they are computed again.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn normalize_row<R: SrcDst, E: Epilogue<S::Vector>>(
+        self,
+        row: R,
+        shift: RowShift,
+        epilogue: E,
+    ) {
         let simd = self.simd;
-        let bias = if self.columns > SUMMED {
-            shifts.lane_bias(simd, lane_maxima)
+        if R::HAS_SCRATCH && !self.is_streamed() {
+            normalize(simd, row.last_pass(), &epilogue);
         } else {
-            shifts.bias.group()
-        };
-        let shift = RowShift::of_first(shifts);
-        let sum = self.exp_sum::<PRECISE, _>(row, shifts.are_usual, shift, bias);
-        let sum = combine_lanes(&sum, self.columns <= EXACT);
-        TwoFloat {
-            high: simd.splat(sum.high),
-            low: simd.splat(sum.low),
+            normalize(
+                simd,
+                row,
+                &Recompute::new(simd, shift.lanes(simd), epilogue),
+            );
         }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum<const PRECISE: bool, R: SrcDst>(
-        self,
-        row: R,
-        are_usual: bool,
-        shift: RowShift,
-        bias: Group<S>,
-    ) -> TwoFloat<S::Vector> {
-        if are_usual {
-            self.sum_terms::<false, PRECISE, R>(row, shift, &bias)
-        } else {
-            self.sum_terms::<true, PRECISE, R>(row, shift, &bias)
-        }
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn sum_terms<const CLAMPED: bool, const PRECISE: bool, R: SrcDst>(
+    fn normalize_unusual<R: SrcDst>(
         self,
         row: R,
         shift: RowShift,
-        bias: &Group<S>,
-    ) -> TwoFloat<S::Vector> {
-        Terms::<S, CLAMPED, PRECISE>::of(self.simd, shift, *bias, self.ahead).sum(row)
-    }
-}
-
-#[cfg_attr(not(unoptimized), inline(always))]
-fn normalize_unusual<S: Simd, R: SrcDst>(
-    simd: S,
-    row: R,
-    shift: RowShift,
-    quotients: UnusualRow<S::Vector>,
-) {
-    match quotients {
-        UnusualRow::Probability(probability) => {
-            normalize_numerators(simd, row, shift, probability);
+        quotients: UnusualRow<S::Vector>,
+    ) {
+        match quotients {
+            UnusualRow::Probability(probability) => self.normalize_row(row, shift, probability),
+            UnusualRow::ExactMax(exact_max) => self.normalize_row(row, shift, exact_max),
+            UnusualRow::Constant(constant) => normalize(self.simd, row.last_pass(), &constant),
         }
-        UnusualRow::ExactMax(exact_max) => normalize_numerators(simd, row, shift, exact_max),
-        UnusualRow::Constant(constant) => normalize(simd, row.last_pass(), &constant),
     }
-}
-
-/// The extremes of a row, by lanes.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn extremes_of<S: Simd, L: Source>(simd: S, row: L) -> Extremes<S::Vector> {
-    let width = S::Vector::WIDTH;
-    let mut extremes = Extremes::new(simd);
-    let mut unread = row;
-    let last = loop {
-        match unread.split_at(4 * width) {
-            Ok((block, others)) => {
-                extremes.add_four([
-                    block.load(simd, 0),
-                    block.load(simd, width),
-                    block.load(simd, 2 * width),
-                    block.load(simd, 3 * width),
-                ]);
-                unread = others;
-            }
-            Err(last) => break last,
-        }
-    };
-    unroll::<4>(
-        #[inline(always)]
-        |i| {
-            let start = i * width;
-            if start + width <= last.len() {
-                extremes.add(last.load(simd, start));
-            } else if start < last.len() {
-                extremes.add_first(simd, last.load(simd, start), last.len() - start);
-            }
-        },
-    );
-    extremes
 }

@@ -24,34 +24,25 @@ pub(super) struct LogDenominators<V> {
 }
 
 impl<V: Vector> LogDenominators<V> {
-    /// The states are those without the sink; `others` are the sums of all numerators but the largest.
+    /// The states are those without the sink; `other_terms` are all terms but those of the maxima.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of<S: Simd<Vector = V>>(
         simd: S,
         states: &States<V>,
-        others: TwoFloat<V>,
+        other_terms: TwoFloat<V>,
         sink: Sink,
     ) -> Self {
-        let max_term = states.max_term();
-        // The quotient, in two floats.
-        let quotient = others.high.divide(max_term.high);
-        let product = TwoFloat::product(simd, quotient, max_term.high);
-        let rest = (others.high - product.high) - product.low;
-        let rest = rest + (others.low - quotient * max_term.low);
-        let relative = TwoFloat {
-            high: quotient,
-            low: rest.divide(max_term.high),
-        };
+        let other_terms = other_terms.divide(simd, states.max_term());
         let usual = LogDenominators {
             max: states.shifts.max,
-            log_denominator: log1p(simd, relative),
+            log_denominator: log1p(simd, other_terms),
             fallback: simd.splat(-0.0),
             have_softmax: u32::MAX,
         };
         if states.shifts.are_usual && sink.logit == f32::NEG_INFINITY {
             usual
         } else {
-            usual.with_exceptions(simd, states, sink, relative)
+            usual.with_exceptions(simd, states, sink, other_terms)
         }
     }
 
@@ -62,7 +53,7 @@ impl<V: Vector> LogDenominators<V> {
         simd: S,
         states: &States<V>,
         sink: Sink,
-        relative: TwoFloat<V>,
+        other_terms: TwoFloat<V>,
     ) -> Self {
         let have_softmax = states.have_softmax(simd, states.sum.high);
         let has_sink = sink.logit != f32::NEG_INFINITY;
@@ -71,9 +62,9 @@ impl<V: Vector> LogDenominators<V> {
             lanes_of(self.log_denominator.high),
             lanes_of(self.log_denominator.low),
         );
-        let (sums, relative) = (
+        let (sums, others) = (
             lanes_of(states.sum.high),
-            [lanes_of(relative.high), lanes_of(relative.low)],
+            [lanes_of(other_terms.high), lanes_of(other_terms.low)],
         );
         let mut fallback = [-0.0; WIDEST];
         let mut with_sink = 0;
@@ -82,7 +73,7 @@ impl<V: Vector> LogDenominators<V> {
             let is_fully_masked = max[lane] == f32::NEG_INFINITY && sums[lane] == 0.0;
             if has_sink && (has_softmax || is_fully_masked) {
                 let row = if has_softmax {
-                    let others = f64::from(relative[0][lane]) + f64::from(relative[1][lane]);
+                    let others = f64::from(others[0][lane]) + f64::from(others[1][lane]);
                     Normalizer::from_parts(max[lane], others)
                 } else {
                     Normalizer::FULLY_MASKED

@@ -39,8 +39,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             sink,
             ahead: prefetch_distance(logits.len(), columns),
         };
-        let is_long = columns > SUMMED || S::Vector::WIDTH == 1 && columns > SHORT;
-        if is_long || out.len() == 1 && S::Vector::WIDTH > 1 {
+        if columns > SUMMED || out.len() == 1 || S::Vector::WIDTH == 1 {
             simd.vectorize(
                 #[inline(always)]
                 |_| {
@@ -111,11 +110,9 @@ fn split<L: Source>(logits: L, count: usize) -> (L, L) {
 impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn log_sum_exp<L: Source>(self, rows: L, out: &mut [f32]) {
-        let maxima = self.max_pass(rows);
-        let states = self
-            .without_sink()
-            .states::<true, _>(&mut Unwritten(rows), maxima);
-        let denominators = self.log_denominators(rows, &states, false);
+        let states = self.without_sink().states::<true, _>(&mut Unwritten(rows));
+        let other_terms = states.other_terms(self.simd);
+        let denominators = self.log_denominators(&states, other_terms);
         self.write(rows, &denominators, states.shifts.max, out);
     }
 

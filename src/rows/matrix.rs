@@ -1,9 +1,8 @@
 //! The rows of a matrix: which form for which length.
 
 use super::batch::{Batch, rows_of_batch};
-use super::schedule::{CACHED, SHORT, SUMMED, prefetch_distance};
+use super::schedule::{SHORT, SUMMED, prefetch_distance};
 use super::short;
-use super::streamed;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd};
 use crate::source::SrcDst;
@@ -26,15 +25,8 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
             sink,
         } = self;
         let len = matrix.len();
-        if columns > CACHED && !LOG {
-            simd.vectorize(
-                #[inline(always)]
-                |simd| streamed_rows(simd, matrix, columns, sink),
-            );
-            return;
-        }
         let mut unread = matrix;
-        if columns <= SHORT {
+        if columns <= SHORT && S::Vector::WIDTH > 1 {
             unread = simd.vectorize(
                 #[inline(always)]
                 |simd| short_rows::<LOG, S, R>(simd, unread, columns, sink),
@@ -157,14 +149,5 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
         } else {
             batch.softmax(&mut rows);
         }
-    }
-}
-
-#[cfg_attr(not(unoptimized), inline(always))]
-fn streamed_rows<S: Simd, R: SrcDst>(simd: S, matrix: R, columns: usize, sink: Sink) {
-    let mut unread = matrix;
-    while let Ok((row, others)) = unread.split_at(columns) {
-        streamed::softmax(simd, row, sink);
-        unread = others;
     }
 }

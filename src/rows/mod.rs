@@ -75,5 +75,4 @@ pub(crate) mod schedule;
 mod short;
 mod slices;
 mod state;
-mod streamed;
 mod sums;

@@ -1,38 +1,11 @@
 //! The last pass over a row: each numerator, or logit, becomes a result.
 
 use super::schedule::{BLOCK, UNALIGNED};
-use super::state::RowShift;
 use crate::math::epilogue::Epilogue;
 use crate::math::exp::ExpConstants;
 use crate::math::shift::LaneShift;
 use crate::simd::{LANES, Simd, Unrolled, Vector};
 use crate::source::{Source, SrcDst};
-
-/// Applies an epilogue of numerators to a row. Where these were not stored, they are computed again.
-#[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn normalize_numerators<S: Simd, R: SrcDst, E: Epilogue<S::Vector>>(
-    simd: S,
-    row: R,
-    shift: RowShift,
-    epilogue: E,
-) {
-    if R::HAS_SCRATCH {
-        normalize(simd, row.last_pass(), &epilogue);
-    } else {
-        recompute(simd, row, shift.shift(simd), epilogue);
-    }
-}
-
-/// Applies an epilogue of numerators to the logits of a row.
-#[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn recompute<S: Simd, R: SrcDst, E: Epilogue<S::Vector>>(
-    simd: S,
-    row: R,
-    shift: LaneShift<S::Vector>,
-    epilogue: E,
-) {
-    normalize(simd, row, &Recompute::new(simd, shift, epilogue));
-}
 
 /// Reads a row, applies `epilogue`, and writes the results.
 #[cfg_attr(not(unoptimized), inline(always))]
@@ -118,7 +91,7 @@ fn write_group<S: Simd, R: SrcDst>(simd: S, mut group: R, epilogue: &impl Epilog
 
 /// Computes the numerator of a logit first.
 #[derive(Clone, Copy)]
-struct Recompute<V, E> {
+pub(super) struct Recompute<V, E> {
     constants: ExpConstants<V>,
     offset: V,
     epilogue: E,
@@ -126,7 +99,7 @@ struct Recompute<V, E> {
 
 impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn new<S: Simd<Vector = V>>(simd: S, shift: LaneShift<V>, epilogue: E) -> Self {
+    pub(super) fn new<S: Simd<Vector = V>>(simd: S, shift: LaneShift<V>, epilogue: E) -> Self {
         Recompute {
             constants: shift.constants(simd),
             offset: shift.offset,

@@ -7,7 +7,7 @@ use super::sums::{combine, combine_lanes};
 use crate::math::reduce::is_nan;
 use crate::math::two_float::TwoFloat;
 use crate::simd::{LANES, Lanewise, Simd, Vector};
-use crate::source::{Source, SrcDst};
+use crate::source::Source;
 
 /// Where the other terms are less than this part of the maximum's, they are summed again without it. The
 /// error of the sum of a short row is below 2^−35 of the maximum's term.
@@ -19,22 +19,22 @@ pub(super) const fn confident(columns: usize) -> f32 {
     }
 }
 
-/// Sums the numerators of a row, stored or of logits, without those that are `max_term` when rounded. If
+/// Sums the numerators of a row, of logits or stored (`STORED`), without those that are `max_term` when rounded. If
 /// `PRECISE`, the others are added as they are before they are rounded, unless they were stored.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn other_terms<const PRECISE: bool, S: Simd, R: SrcDst>(
+pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: Source>(
     simd: S,
-    row: &R,
+    row: L,
     shift: RowShift,
     max_term: f32,
 ) -> TwoFloat<f32> {
     let zero = simd.splat(0.0);
-    let shift = shift.shift(simd);
+    let shift = shift.lanes(simd);
     let constants = shift.constants(simd);
     let (mut highs, mut lows) = (zero.group(), zero.group());
     for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
-        let loaded = row.logits().load(simd, register * S::Vector::WIDTH);
-        let (numerators, rest) = if R::HAS_SCRATCH {
+        let loaded = row.load(simd, register * S::Vector::WIDTH);
+        let (numerators, rest) = if STORED {
             // Past the end −∞ is loaded.
             (loaded.max_keep_nan(zero), zero)
         } else if PRECISE {

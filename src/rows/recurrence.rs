@@ -7,7 +7,6 @@ use crate::math::exp::ExpConstants;
 use crate::math::reduce::{is_nan, larger, largest, reduce, total};
 use crate::math::shift::{RESCALE_THRESHOLD, Shift};
 use crate::normalizer::Normalizer;
-use crate::options::Sink;
 use crate::simd::{
     Group, LANES, Simd, Unrolled, Vector, WithSimd, load_group, store_group, unroll,
 };
@@ -84,13 +83,13 @@ impl State {
         // Adding zero makes −0 into +0: which of the two is found first differs by backend.
         let maximum = reduce(self.maxima, LANES, larger) + 0.0;
         let other_terms = self.total_other_terms();
-        let mut denominator = Denominator::new(
-            maximum,
-            total(other_terms),
-            self.shift,
-            self.lanes == 0,
-            Sink::NONE,
-        );
+        let mut denominator = Denominator {
+            max: maximum,
+            max_term: 0.0,
+            other_terms: total(other_terms),
+            shift: self.shift,
+            is_empty: self.lanes == 0,
+        };
         if maximum == f32::INFINITY {
             if self.maxima.iter().any(is_nan) {
                 denominator.other_terms = f64::NAN;
@@ -100,7 +99,7 @@ impl State {
 
         let shift = self.shift.constants(simd);
         let offset = simd.splat(self.shift.offset);
-        denominator.exp_max_and_sink(simd);
+        denominator.exp_max(simd);
         let mut sum = CompensatedSum::new(simd);
         let mut equal_lanes = 0;
         for register in 0..self.lanes.div_ceil(S::Vector::WIDTH) {

@@ -27,7 +27,7 @@ use crate::simd::{Lanewise, Simd, Unrolled, Vector, unroll};
 use crate::source::{Source, SrcDst};
 
 /// A matrix of as many rows as a register has lanes, transposed.
-pub(super) struct Columns<S: Simd> {
+struct Columns<S: Simd> {
     simd: S,
     columns: usize,
     cells: [S::Vector; SHORT],
@@ -37,7 +37,7 @@ pub(super) struct Columns<S: Simd> {
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn softmax<S: Simd, R: SrcDst>(simd: S, mut rows: R, columns: usize, sink: Sink) {
     let mut transposed = Columns::load(simd, rows.logits(), columns);
-    let states = transposed.states::<false>(&transposed.maxima(), sink);
+    let states = transposed.states::<false>(sink);
     transposed.normalize(&states, sink);
     transposed.store(&mut rows);
 }
@@ -68,7 +68,7 @@ pub(super) fn log_sum_exp<S: Simd, L: Source>(
 
 impl<S: Simd> Columns<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
+    fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
         let width = S::Vector::WIDTH;
         let mut cells = [simd.splat(0.0); SHORT];
         for (tile, cells) in cells.chunks_exact_mut(width).enumerate() {
@@ -95,7 +95,7 @@ impl<S: Simd> Columns<S> {
     /// Each row is written from its first column, and what is beyond its end is overwritten by the next
     /// row. The last row is written exactly.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn store<R: SrcDst>(&mut self, rows: &mut R) {
+    fn store<R: SrcDst>(&mut self, rows: &mut R) {
         let width = S::Vector::WIDTH;
         for (tile, cells) in self.cells.chunks_exact_mut(width).enumerate() {
             if tile * width >= self.columns {
@@ -120,7 +120,7 @@ impl<S: Simd> Columns<S> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn maxima(&self) -> Maxima<S> {
+    fn maxima(&self) -> Maxima<S::Vector> {
         let mut extremes = Extremes::new(self.simd);
         for column in self.cells.iter().take(self.columns) {
             extremes.add(*column);
@@ -128,25 +128,20 @@ impl<S: Simd> Columns<S> {
         Maxima {
             max: extremes.highest,
             are_usual: extremes.are_usual(self.simd),
-            lanes: extremes.highest.group(),
         }
     }
 
     /// The numerators take the places of the logits unless `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn states<const PRECISE: bool>(
-        &mut self,
-        maxima: &Maxima<S>,
-        sink: Sink,
-    ) -> States<S::Vector> {
-        let shifts = Shifts::of::<S, PRECISE>(self.simd, maxima, self.columns, sink);
+    fn states<const PRECISE: bool>(&mut self, sink: Sink) -> States<S::Vector> {
+        let shifts = Shifts::of::<S, PRECISE>(self.simd, &self.maxima(), sink);
         let sum = self.exp_sum::<PRECISE>(&shifts);
         States { shifts, sum }
     }
 
     /// Makes probabilities of numerators.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn normalize(&mut self, states: &States<S::Vector>, sink: Sink) {
+    fn normalize(&mut self, states: &States<S::Vector>, sink: Sink) {
         let quotients = Quotients::of(self.simd, states, sink);
         if quotients.are_usual {
             self.apply(quotients.quotient);
@@ -176,18 +171,12 @@ impl<S: Simd> Columns<S> {
         let terms = Terms::<PRECISE, CLAMPED, S> {
             constants,
             offset: shifts.shift.offset,
-            bias: shifts.bias,
+            bias: shifts.bias(self.simd, self.columns),
         };
         let cells = self.cells.get_mut(..self.columns).unwrap_or(&mut []);
         // Columns 16 to 31 are in the lanes of columns 0 to 15.
         for cells in cells.chunks_mut(SHORT / 2) {
-            let mut lows = lows.as_mut_slice();
-            let mut cells = cells;
-            if S::Vector::WIDTH == 1 {
-                (cells, lows) = terms.add::<8>(cells, lows, &mut high);
-            } else {
-                (cells, lows) = terms.add::<4>(cells, lows, &mut high);
-            }
+            let (cells, lows) = terms.add::<4>(cells, &mut lows, &mut high);
             terms.add::<1>(cells, lows, &mut high);
         }
         let columns = self.columns.next_power_of_two().min(SHORT / 2);
@@ -203,6 +192,7 @@ impl<S: Simd> Columns<S> {
         }
     }
 
+    /// If `is_precise`, small logarithms are accurate relative to themselves.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn log_denominators<L: Source>(
         &mut self,
@@ -211,7 +201,7 @@ impl<S: Simd> Columns<S> {
         is_precise: bool,
     ) -> (LogDenominators<S::Vector>, S::Vector) {
         let (simd, columns) = (self.simd, self.columns);
-        let states = self.states::<true>(&self.maxima(), Sink::NONE);
+        let states = self.states::<true>(Sink::NONE);
         let batch = Batch::<S, false> {
             simd,
             rows: S::Vector::WIDTH,
@@ -219,7 +209,12 @@ impl<S: Simd> Columns<S> {
             sink,
             ahead: 0,
         };
-        let denominators = batch.log_denominators(rows, &states, is_precise);
+        let other_terms = if is_precise {
+            batch.other_terms::<true, false, _>(rows, &states)
+        } else {
+            states.other_terms(simd)
+        };
+        let denominators = batch.log_denominators(&states, other_terms);
         (denominators, states.shifts.max)
     }
 

@@ -1,56 +1,229 @@
-//! The first pass over a row of several slices. Each lane has a maximum of its own, and from it the start of
-//! its sum: many small numerators beside a large one are summed precisely in all lanes but that one.
+//! One row by itself. Up to [`SUMMED`] columns it is read for the maximum, then for the numerators.
+//!
+//! A longer row is read from memory once before its last pass, slice by slice: while a slice is in the
+//! first-level cache, its largest logit is found, then its numerators are computed and summed. The shift must
+//! be known before the maximum of the row is. It is that of logits near zero as long as the maximum so far
+//! allows it ([`NEAR_ZERO`]). When it does not, the rest of the row is searched for the maximum, and what was
+//! computed is multiplied by a power of two. So the shift depends on the maximum of the row alone.
 
-use super::schedule::{AHEAD, BLOCK, NEAR};
-use super::state::{Extremes, Maxima};
-use crate::math::reduce::largest;
-use crate::simd::{LANES, Simd, Vector};
-use crate::source::{LINE, Source};
+use super::normalize::normalize;
+use super::other_terms::has_nan;
+use super::schedule::{EXACT, SUMMED};
+use super::state::{Maxima, RowShift, Shifts, States, extremes_of};
+use super::sums::{Terms, add, combine, combine_lanes};
+use crate::math::compensated_sum::CompensatedSum;
+use crate::math::epilogue::Epilogue;
+use crate::math::reduce::{first_lane, largest_lane};
+use crate::math::shift::{LaneShift, NEAR_ZERO};
+use crate::math::two_float::TwoFloat;
+use crate::options::Sink;
+use crate::simd::{Simd, Vector};
+use crate::source::SrcDst;
 
-#[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn maxima<S: Simd, L: Source>(simd: S, row: L) -> Maxima<S> {
-    let is_far = row.len() > NEAR;
-    let mut lanes = simd.splat(f32::NEG_INFINITY).group();
-    let mut extremes = Extremes::new(simd);
-    let mut unread = row;
-    let last = loop {
-        match unread.split_at(BLOCK) {
-            Ok((block, others)) => {
-                if is_far {
-                    for line in 0..BLOCK / LINE {
-                        block.prefetch(simd, AHEAD + line * LINE);
-                    }
-                }
-                for (register, maximum) in lanes.as_mut().iter_mut().enumerate() {
-                    let start = register * S::Vector::WIDTH;
-                    let more = extremes.lower_by_four([
-                        block.load(simd, start),
-                        block.load(simd, LANES + start),
-                        block.load(simd, 2 * LANES + start),
-                        block.load(simd, 3 * LANES + start),
-                    ]);
-                    (_, *maximum) = maximum.min_max(more);
-                }
-                unread = others;
-            }
-            Err(last) => break last,
+/// The state of one row, in every lane.
+pub(super) struct State<V> {
+    pub(super) states: States<V>,
+    /// Where a logit is +∞: whether one is NaN.
+    pub(super) has_nan: bool,
+}
+
+/// Reads one row of at least one column.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<S> {
+    pub(super) simd: S,
+    pub(super) columns: usize,
+    pub(super) sink: Sink,
+    /// How far ahead memory is prefetched, in logits.
+    pub(super) ahead: usize,
+}
+
+impl<S: Simd> Reader<S> {
+    /// The maximum and the sum of the row. Numerators are stored where there is scratch.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> State<S::Vector> {
+        if self.columns <= SUMMED {
+            return self.only_slice::<PRECISE, R>(row);
         }
-    };
-    for group in 0..BLOCK / LANES {
-        for (register, maximum) in lanes.as_mut().iter_mut().enumerate() {
-            let start = group * LANES + register * S::Vector::WIDTH;
-            if start < last.len() {
-                let logits = last.load(simd, start);
-                extremes.add_first(simd, logits, S::Vector::WIDTH.min(last.len() - start));
-                (_, *maximum) = maximum.min_max(logits);
+        let mut slices = Slices::<S, PRECISE>::new(self);
+        slices.read(row);
+        slices.state()
+    }
+
+    /// The same of a row of one slice: its maximum is found before its shift is needed.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn only_slice<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> State<S::Vector> {
+        let (simd, columns) = (self.simd, self.columns);
+        let extremes = extremes_of(simd, row.logits());
+        let maxima = Maxima {
+            max: simd.splat(largest_lane(extremes.highest)),
+            are_usual: extremes.are_usual(simd),
+        };
+        let has_nan = first_lane(maxima.max) == f32::INFINITY && has_nan(simd, row.logits());
+        let shifts = Shifts::of::<S, PRECISE>(simd, &maxima, self.sink);
+        let (shift, bias) = (
+            RowShift::of_first(&shifts.shift),
+            first_lane(shifts.bias(simd, columns)),
+        );
+        let row = row.reborrow();
+        let sum = if shifts.are_usual {
+            Terms::<S, false, PRECISE>::of(simd, shift, self.ahead).sum(row, bias)
+        } else {
+            Terms::<S, true, PRECISE>::of(simd, shift, self.ahead).sum(row, bias)
+        };
+        let sum = combine_lanes(&sum, columns <= EXACT);
+        State {
+            states: States::of_one(simd, shifts, sum),
+            has_nan,
+        }
+    }
+}
+
+/// The slices of a row that were read.
+#[derive(Clone, Copy)]
+struct Slices<S: Simd, const PRECISE: bool> {
+    reader: Reader<S>,
+    sums: CompensatedSum<S>,
+    /// The largest logit; of the whole row if `is_final`.
+    max: f32,
+    are_usual: bool,
+    shift: LaneShift<S::Vector>,
+    /// Whether `shift` is that of the whole row.
+    is_final: bool,
+    /// Of a row with +∞: whether a logit is NaN.
+    has_nan: Option<bool>,
+}
+
+impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn new(reader: Reader<S>) -> Self {
+        Slices {
+            reader,
+            sums: CompensatedSum::new(reader.simd),
+            max: f32::NEG_INFINITY,
+            are_usual: reader.sink.logit == f32::NEG_INFINITY,
+            shift: LaneShift::unit(reader.simd),
+            is_final: false,
+            has_nan: None,
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn read<R: SrcDst>(&mut self, row: &mut R) {
+        let columns = self.reader.columns;
+        let mut start = 0;
+        while start < columns && self.has_nan.is_none() {
+            let len = SUMMED.min(columns - start);
+            self.slice(row, start, len);
+            start += len;
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn slice<R: SrcDst>(&mut self, row: &mut R, start: usize, len: usize) {
+        let Reader {
+            simd, sink, ahead, ..
+        } = self.reader;
+        let extremes = extremes_of(simd, row.slice(start, len).logits());
+        let largest = largest_lane(extremes.highest);
+        self.max = self.max.max(largest);
+        self.are_usual &= extremes.are_usual(simd);
+        let may_stay = NEAR_ZERO.contains(&self.max.max(sink.logit));
+        if !(self.are_usual || self.is_final || may_stay) {
+            self.raise_shift(row, start);
+            if self.has_nan.is_some() {
+                return;
+            }
+        }
+        let constants = self.shift.constants(simd);
+        let scale = constants
+            .exp_scaled(simd.splat(largest) - self.shift.offset)
+            .scale;
+        let bias = (scale + scale).group();
+        let (slice, shift) = (row.slice(start, len), RowShift::of_first(&self.shift));
+        let sums = CompensatedSum::with_bias(simd, &bias);
+        let sums = if self.are_usual {
+            Terms::<S, false, PRECISE>::of(simd, shift, ahead).add(slice, sums)
+        } else {
+            Terms::<S, true, PRECISE>::of(simd, shift, ahead).add(slice, sums)
+        };
+        add(&mut self.sums, &sums.remove_bias(&bias));
+    }
+
+    /// Finds the maximum of the row, of which the logits from `start` were not read, and makes the shift hold
+    /// for it.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn raise_shift<R: SrcDst>(&mut self, row: &mut R, start: usize) {
+        let Reader {
+            simd,
+            columns,
+            sink,
+            ..
+        } = self.reader;
+        let before = self.max;
+        let (max, has_nan) = simd.vectorize(
+            #[inline(always)]
+            |simd| {
+                let rest = row.slice(start, columns - start);
+                let highest = extremes_of(simd, rest.logits()).highest;
+                let max = before.max(largest_lane(highest));
+                let has_nan = max == f32::INFINITY && has_nan(simd, rest.logits());
+                (max, has_nan)
+            },
+        );
+        self.max = max;
+        self.is_final = true;
+        if max == f32::INFINITY {
+            self.has_nan = Some(has_nan || self.total().high.is_nan());
+            return;
+        }
+        self.shift = LaneShift::of_row(simd, simd.splat(max.max(sink.logit)));
+        if start > 0 {
+            let factor = TwiceMultiplied(self.shift.half_factor_from_unit(simd));
+            let sums = &mut self.sums;
+            for part in sums.high.as_mut().iter_mut().chain(sums.low.as_mut()) {
+                *part = factor.apply(*part);
+            }
+            if R::HAS_SCRATCH {
+                normalize(simd, row.slice(0, start).last_pass(), &factor);
             }
         }
     }
-    let max = simd.splat(largest(simd, &lanes));
-    extremes.highest = max;
-    Maxima {
-        max,
-        are_usual: extremes.are_usual(simd),
-        lanes,
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn total(&self) -> TwoFloat<f32> {
+        let mut sums = self.sums;
+        let (highs, lows) = (sums.high.as_mut(), sums.low.as_mut());
+        let zero = self.reader.simd.splat(0.0);
+        combine_lanes(&combine(highs, lows, false, zero), false)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn state(&self) -> State<S::Vector> {
+        let simd = self.reader.simd;
+        let sum = if self.has_nan.is_some() {
+            TwoFloat {
+                high: f32::NAN,
+                low: 0.0,
+            }
+        } else {
+            self.total()
+        };
+        let max = simd.splat(self.max);
+        let shifts = Shifts::under::<S, PRECISE>(simd, max, self.shift, self.are_usual);
+        State {
+            states: States::of_one(simd, shifts, sum),
+            has_nan: self.has_nan == Some(true),
+        }
+    }
+}
+
+/// Multiplies by the square of a power of two, which may itself be out of range.
+#[derive(Clone, Copy)]
+struct TwiceMultiplied<V>(V);
+
+impl<V: Vector> Epilogue<V> for TwiceMultiplied<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn apply(&self, numerators: V) -> V {
+        numerators * self.0 * self.0
     }
 }

@@ -6,7 +6,8 @@ use crate::math::reduce::first_lane;
 use crate::math::shift::LaneShift;
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of};
+use crate::simd::{Simd, Vector, WIDEST, lanes_of, unroll};
+use crate::source::Source;
 
 /// Rows whose logits are all in this range have one shift. None of their numerators is clamped, and none
 /// of their results is below 2^−126: e^−69 / 2^21 is above it.
@@ -14,13 +15,11 @@ const USUAL: core::ops::RangeInclusive<f32> = -45.0..=24.0;
 
 /// What the first pass finds in rows.
 #[derive(Clone, Copy)]
-pub(super) struct Maxima<S: Simd> {
+pub(super) struct Maxima<V> {
     /// The largest logit of each row.
-    pub(super) max: S::Vector,
+    pub(super) max: V,
     /// Whether all logits are usual.
     pub(super) are_usual: bool,
-    /// Of a row of several slices the largest logit of each lane.
-    pub(super) lanes: Group<S>,
 }
 
 /// The largest and the least logit so far, by lanes. A NaN may be kept or lost: a row that has one has
@@ -51,17 +50,10 @@ impl<V: Vector> Extremes<V> {
 
     /// Four registers.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn add_four(&mut self, logits: [V; 4]) {
-        let more = self.lower_by_four(logits);
-        (_, self.highest) = self.highest.min_max(more);
-    }
-
-    /// Four registers, without raising `highest`. Returns their largest logits.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn lower_by_four(&mut self, [a, b, c, d]: [V; 4]) -> V {
+    pub(super) fn add_four(&mut self, [a, b, c, d]: [V; 4]) {
         let ((less, more), (other_less, other_more)) = (a.min_max(b), c.min_max(d));
         (self.lowest, _) = self.lowest.min_max(less.min_max(other_less).0);
-        more.min_max(other_more).1
+        (_, self.highest) = self.highest.min_max(more.min_max(other_more).1);
     }
 
     /// The first `count` lanes of a register. The others are −∞.
@@ -78,6 +70,40 @@ impl<V: Vector> Extremes<V> {
     }
 }
 
+/// The extremes of a row, by lanes.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn extremes_of<S: Simd, L: Source>(simd: S, row: L) -> Extremes<S::Vector> {
+    let width = S::Vector::WIDTH;
+    let mut extremes = Extremes::new(simd);
+    let mut unread = row;
+    let last = loop {
+        match unread.split_at(4 * width) {
+            Ok((block, others)) => {
+                extremes.add_four([
+                    block.load(simd, 0),
+                    block.load(simd, width),
+                    block.load(simd, 2 * width),
+                    block.load(simd, 3 * width),
+                ]);
+                unread = others;
+            }
+            Err(last) => break last,
+        }
+    };
+    unroll::<4>(
+        #[inline(always)]
+        |i| {
+            let start = i * width;
+            if start + width <= last.len() {
+                extremes.add(last.load(simd, start));
+            } else if start < last.len() {
+                extremes.add_first(simd, last.load(simd, start), last.len() - start);
+            }
+        },
+    );
+    extremes
+}
+
 /// A bit for each lane that is below or above the usual range.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn bounds<S: Simd>(simd: S, lowest: S::Vector, highest: S::Vector) -> u32 {
@@ -85,15 +111,13 @@ fn bounds<S: Simd>(simd: S, lowest: S::Vector, highest: S::Vector) -> u32 {
     start.gt_mask(lowest) | highest.gt_mask(end)
 }
 
-/// The shifts of rows, and where their sums begin.
+/// The shifts of rows.
 #[derive(Clone, Copy)]
 pub(super) struct Shifts<V> {
     pub(super) max: V,
     pub(super) shift: LaneShift<V>,
     /// The numerators of the maxima.
     pub(super) max_term: ScaledExp<V>,
-    /// A power of two that is larger than every numerator; for at most [`EXACT`] columns, than their sum.
-    pub(super) bias: V,
     pub(super) are_usual: bool,
 }
 
@@ -102,48 +126,56 @@ impl<V: Vector> Shifts<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of<S: Simd<Vector = V>, const PRECISE: bool>(
         simd: S,
-        maxima: &Maxima<S>,
-        columns: usize,
+        maxima: &Maxima<V>,
         sink: Sink,
     ) -> Self {
-        // Adding zero turns −0 into +0: which of the two is found first differs by backend.
-        let max = maxima.max + simd.splat(0.0);
         let are_usual = maxima.are_usual && sink.logit == f32::NEG_INFINITY;
         let shift = if are_usual {
             LaneShift::unit(simd)
         } else {
-            LaneShift::of(simd, max.max_keep_nan(simd.splat(sink.logit)))
+            LaneShift::of_row(simd, maxima.max.max_keep_nan(simd.splat(sink.logit)))
         };
+        Self::under::<S, PRECISE>(simd, maxima.max, shift, are_usual)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn under<S: Simd<Vector = V>, const PRECISE: bool>(
+        simd: S,
+        max: V,
+        shift: LaneShift<V>,
+        are_usual: bool,
+    ) -> Self {
+        // Adding zero turns −0 into +0: which of the two is found first differs by backend.
+        let max = max + simd.splat(0.0);
+        let constants = shift.constants(simd);
         let max_term = if PRECISE {
-            shift.constants(simd).exp_precise(max - shift.offset)
+            constants.exp_precise(max - shift.offset)
         } else {
-            shift.constants(simd).exp_scaled(max - shift.offset)
-        };
-        // Twice the power of two is more than the numerator.
-        let terms = if columns <= EXACT {
-            columns.next_power_of_two()
-        } else {
-            1
+            constants.exp_scaled(max - shift.offset)
         };
         Shifts {
             max,
             shift,
             max_term,
-            bias: max_term.scale * simd.splat(2.0 * terms as f32),
             are_usual,
         }
     }
 
-    /// Where the sums of the lanes of one row begin, from the maximum of each.
+    /// Where the sums of rows begin.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn lane_bias<S: Simd<Vector = V>>(&self, simd: S, maxima: &Group<S>) -> Group<S> {
-        let constants = self.shift.constants(simd);
-        let mut bias = *maxima;
-        for bias in bias.as_mut() {
-            let scale = constants.exp_scaled(*bias - self.shift.offset).scale;
-            *bias = scale + scale;
-        }
-        bias
+    pub(super) fn bias<S: Simd<Vector = V>>(&self, simd: S, columns: usize) -> V {
+        self.max_term.scale * simd.splat(bias_over_scale(columns))
+    }
+}
+
+/// A sum begins at a power of two that is larger than every numerator; for at most [`EXACT`] columns, than
+/// their sum. It is so many times the scale of the largest, which is more than half of the numerator.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn bias_over_scale(columns: usize) -> f32 {
+    if columns <= EXACT {
+        2.0 * columns.next_power_of_two() as f32
+    } else {
+        2.0
     }
 }
 
@@ -155,28 +187,25 @@ pub(super) struct States<V> {
     pub(super) sum: TwoFloat<V>,
 }
 
-/// The lanes of [`States`] that the passes over a single row need.
+/// The shift of one row.
 #[derive(Clone, Copy)]
 pub(super) struct RowShift {
     pub(super) offset: f32,
     pub(super) round: f32,
-    pub(super) bias: f32,
 }
 
 /// [`RowShift`] of each row.
 pub(super) struct RowShifts {
     offset: [f32; WIDEST],
     round: [f32; WIDEST],
-    bias: [f32; WIDEST],
 }
 
 impl RowShifts {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn of<V: Vector>(shifts: &Shifts<V>) -> Self {
+    pub(super) fn of<V: Vector>(shift: &LaneShift<V>) -> Self {
         RowShifts {
-            offset: lanes_of(shifts.shift.offset),
-            round: lanes_of(shifts.shift.round),
-            bias: lanes_of(shifts.bias),
+            offset: lanes_of(shift.offset),
+            round: lanes_of(shift.round),
         }
     }
 
@@ -187,23 +216,21 @@ impl RowShifts {
         RowShift {
             offset: self.offset[index],
             round: self.round[index],
-            bias: self.bias[index],
         }
     }
 }
 
 impl RowShift {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn of_first<V: Vector>(shifts: &Shifts<V>) -> Self {
+    pub(super) fn of_first<V: Vector>(shift: &LaneShift<V>) -> Self {
         RowShift {
-            offset: first_lane(shifts.shift.offset),
-            round: first_lane(shifts.shift.round),
-            bias: first_lane(shifts.bias),
+            offset: first_lane(shift.offset),
+            round: first_lane(shift.round),
         }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn shift<S: Simd>(&self, simd: S) -> LaneShift<S::Vector> {
+    pub(super) fn lanes<S: Simd>(&self, simd: S) -> LaneShift<S::Vector> {
         LaneShift {
             offset: simd.splat(self.offset),
             round: simd.splat(self.round),
@@ -212,6 +239,22 @@ impl RowShift {
 }
 
 impl<V: Vector> States<V> {
+    /// The same row in every lane.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn of_one<S: Simd<Vector = V>>(
+        simd: S,
+        shifts: Shifts<V>,
+        sum: TwoFloat<f32>,
+    ) -> Self {
+        States {
+            shifts,
+            sum: TwoFloat {
+                high: simd.splat(sum.high),
+                low: simd.splat(sum.low),
+            },
+        }
+    }
+
     /// The numerators of the maxima, exactly.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn max_term(&self) -> TwoFloat<V> {

@@ -1,13 +1,13 @@
 //! The second pass over a row: numerators, and their sum by lanes.
 
-use super::schedule::{EXACT, SUMMED};
+use super::schedule::EXACT;
 use super::state::RowShift;
-use crate::math::compensated_sum::CompensatedSum;
+use crate::math::compensated_sum::{CompensatedSum, add_rounded};
 use crate::math::exp::ExpConstants;
 use crate::math::reduce::first;
 use crate::math::shift::LaneShift;
 use crate::math::two_float::TwoFloat;
-use crate::simd::{Group, Lanewise, Simd, Unrolled, Vector, lanes_of, unroll};
+use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, lanes_of, unroll};
 use crate::source::{LINE, Source, SrcDst};
 
 /// Computes and sums the numerators of a row.
@@ -16,16 +16,14 @@ pub(super) struct Terms<S: Simd, const CLAMPED: bool, const PRECISE: bool> {
     simd: S,
     constants: ExpConstants<S::Vector>,
     offset: S::Vector,
-    /// In each lane a power of two that is larger than every numerator.
-    bias: Group<S>,
     ahead: usize,
 }
 
 impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECISE> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn of(simd: S, shift: RowShift, bias: Group<S>, ahead: usize) -> Self {
+    pub(super) fn of(simd: S, shift: RowShift, ahead: usize) -> Self {
         let shift = if CLAMPED {
-            shift.shift(simd)
+            shift.lanes(simd)
         } else {
             LaneShift::unit(simd)
         };
@@ -33,63 +31,60 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
             simd,
             constants: shift.constants(simd),
             offset: shift.offset,
-            bias,
             ahead,
         }
     }
 
-    /// The sum of a row, by lanes of a register. Numerators are stored where there is scratch.
+    /// The sum of at most [`SUMMED`](super::schedule::SUMMED) logits, by lanes of a register, from a power of
+    /// two that is larger than every numerator. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn sum<R: SrcDst>(&self, row: R) -> TwoFloat<S::Vector> {
-        let (is_exact, is_long) = (row.len() <= EXACT, row.len() > SUMMED);
-        let (mut row, mut sums) = (row, CompensatedSum::new(self.simd));
-        if is_long {
-            (row, sums) = self.simd.vectorize(
-                #[inline(always)]
-                |_| self.slices(row),
-            );
+    pub(super) fn sum<R: SrcDst>(&self, row: R, bias: f32) -> TwoFloat<S::Vector> {
+        let len = row.len();
+        let bias = self.simd.splat(bias).group();
+        let sums = CompensatedSum::with_bias(self.simd, &bias);
+        let mut sums = self.add(row, sums).remove_bias(&bias);
+        let (mut highs, mut lows) = (sums.high.as_mut(), sums.low.as_mut());
+        if S::Vector::WIDTH == 1 {
+            // The other lanes are empty.
+            let count = len.next_power_of_two().min(highs.len());
+            highs = highs.get_mut(..count).unwrap_or(&mut []);
+            lows = lows.get_mut(..count).unwrap_or(&mut []);
         }
-        let last = self.slice(row);
-        if is_long {
-            add(&mut sums, &last);
-        } else {
-            sums = last;
-        }
-        combine(
-            sums.high.as_mut(),
-            sums.low.as_mut(),
-            is_exact,
-            self.simd.splat(0.0),
-        )
+        combine(highs, lows, len <= EXACT, self.simd.splat(0.0))
     }
 
-    /// The whole slices of a row. Returns what is left.
+    /// Adds to the sums of the virtual lanes.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn slices<R: SrcDst>(&self, row: R) -> (R, CompensatedSum<S>) {
-        let mut sums = CompensatedSum::new(self.simd);
+    pub(super) fn add<R: SrcDst>(&self, row: R, sums: CompensatedSum<S>) -> CompensatedSum<S> {
+        if S::LANE_BY_LANE {
+            self.lane_by_lane(row, sums)
+        } else if S::REGISTERS <= 4 {
+            self.steps::<4, R>(row, sums)
+        } else {
+            self.steps::<8, R>(row, sums)
+        }
+    }
+
+    /// For registers of one lane ([`Simd::LANE_BY_LANE`]).
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn lane_by_lane<R: SrcDst>(&self, row: R, mut sums: CompensatedSum<S>) -> CompensatedSum<S> {
         let mut row = row;
-        loop {
-            match row.split_at(SUMMED) {
-                Ok((slice, others)) => {
-                    let slice = self.slice(slice);
-                    add(&mut sums, &slice);
-                    row = others;
+        let lanes = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
+        for (lane, (high, low)) in lanes.enumerate().take(row.len()) {
+            let mut index = lane;
+            while index < row.len() {
+                let logit = row.logits().load(self.simd, index);
+                let numerator = self
+                    .constants
+                    .numerators::<CLAMPED, PRECISE>(logit, self.offset);
+                *low = *low + add_rounded(high, numerator);
+                if R::HAS_SCRATCH {
+                    row.store(index, numerator.value());
                 }
-                Err(rest) => return (rest, sums),
+                index += LANES;
             }
         }
-    }
-
-    /// At most [`SUMMED`] logits.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn slice<R: SrcDst>(&self, slice: R) -> CompensatedSum<S> {
-        let sum = CompensatedSum::with_bias(self.simd, &self.bias);
-        let sum = if S::REGISTERS <= 4 {
-            self.steps::<4, R>(slice, sum)
-        } else {
-            self.steps::<8, R>(slice, sum)
-        };
-        sum.remove_bias(&self.bias)
+        sums
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -176,7 +171,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
 
 /// Adds the lanes of one sum to those of another.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
+pub(super) fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
     let parts = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
     let others = other.high.as_ref().iter().zip(other.low.as_ref());
     for ((high, low), (other_high, other_low)) in parts.zip(others) {

@@ -41,6 +41,13 @@ pub(crate) use unrolled::{Unrolled, unroll};
 /// registers a group needs, so the order of additions is the same everywhere.
 pub(crate) const LANES: usize = 32;
 
+/// Whether `wide` has vector instructions on this target. Without them one lane is faster.
+pub(crate) const HAS_VECTORS: bool = cfg!(any(
+    target_feature = "sse2",
+    target_feature = "simd128",
+    all(target_feature = "neon", target_arch = "aarch64")
+));
+
 /// Lanes of the widest register.
 pub(crate) const WIDEST: usize = 16;
 
@@ -54,6 +61,10 @@ pub(crate) trait Simd: Copy {
 
     /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
     const UNROLL: usize;
+
+    /// Whether a sum is best taken one virtual lane after another, so that the lane stays in registers.
+    /// Otherwise the compiler may combine neighbouring lanes to vectors.
+    const LANE_BY_LANE: bool = false;
 
     /// Runs `f` in a function of its own that is compiled for these instructions. It has all
     /// registers to itself, whatever its caller holds. `f` must be `#[inline(always)]`.

@@ -1,6 +1,6 @@
 //! One lane of plain `f32`: every target, unfused.
 
-use super::{LANES, Lanewise, Simd, Vector, operations::leaf};
+use super::{HAS_VECTORS, LANES, Lanewise, Simd, Vector, operations::leaf};
 
 /// Proof of nothing: plain arithmetic runs everywhere.
 #[derive(Clone, Copy)]
@@ -9,6 +9,7 @@ pub(crate) struct Scalar;
 impl Simd for Scalar {
     type Vector = f32;
     const UNROLL: usize = 8;
+    const LANE_BY_LANE: bool = !HAS_VECTORS;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {

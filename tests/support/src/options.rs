@@ -85,9 +85,9 @@ impl Setting {
 
     /// How many columns a length and a causal mask leave of row `row`.
     pub fn visible(&self, row: usize, columns: usize) -> usize {
-        let causal = self.causal.map_or(columns, |first| {
-            first.saturating_add(row).saturating_add(1)
-        });
+        let causal = self
+            .causal
+            .map_or(columns, |first| first.saturating_add(row).saturating_add(1));
         columns.min(self.length.unwrap_or(columns)).min(causal)
     }
 
