@@ -74,6 +74,9 @@ pub(crate) fn masks(
     columns: usize,
     inner: usize,
 ) -> Result<(), Error> {
+    if !options.are_given {
+        return Ok(());
+    }
     let logits = columns.saturating_mul(inner);
     if rows > 0 && logits > 0 {
         for given in options.mask_lens() {

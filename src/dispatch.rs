@@ -10,7 +10,7 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 
 /// Runs `operation` with the instructions of `backend`, or of [`Portable`] if this machine cannot run
 /// that one.
-#[inline]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn dispatch<O: WithSimd>(backend: Backend, operation: O) -> O::Output {
     if !HAS_VECTORS {
         // All backends give the same bits there, and one copy of each operation is enough.
@@ -41,7 +41,7 @@ pub(crate) fn dispatch<O: WithSimd>(backend: Backend, operation: O) -> O::Output
     vectorize(Portable, operation)
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn vectorize<S: Simd, O: WithSimd>(simd: S, operation: O) -> O::Output {
     simd.vectorize(
         #[inline(always)]

@@ -27,23 +27,20 @@ impl Driver<'_> {
         dispatch(self.backend, operation)
     }
 
-    /// The results of row `index` of a matrix.
-    #[inline]
+    /// The results of row `index` of a matrix. Inlined, so that the row is not copied in memory on its way
+    /// to the kernel: a single row of 10 takes 50 ns, and each copy 5.
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, row: R, index: usize) -> Normalizer {
-        let sink = self.options.sink(LOG);
-        if self.options.leaves_logits() {
-            self.dispatch(Row::<LOG, R> { row, sink }).normalizer(sink)
-        } else {
-            self.row_with_options::<LOG, R>(row, index, sink)
+        if self.options.are_given {
+            return self.row_with_options::<LOG, R>(row, index);
         }
+        let sink = Sink::NONE;
+        dispatch(self.backend, Row::<LOG, R> { row, sink }).normalizer(sink)
     }
 
-    fn row_with_options<const LOG: bool, R: SrcDst>(
-        &self,
-        mut row: R,
-        index: usize,
-        sink: Sink,
-    ) -> Normalizer {
+    #[inline(never)]
+    fn row_with_options<const LOG: bool, R: SrcDst>(&self, mut row: R, index: usize) -> Normalizer {
+        let sink = self.options.sink(LOG);
         let columns = row.len();
         let visible = self.options.visible(index, columns);
         let preprocessing = self.options.preprocessing_of(index, columns, 0);

@@ -5,9 +5,11 @@ use crate::checks::{self, out_of_place};
 use crate::dispatch::dispatch;
 use crate::error::Error;
 use crate::normalizer::Normalizer;
+use crate::options::Sink;
 use crate::rows::preprocess::Exponential;
+use crate::rows::row::{Row, RowState};
 use crate::softmax::Softmax;
-use crate::source::InPlace;
+use crate::source::{InPlace, SrcDst};
 
 /// The softmax of a row on the best backend: [`Softmax::row`].
 ///
@@ -21,8 +23,13 @@ use crate::source::InPlace;
 /// # Errors
 ///
 /// [`Error::LengthMismatch`] if the slices differ in length. Then nothing is written.
+#[inline]
 pub fn softmax(logits: &[f32], probabilities: &mut [f32]) -> Result<Normalizer, Error> {
-    Softmax::new().row(logits, probabilities)
+    Ok(softmax_state(logits, probabilities)?.normalizer(Sink::NONE))
+}
+
+fn softmax_state(logits: &[f32], probabilities: &mut [f32]) -> Result<RowState, Error> {
+    Ok(state::<false, _>(out_of_place(logits, probabilities)?))
 }
 
 /// The softmax of a row in its place, on the best backend: [`Softmax::row_in_place`].
@@ -32,8 +39,13 @@ pub fn softmax(logits: &[f32], probabilities: &mut [f32]) -> Result<Normalizer, 
 /// online_softmax::softmax_in_place(&mut row);
 /// assert_eq!(row, [0.5, 0.0, 0.5]);
 /// ```
+#[inline]
 pub fn softmax_in_place(row: &mut [f32]) -> Normalizer {
-    Softmax::new().driver.row::<false, _>(InPlace(row), 0)
+    softmax_in_place_state(row).normalizer(Sink::NONE)
+}
+
+fn softmax_in_place_state(row: &mut [f32]) -> RowState {
+    state::<false, _>(InPlace(row))
 }
 
 /// The log-softmax of a row on the best backend: [`Softmax::log_row`].
@@ -48,8 +60,13 @@ pub fn softmax_in_place(row: &mut [f32]) -> Normalizer {
 /// # Errors
 ///
 /// [`Error::LengthMismatch`] if the slices differ in length. Then nothing is written.
+#[inline]
 pub fn log_softmax(logits: &[f32], log_probabilities: &mut [f32]) -> Result<Normalizer, Error> {
-    Softmax::new().log_row(logits, log_probabilities)
+    Ok(log_softmax_state(logits, log_probabilities)?.normalizer(Sink::NONE))
+}
+
+fn log_softmax_state(logits: &[f32], log_probabilities: &mut [f32]) -> Result<RowState, Error> {
+    Ok(state::<true, _>(out_of_place(logits, log_probabilities)?))
 }
 
 /// The log-softmax of a row in its place, on the best backend: [`Softmax::log_row_in_place`].
@@ -59,8 +76,19 @@ pub fn log_softmax(logits: &[f32], log_probabilities: &mut [f32]) -> Result<Norm
 /// online_softmax::log_softmax_in_place(&mut row);
 /// assert_eq!(row, [0.0]);
 /// ```
+#[inline]
 pub fn log_softmax_in_place(row: &mut [f32]) -> Normalizer {
-    Softmax::new().driver.row::<true, _>(InPlace(row), 0)
+    log_softmax_in_place_state(row).normalizer(Sink::NONE)
+}
+
+fn log_softmax_in_place_state(row: &mut [f32]) -> RowState {
+    state::<true, _>(InPlace(row))
+}
+
+/// The state from which the inlined functions make a normalizer, if their caller has a use for it.
+fn state<const LOG: bool, R: SrcDst>(row: R) -> RowState {
+    let sink = Sink::NONE;
+    dispatch(Backend::best(), Row::<LOG, R> { row, sink })
 }
 
 /// log Σ e^x of a row on the best backend: [`Softmax::log_sum_exp`].

@@ -223,6 +223,16 @@ impl Normalizer {
         }
     }
 
+    /// As [`from_parts`](Self::from_parts), of parts that a row has.
+    #[inline]
+    pub(crate) fn of_row(max: f32, other_terms: f64) -> Self {
+        if other_terms.is_nan() {
+            Normalizer::NAN
+        } else {
+            Normalizer { max, other_terms }
+        }
+    }
+
     /// Of logits that are all −∞.
     pub(crate) const FULLY_MASKED: Self = Normalizer {
         max: f32::NEG_INFINITY,

@@ -6,6 +6,8 @@ use crate::normalizer::{Normalizer, Outcome};
 /// The options of a softmax.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options<'a> {
+    /// Whether any of them was set.
+    pub(crate) are_given: bool,
     pub(crate) scale: Option<f32>,
     pub(crate) soft_cap: Option<f32>,
     pub(crate) additive: Option<&'a [f32]>,
@@ -29,7 +31,7 @@ impl<'a> Options<'a> {
 
     /// Whether every logit takes part in the softmax, as it is given.
     pub(crate) fn leaves_logits(&self) -> bool {
-        !self.changes_logits() && !self.needs_single_rows()
+        !self.are_given || !self.changes_logits() && !self.needs_single_rows()
     }
 
     /// Whether some logits are preprocessed.
@@ -47,7 +49,7 @@ impl<'a> Options<'a> {
 
     /// Whether the denominator is that of the given logits and of nothing else.
     pub(crate) fn takes_logits_alone(&self) -> bool {
-        self.leaves_logits() && self.sink.is_none()
+        !self.are_given || self.leaves_logits() && self.sink.is_none()
     }
 
     /// How many columns of a row take part: those that a length and a causal mask leave.
@@ -103,6 +105,9 @@ impl<'a> Options<'a> {
     }
 
     pub(crate) fn sink(&self, is_log: bool) -> Sink {
+        if !self.are_given {
+            return Sink::NONE;
+        }
         Sink {
             logit: self.sink.unwrap_or(f32::NEG_INFINITY),
             fully_masked: match (self.fully_masked, is_log) {

@@ -113,9 +113,8 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     #[must_use]
-    pub fn scale(mut self, scale: f32) -> Self {
-        self.driver.options.scale = Some(scale);
-        self
+    pub fn scale(self, scale: f32) -> Self {
+        self.with(|options| options.scale = Some(scale))
     }
 
     /// Replaces every logit z, after the scale, by cap · tanh(z / cap), which is within ±`cap`.
@@ -134,9 +133,8 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     #[must_use]
-    pub fn soft_cap(mut self, cap: f32) -> Self {
-        self.driver.options.soft_cap = Some(cap);
-        self
+    pub fn soft_cap(self, cap: f32) -> Self {
+        self.with(|options| options.soft_cap = Some(cap))
     }
 
     /// Masks logits, or adds to them, after scale and soft cap. Masks of different kinds apply
@@ -153,9 +151,8 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     #[must_use]
-    pub fn mask(mut self, mask: Mask<'a>) -> Self {
-        self.driver.options.set_mask(mask);
-        self
+    pub fn mask(self, mask: Mask<'a>) -> Self {
+        self.with(|options| options.set_mask(mask))
     }
 
     /// Adds one logit to the denominator of every row. It has no result of its own, and neither scale
@@ -172,9 +169,8 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     #[must_use]
-    pub fn sink(mut self, logit: f32) -> Self {
-        self.driver.options.sink = Some(logit);
-        self
+    pub fn sink(self, logit: f32) -> Self {
+        self.with(|options| options.sink = Some(logit))
     }
 
     /// Sets the results of fully masked rows: NaN by default. A row with a finite sink is not fully
@@ -190,9 +186,8 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     #[must_use]
-    pub fn fully_masked(mut self, results: FullyMasked) -> Self {
-        self.driver.options.fully_masked = results;
-        self
+    pub fn fully_masked(self, results: FullyMasked) -> Self {
+        self.with(|options| options.fully_masked = results)
     }
 
     /// The softmax of a row.
@@ -453,6 +448,12 @@ impl<'a> Softmax<'a> {
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
         self.checked_axis::<true, _>(out_of_place(logits, log_probabilities)?, shape)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Options<'a>)) -> Self {
+        set(&mut self.driver.options);
+        self.driver.options.are_given = true;
+        self
     }
 
     pub(crate) fn checked_row<const LOG: bool, R: SrcDst>(

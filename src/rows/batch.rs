@@ -8,7 +8,7 @@ use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCHED, CACHED, EXACT};
 use super::slices::{Reader, State};
 use super::state::{Maxima, RowShift, RowShifts, Shifts, States, extremes_of};
-use super::sums::{Terms, combine};
+use super::sums::{Terms, combine, total};
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first, fold};
 use crate::math::two_float::TwoFloat;
@@ -110,7 +110,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let max_term = states.max_term();
         let bound = max_term.high * simd.splat(confident(self.columns));
         let are_confident = bound.gt_mask(others.high);
-        if are_confident != 0 {
+        // Of one column there are none.
+        if are_confident != 0 && self.columns > 1 {
             let shifts = RowShifts::of(&states.shifts.shift);
             let max_terms = lanes_of(max_term.high);
             let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
@@ -121,7 +122,9 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                     let (shift, max_term) = (shifts.row(index), max_terms[index]);
                     let sum = simd.vectorize(
                         #[inline(always)]
-                        |simd| other_terms::<PRECISE, STORED, S, _>(simd, row, shift, max_term),
+                        move |simd| {
+                            other_terms::<PRECISE, STORED, S, _>(simd, row, shift, max_term)
+                        },
                     );
                     (highs[index], lows[index]) = (sum.high, sum.low);
                 }
@@ -256,11 +259,13 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         for (index, ((high, low), bias)) in places.take(self.rows).enumerate() {
             let row = self.row(matrix, index);
             let shift = of_rows.row(index);
-            let sum = if shifts.are_usual {
-                self.exp_sum::<false, PRECISE, _>(row, shift, bias)
+            let (bias, ahead) = (simd.splat(bias), self.ahead);
+            let mut sums = if shifts.are_usual {
+                Terms::<S, false, PRECISE>::of(simd, shift, ahead).sums(row, bias)
             } else {
-                self.exp_sum::<true, PRECISE, _>(row, shift, bias)
+                Terms::<S, true, PRECISE>::of(simd, shift, ahead).sums(row, bias)
             };
+            let sum = total(simd, &mut sums, self.columns, self.columns <= EXACT);
             (*high, *low) = (sum.high, sum.low);
         }
         let is_exact = self.columns <= EXACT;
@@ -272,16 +277,6 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                 combine(highs.as_mut(), lows.as_mut(), is_exact, zero)
             },
         )
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum<const CLAMPED: bool, const PRECISE: bool, R: SrcDst>(
-        self,
-        row: R,
-        shift: RowShift,
-        bias: f32,
-    ) -> TwoFloat<S::Vector> {
-        Terms::<S, CLAMPED, PRECISE>::of(self.simd, shift, self.ahead).sum(row, bias)
     }
 
     /// Applies an epilogue of numerators to a row. Where these were not stored, they are computed again.

@@ -14,6 +14,13 @@ pub(crate) fn normalize<S: Simd, R: SrcDst>(
     mut row: R,
     epilogue: &impl Epilogue<S::Vector>,
 ) {
+    if S::LANE_BY_LANE {
+        for index in 0..row.len() {
+            let loaded = row.logits().load(simd, index);
+            row.store(index, epilogue.apply(loaded));
+        }
+        return;
+    }
     if row.len() > UNALIGNED {
         let align_offset = row.align_offset();
         match row.split_at(align_offset) {

@@ -3,7 +3,8 @@
 
 use super::schedule::SHORT;
 use super::state::{RowShift, exact};
-use super::sums::{combine, combine_lanes};
+use super::sums::{combine_lanes, total};
+use crate::math::compensated_sum::CompensatedSum;
 use crate::math::reduce::is_nan;
 use crate::math::two_float::TwoFloat;
 use crate::simd::{LANES, Lanewise, Simd, Vector};
@@ -31,7 +32,7 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
     let zero = simd.splat(0.0);
     let shift = shift.lanes(simd);
     let constants = shift.constants(simd);
-    let (mut highs, mut lows) = (zero.group(), zero.group());
+    let mut sums = CompensatedSum::new(simd);
     for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
         let loaded = row.load(simd, register * S::Vector::WIDTH);
         let (numerators, rest) = if STORED {
@@ -48,16 +49,17 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
         let (others, _) = numerators.select_eq(numerators, max_term, zero);
         let (rest, _) = rest.select_eq(numerators, max_term, zero);
         let place = register % S::REGISTERS;
-        if let (Some(high), Some(low)) =
-            (highs.as_mut().get_mut(place), lows.as_mut().get_mut(place))
-        {
+        if let (Some(high), Some(low)) = (
+            sums.high.as_mut().get_mut(place),
+            sums.low.as_mut().get_mut(place),
+        ) {
             let sum = TwoFloat::sum(*high, others);
             // Normalized at each step: the low parts of millions of terms would lose too much.
             let sum = TwoFloat::sum_ordered(sum.high, (*low + rest) + sum.low);
             (*high, *low) = (sum.high, sum.low);
         }
     }
-    let sum = combine(highs.as_mut(), lows.as_mut(), false, zero);
+    let sum = total(simd, &mut sums, row.len(), false);
     combine_lanes(&sum, false).normalized()
 }
 
@@ -68,7 +70,7 @@ pub(super) fn has_nan<S: Simd, L: Source>(simd: S, logits: L) -> bool {
         logits
             .load(simd, register * S::Vector::WIDTH)
             .store(&mut values);
-        if values.iter().any(is_nan) {
+        if values.iter().take(S::Vector::WIDTH).any(is_nan) {
             return true;
         }
     }

@@ -18,32 +18,49 @@ pub(crate) struct Row<const LOG: bool, R> {
 /// What the normalizer of a row is made of, without the sink. A caller that does not want it does not pay
 /// for operations on `f64`.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct RowState {
+    max_term: Packed,
+    // Between the other two, so that the caller does not load these by one load, which would wait for two
+    // stores.
     max: f32,
-    max_term: TwoFloat<f32>,
-    other_terms: TwoFloat<f32>,
+    other_terms: Packed,
+}
+
+/// A two-float in one word, for the same reason.
+#[derive(Clone, Copy)]
+struct Packed(u64);
+
+impl Packed {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn new(high: f32, low: f32) -> Self {
+        Packed(u64::from(high.to_bits()) | u64::from(low.to_bits()) << 32)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn first_lanes<V: Vector>(number: TwoFloat<V>) -> Self {
+        Packed::new(first_lane(number.high), first_lane(number.low))
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn value(self) -> f64 {
+        f64::from(f32::from_bits(self.0 as u32)) + f64::from(f32::from_bits((self.0 >> 32) as u32))
+    }
 }
 
 impl RowState {
-    #[inline]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn normalizer(&self, sink: Sink) -> Normalizer {
-        let [max_term, other_terms] = [self.max_term, self.other_terms]
-            .map(|term| f64::from(term.high) + f64::from(term.low));
-        sink.merge_into(Normalizer::from_parts(self.max, other_terms / max_term))
+        let other_terms = self.other_terms.value() / self.max_term.value();
+        sink.merge_into(Normalizer::of_row(self.max, other_terms))
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn constant(max: f32, other_terms: f32) -> Self {
         RowState {
             max,
-            max_term: TwoFloat {
-                high: 1.0,
-                low: 0.0,
-            },
-            other_terms: TwoFloat {
-                high: other_terms,
-                low: 0.0,
-            },
+            max_term: Packed::new(1.0, 0.0),
+            other_terms: Packed::new(other_terms, 0.0),
         }
     }
 }
@@ -94,21 +111,13 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
         } else if max.is_finite() && !sum.is_nan() {
             RowState {
                 max,
-                max_term: first_lanes(state.states.max_term()),
-                other_terms: first_lanes(other_terms),
+                max_term: Packed::first_lanes(state.states.max_term()),
+                other_terms: Packed::first_lanes(other_terms),
             }
         } else if state.has_nan || sum.is_nan() && max < f32::INFINITY {
             RowState::constant(max, f32::NAN)
         } else {
             RowState::constant(max, 0.0)
         }
-    }
-}
-
-#[cfg_attr(not(unoptimized), inline(always))]
-fn first_lanes<V: Vector>(term: TwoFloat<V>) -> TwoFloat<f32> {
-    TwoFloat {
-        high: first_lane(term.high),
-        low: first_lane(term.low),
     }
 }

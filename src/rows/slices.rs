@@ -9,8 +9,8 @@
 use super::normalize::normalize;
 use super::other_terms::has_nan;
 use super::schedule::{EXACT, SUMMED};
-use super::state::{Maxima, RowShift, Shifts, States, extremes_of};
-use super::sums::{Terms, add, combine, combine_lanes};
+use super::state::{Maxima, RowShift, Shifts, States, bias_over_scale, extremes_of};
+use super::sums::{Terms, add, combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first_lane, largest_lane};
@@ -18,7 +18,7 @@ use crate::math::shift::{LaneShift, NEAR_ZERO};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector};
-use crate::source::SrcDst;
+use crate::source::{Source, SrcDst};
 
 /// The state of one row, in every lane.
 pub(super) struct State<V> {
@@ -41,7 +41,7 @@ impl<S: Simd> Reader<S> {
     /// The maximum and the sum of the row. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> State<S::Vector> {
-        if self.columns <= SUMMED {
+        if self.columns <= SUMMED && !S::LANE_BY_LANE {
             return self.only_slice::<PRECISE, R>(row);
         }
         let mut slices = Slices::<S, PRECISE>::new(self);
@@ -64,13 +64,14 @@ impl<S: Simd> Reader<S> {
             RowShift::of_first(&shifts.shift),
             first_lane(shifts.bias(simd, columns)),
         );
-        let row = row.reborrow();
-        let sum = if shifts.are_usual {
-            Terms::<S, false, PRECISE>::of(simd, shift, self.ahead).sum(row, bias)
+        let (row, bias) = (row.reborrow(), simd.splat(bias));
+        let mut sums = if shifts.are_usual {
+            Terms::<S, false, PRECISE>::of(simd, shift, self.ahead).sums(row, bias)
         } else {
-            Terms::<S, true, PRECISE>::of(simd, shift, self.ahead).sum(row, bias)
+            Terms::<S, true, PRECISE>::of(simd, shift, self.ahead).sums(row, bias)
         };
-        let sum = combine_lanes(&sum, columns <= EXACT);
+        let is_exact = columns <= EXACT;
+        let sum = combine_lanes(&total(simd, &mut sums, columns, is_exact), is_exact);
         State {
             states: States::of_one(simd, shifts, sum),
             has_nan,
@@ -79,7 +80,6 @@ impl<S: Simd> Reader<S> {
 }
 
 /// The slices of a row that were read.
-#[derive(Clone, Copy)]
 struct Slices<S: Simd, const PRECISE: bool> {
     reader: Reader<S>,
     sums: CompensatedSum<S>,
@@ -121,7 +121,10 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn slice<R: SrcDst>(&mut self, row: &mut R, start: usize, len: usize) {
         let Reader {
-            simd, sink, ahead, ..
+            simd,
+            columns,
+            sink,
+            ahead,
         } = self.reader;
         let extremes = extremes_of(simd, row.slice(start, len).logits());
         let largest = largest_lane(extremes.highest);
@@ -138,15 +141,18 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         let scale = constants
             .exp_scaled(simd.splat(largest) - self.shift.offset)
             .scale;
-        let bias = (scale + scale).group();
+        let bias = scale * simd.splat(bias_over_scale(columns));
         let (slice, shift) = (row.slice(start, len), RowShift::of_first(&self.shift));
-        let sums = CompensatedSum::with_bias(simd, &bias);
         let sums = if self.are_usual {
-            Terms::<S, false, PRECISE>::of(simd, shift, ahead).add(slice, sums)
+            Terms::<S, false, PRECISE>::of(simd, shift, ahead).sums(slice, bias)
         } else {
-            Terms::<S, true, PRECISE>::of(simd, shift, ahead).add(slice, sums)
+            Terms::<S, true, PRECISE>::of(simd, shift, ahead).sums(slice, bias)
         };
-        add(&mut self.sums, &sums.remove_bias(&bias));
+        if columns <= SUMMED {
+            self.sums = sums;
+        } else {
+            add(&mut self.sums, &sums);
+        }
     }
 
     /// Finds the maximum of the row, of which the logits from `start` were not read, and makes the shift hold
@@ -160,20 +166,23 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
             ..
         } = self.reader;
         let before = self.max;
-        let (max, has_nan) = simd.vectorize(
-            #[inline(always)]
-            |simd| {
-                let rest = row.slice(start, columns - start);
-                let highest = extremes_of(simd, rest.logits()).highest;
-                let max = before.max(largest_lane(highest));
-                let has_nan = max == f32::INFINITY && has_nan(simd, rest.logits());
-                (max, has_nan)
-            },
-        );
+        let mut max = before;
+        let mut is_nan = false;
+        if let Some(rest) = row.logits().slice(start, columns - start) {
+            // Not by reference to the row, which would keep it in memory.
+            (max, is_nan) = simd.vectorize(
+                #[inline(always)]
+                move |simd| {
+                    let highest = extremes_of(simd, rest).highest;
+                    let max = before.max(largest_lane(highest));
+                    (max, max == f32::INFINITY && has_nan(simd, rest))
+                },
+            );
+        }
         self.max = max;
         self.is_final = true;
         if max == f32::INFINITY {
-            self.has_nan = Some(has_nan || self.total().high.is_nan());
+            self.has_nan = Some(is_nan || self.total().high.is_nan());
             return;
         }
         self.shift = LaneShift::of_row(simd, simd.splat(max.max(sink.logit)));
@@ -189,16 +198,17 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         }
     }
 
+    /// The sum of all lanes, which are lost.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn total(&self) -> TwoFloat<f32> {
-        let mut sums = self.sums;
-        let (highs, lows) = (sums.high.as_mut(), sums.low.as_mut());
-        let zero = self.reader.simd.splat(0.0);
-        combine_lanes(&combine(highs, lows, false, zero), false)
+    fn total(&mut self) -> TwoFloat<f32> {
+        let columns = self.reader.columns;
+        let is_exact = columns <= EXACT;
+        let total = total(self.reader.simd, &mut self.sums, columns, is_exact);
+        combine_lanes(&total, is_exact)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn state(&self) -> State<S::Vector> {
+    fn state(&mut self) -> State<S::Vector> {
         let simd = self.reader.simd;
         let sum = if self.has_nan.is_some() {
             TwoFloat {

@@ -1,6 +1,5 @@
 //! The second pass over a row: numerators, and their sum by lanes.
 
-use super::schedule::EXACT;
 use super::state::RowShift;
 use crate::math::compensated_sum::{CompensatedSum, add_rounded};
 use crate::math::exp::ExpConstants;
@@ -35,54 +34,51 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
         }
     }
 
-    /// The sum of at most [`SUMMED`](super::schedule::SUMMED) logits, by lanes of a register, from a power of
-    /// two that is larger than every numerator. Numerators are stored where there is scratch.
+    /// The sums of at most [`SUMMED`](super::schedule::SUMMED) logits, by virtual lanes. They begin at `bias`, a
+    /// power of two that is larger than every numerator. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn sum<R: SrcDst>(&self, row: R, bias: f32) -> TwoFloat<S::Vector> {
-        let len = row.len();
-        let bias = self.simd.splat(bias).group();
-        let sums = CompensatedSum::with_bias(self.simd, &bias);
-        let mut sums = self.add(row, sums).remove_bias(&bias);
-        let (mut highs, mut lows) = (sums.high.as_mut(), sums.low.as_mut());
-        if S::Vector::WIDTH == 1 {
-            // The other lanes are empty.
-            let count = len.next_power_of_two().min(highs.len());
-            highs = highs.get_mut(..count).unwrap_or(&mut []);
-            lows = lows.get_mut(..count).unwrap_or(&mut []);
-        }
-        combine(highs, lows, len <= EXACT, self.simd.splat(0.0))
-    }
-
-    /// Adds to the sums of the virtual lanes.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn add<R: SrcDst>(&self, row: R, sums: CompensatedSum<S>) -> CompensatedSum<S> {
+    pub(super) fn sums<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
         if S::LANE_BY_LANE {
-            self.lane_by_lane(row, sums)
-        } else if S::REGISTERS <= 4 {
+            return self.simd.vectorize(
+                #[inline(always)]
+                |_| self.lane_by_lane(row, bias),
+            );
+        }
+        let bias = bias.group();
+        let sums = CompensatedSum::with_bias(self.simd, &bias);
+        let sums = if S::REGISTERS <= 4 {
             self.steps::<4, R>(row, sums)
         } else {
             self.steps::<8, R>(row, sums)
-        }
+        };
+        sums.remove_bias(&bias)
     }
 
     /// For registers of one lane ([`Simd::LANE_BY_LANE`]).
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn lane_by_lane<R: SrcDst>(&self, row: R, mut sums: CompensatedSum<S>) -> CompensatedSum<S> {
+    fn lane_by_lane<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
+        let zero = self.simd.splat(0.0);
         let mut row = row;
+        let mut sums = CompensatedSum::new(self.simd);
         let lanes = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
         for (lane, (high, low)) in lanes.enumerate().take(row.len()) {
+            let mut sum = TwoFloat {
+                high: bias,
+                low: zero,
+            };
             let mut index = lane;
             while index < row.len() {
                 let logit = row.logits().load(self.simd, index);
                 let numerator = self
                     .constants
                     .numerators::<CLAMPED, PRECISE>(logit, self.offset);
-                *low = *low + add_rounded(high, numerator);
+                sum.low = sum.low + add_rounded(&mut sum.high, numerator);
                 if R::HAS_SCRATCH {
                     row.store(index, numerator.value());
                 }
                 index += LANES;
             }
+            (*high, *low) = (sum.high - bias, sum.low);
         }
         sums
     }
@@ -186,6 +182,32 @@ pub(super) fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<
     }
 }
 
+/// The sum over the registers of a group, of a row of `columns` logits. The group is lost. `is_exact` says that
+/// the sums of high parts are.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn total<S: Simd>(
+    simd: S,
+    sums: &mut CompensatedSum<S>,
+    columns: usize,
+    is_exact: bool,
+) -> TwoFloat<S::Vector> {
+    let zero = simd.splat(0.0);
+    let (highs, lows) = (sums.high.as_mut(), sums.low.as_mut());
+    if S::Vector::WIDTH > 1 {
+        return combine(highs, lows, is_exact, zero);
+    }
+    // The lanes past the end are empty.
+    let mut half = columns.next_power_of_two().min(highs.len()) / 2;
+    while half > 0 {
+        halve_at(highs, lows, half, is_exact);
+        half /= 2;
+    }
+    TwoFloat {
+        high: first(highs, zero),
+        low: first(lows, zero),
+    }
+}
+
 /// The sum of two-floats, by a tree: i and i + n/2 of n, and so on with half as many.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn combine<V: Lanewise>(
@@ -222,19 +244,43 @@ fn halve<const HALF: usize, V: Lanewise>(highs: &mut [V], lows: &mut [V], is_exa
         return;
     }
     for i in 0..HALF {
-        let sum = TwoFloat {
-            high: highs[i],
-            low: lows[i],
-        };
         let other = TwoFloat {
             high: highs[i + HALF],
             low: lows[i + HALF],
         };
-        let sum = if is_exact {
-            sum.add_exact_high(other)
-        } else {
-            sum.add(other)
-        };
-        (highs[i], lows[i]) = (sum.high, sum.low);
+        add_to(&mut highs[i], &mut lows[i], other, is_exact);
     }
+}
+
+/// The same for any `half` that there is.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn halve_at<V: Lanewise>(highs: &mut [V], lows: &mut [V], half: usize, is_exact: bool) {
+    let (Some((highs, other_highs)), Some((lows, other_lows))) = (
+        highs.split_at_mut_checked(half),
+        lows.split_at_mut_checked(half),
+    ) else {
+        return;
+    };
+    let others = other_highs.iter().zip(other_lows.iter());
+    for ((high, low), (other_high, other_low)) in highs.iter_mut().zip(lows).zip(others) {
+        let other = TwoFloat {
+            high: *other_high,
+            low: *other_low,
+        };
+        add_to(high, low, other, is_exact);
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_to<V: Lanewise>(high: &mut V, low: &mut V, other: TwoFloat<V>, is_exact: bool) {
+    let sum = TwoFloat {
+        high: *high,
+        low: *low,
+    };
+    let sum = if is_exact {
+        sum.add_exact_high(other)
+    } else {
+        sum.add(other)
+    };
+    (*high, *low) = (sum.high, sum.low);
 }

@@ -98,7 +98,8 @@ fn main() -> ! {
         let instructions = (all - overhead) * INSTRUCTIONS_PER_TICK / times;
         fill(row);
         let bytes = stack(|| operation(row));
-        hprintln!("{} {} {}", len, instructions as f32 / len as f32, bytes);
+        let tenths = instructions * 10 / len as u32;
+        hprintln!("{} {}.{} {}", len, tenths / 10, tenths % 10, bytes);
     }
     debug::exit(debug::EXIT_SUCCESS);
     loop {}
