@@ -1,8 +1,11 @@
-//! From options and a shape to the operations on parts of the logits. Arguments were checked before.
+//! From options and a shape to the operations on parts of the logits. Arguments were checked before, but those
+//! of [`Driver::rows`].
 
 use crate::backend::Backend;
+use crate::checks;
 use crate::columns::slab::Columns;
 use crate::dispatch::dispatch;
+use crate::error::Error;
 use crate::normalizer::Normalizer;
 use crate::options::{Options, Preprocessing, Sink};
 use crate::rows::log_sum_exp::LogSumExpRows;
@@ -80,8 +83,17 @@ impl Driver<'_> {
         }
     }
 
-    /// The results of each row of a matrix of whole rows.
-    pub(crate) fn rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize) {
+    /// The results of each row of a matrix, if it has whole rows and the masks fit.
+    pub(crate) fn rows<const LOG: bool, R: SrcDst>(
+        &self,
+        matrix: R,
+        columns: usize,
+    ) -> Result<(), Error> {
+        let rows = checks::whole_rows(matrix.len(), columns)?;
+        checks::masks(&self.options, rows, columns, 1)?;
+        if rows == 0 {
+            return Ok(());
+        }
         let sink = self.options.sink(LOG);
         if self.options.leaves_logits() {
             self.dispatch(Matrix::<LOG, R> {
@@ -92,6 +104,7 @@ impl Driver<'_> {
         } else {
             self.preprocessed_rows::<LOG, R>(matrix, columns, sink);
         }
+        Ok(())
     }
 
     /// Preprocesses several rows at once. Goes row by row if rows have lengths, or if the results cannot

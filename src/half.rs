@@ -154,7 +154,8 @@ impl<L: Logit> SoftmaxOf<'_, L> {
         probabilities: &mut [P],
     ) -> Result<(), Error> {
         self.softmax
-            .checked_rows::<false, _>(out_of_place(logits, probabilities)?, columns)
+            .driver
+            .rows::<false, _>(out_of_place(logits, probabilities)?, columns)
     }
 
     /// The softmax of each row of a matrix in its place: [`Softmax::rows_in_place`].
@@ -163,8 +164,7 @@ impl<L: Logit> SoftmaxOf<'_, L> {
     ///
     /// As [`Softmax::rows_in_place`].
     pub fn rows_in_place(&self, rows: &mut [L], columns: usize) -> Result<(), Error> {
-        self.softmax
-            .checked_rows::<false, _>(InPlace(rows), columns)
+        self.softmax.driver.rows::<false, _>(InPlace(rows), columns)
     }
 
     /// The log-softmax of each row of a matrix: [`Softmax::log_rows`].
@@ -179,7 +179,8 @@ impl<L: Logit> SoftmaxOf<'_, L> {
         log_probabilities: &mut [P],
     ) -> Result<(), Error> {
         self.softmax
-            .checked_rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
+            .driver
+            .rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
     }
 
     /// log Σ e^x of each row of a matrix: [`Softmax::log_sum_exp_rows`].

@@ -47,10 +47,11 @@ use crate::source::{InPlace, Source, SrcDst};
 ///
 /// # Method
 ///
-/// Rows of at most 32 columns are transposed in registers, so that each lane is a row. Longer ones
-/// go through the textbook's three loops, several rows at a time, while they fit in a cache. Rows beyond
-/// the caches, streams and normalizers are read by the online recurrence (Milakov and Gimelshein,
-/// "Online normalizer calculation for softmax", arXiv 1805.02867), in 32 lanes. The exponential reduces the
+/// Rows of at most 32 columns are transposed in registers, so that each lane is a row. Longer ones, to
+/// 2048, go through the textbook's three loops, several rows at a time. Still longer ones are read once in
+/// slices, each with a maximum and a denominator of its own, which are merged. Streams and normalizers are
+/// read by the online recurrence (Milakov and Gimelshein, "Online normalizer calculation for softmax",
+/// arXiv 1805.02867), in 32 lanes. The exponential reduces the
 /// logit itself, not its difference from the maximum, and keeps the exponent separate (Dukhan and
 /// Ablavatski, "Two-Pass Softmax", arXiv 2001.04438). Sums are compensated; sums of rows and their
 /// reciprocals are two floats. Along an inner axis each lane is a column, and the recurrence goes tile by
@@ -315,7 +316,8 @@ impl<'a> Softmax<'a> {
         columns: usize,
         probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        self.checked_rows::<false, _>(out_of_place(logits, probabilities)?, columns)
+        self.driver
+            .rows::<false, _>(out_of_place(logits, probabilities)?, columns)
     }
 
     /// The softmax of each row of a matrix in its place: the same bits as [`rows`](Self::rows).
@@ -333,7 +335,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn rows_in_place(&self, rows: &mut [f32], columns: usize) -> Result<(), Error> {
-        self.checked_rows::<false, _>(InPlace(rows), columns)
+        self.driver.rows::<false, _>(InPlace(rows), columns)
     }
 
     /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -354,7 +356,8 @@ impl<'a> Softmax<'a> {
         columns: usize,
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        self.checked_rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
+        self.driver
+            .rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
     }
 
     /// log Σ e^x of each row of a matrix. `out` has a place for each row. A row of no columns gives
@@ -464,19 +467,6 @@ impl<'a> Softmax<'a> {
         Ok(self.driver.row::<LOG, R>(row, 0))
     }
 
-    pub(crate) fn checked_rows<const LOG: bool, R: SrcDst>(
-        &self,
-        matrix: R,
-        columns: usize,
-    ) -> Result<(), Error> {
-        let rows = checks::whole_rows(matrix.len(), columns)?;
-        checks::masks(&self.driver.options, rows, columns, 1)?;
-        if rows > 0 {
-            self.driver.rows::<LOG, R>(matrix, columns);
-        }
-        Ok(())
-    }
-
     pub(crate) fn checked_axis<const LOG: bool, R: SrcDst>(
         &self,
         tensor: R,
@@ -485,7 +475,7 @@ impl<'a> Softmax<'a> {
         checks::shape(shape, tensor.len())?;
         let [outer, axis, inner] = shape;
         if inner == 1 {
-            return self.checked_rows::<LOG, R>(tensor, axis);
+            return self.driver.rows::<LOG, R>(tensor, axis);
         }
         checks::not_causal(&self.driver.options, "a softmax along an inner axis")?;
         checks::masks(&self.driver.options, outer, axis, inner)?;

@@ -58,3 +58,41 @@ pub(crate) fn log1p<S: Simd>(simd: S, x: TwoFloat<S::Vector>) -> TwoFloat<S::Vec
     }
     .normalized()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::log1p;
+    use crate::math::two_float::TwoFloat;
+    use crate::simd::scalar::Scalar;
+
+    /// From 2^−100 to 2^30 in small steps, each with a low part.
+    #[test]
+    fn logarithms_are_nearly_correctly_rounded() {
+        let mut bits = 0x0D80_0000_u32;
+        let mut largest = 0.0_f64;
+        while bits < 0x4E80_0000 {
+            let high = f32::from_bits(bits);
+            let x = TwoFloat {
+                high,
+                low: high * 1e-8,
+            };
+            let truth = libm::log1p(f64::from(x.high) + f64::from(x.low));
+            let result = log1p(Scalar, x);
+            let error = (f64::from(result.high) + f64::from(result.low) - truth) / truth;
+            largest = largest.max(error.abs());
+            bits += 12_347;
+        }
+        // A fifth of the last bit.
+        assert!(largest < 1.2e-8, "{largest:e}");
+        assert!(largest > 1e-10, "{largest:e} is too good to be true");
+    }
+
+    #[test]
+    fn the_logarithm_of_one_is_zero() {
+        let zero = TwoFloat {
+            high: 0.0,
+            low: 0.0,
+        };
+        assert_eq!(log1p(Scalar, zero).high, 0.0);
+    }
+}

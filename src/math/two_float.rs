@@ -94,3 +94,63 @@ impl<V: Vector> TwoFloat<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::TwoFloat;
+    use crate::simd::scalar::Scalar;
+
+    fn value(number: TwoFloat<f32>) -> f64 {
+        f64::from(number.high) + f64::from(number.low)
+    }
+
+    /// Numbers of all sizes and signs between 2^−20 and 2^20.
+    fn numbers() -> impl Iterator<Item = f32> {
+        let mut state = 1_u32;
+        core::iter::repeat_with(move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let exponent = 107 + (state >> 3) % 40;
+            f32::from_bits(state & 0x807F_FFFF | exponent << 23)
+        })
+    }
+
+    fn pairs() -> impl Iterator<Item = (f32, f32)> {
+        numbers().zip(numbers().skip(7)).take(10_000)
+    }
+
+    #[test]
+    fn sums_are_exact() {
+        for (a, b) in pairs() {
+            let exact = f64::from(a) + f64::from(b);
+            assert_eq!(value(TwoFloat::sum(a, b)), exact, "{a:e} + {b:e}");
+            let (larger, smaller) = if a.abs() >= b.abs() { (a, b) } else { (b, a) };
+            assert_eq!(value(TwoFloat::sum_ordered(larger, smaller)), exact);
+            assert_eq!(TwoFloat::sum(a, b).high, a + b);
+        }
+    }
+
+    #[test]
+    fn products_are_exact() {
+        for (a, b) in pairs() {
+            let product = TwoFloat::product(Scalar, a, b);
+            assert_eq!(value(product), f64::from(a) * f64::from(b), "{a:e} · {b:e}");
+        }
+    }
+
+    #[test]
+    fn sums_and_quotients_of_two_floats_keep_45_bits() {
+        let of = |high: f32, low: f32| TwoFloat::sum_ordered(high.abs(), low * high * 1e-8);
+        let mut numbers = numbers();
+        for (a, b) in pairs() {
+            let fraction = numbers.next().unwrap().fract();
+            let (a, b) = (of(a, fraction), of(b, 0.5 - fraction));
+            for (result, exact) in [
+                (a.add(b), value(a) + value(b)),
+                (a.divide(Scalar, b), value(a) / value(b)),
+            ] {
+                let error = (value(result) / exact - 1.0).abs();
+                assert!(error < 1.0 / (1_u64 << 45) as f64, "{error:e}");
+            }
+        }
+    }
+}

@@ -37,7 +37,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(logits.len(), columns),
+            ahead: prefetch_distance(logits.len(), columns.min(SUMMED)),
         };
         if columns > SUMMED || out.len() == 1 || S::Vector::WIDTH == 1 {
             simd.vectorize(

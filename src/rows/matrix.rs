@@ -29,7 +29,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         if columns <= SHORT && S::Vector::WIDTH > 1 {
             unread = simd.vectorize(
                 #[inline(always)]
-                |simd| short_rows::<LOG, S, R>(simd, unread, columns, sink),
+                |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
             );
         }
         let is_single = columns > SUMMED || !LOG && !R::HAS_SCRATCH || S::Vector::WIDTH == 1;
@@ -42,7 +42,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
                         unread,
                         columns,
                         sink,
-                        prefetch_distance(len, columns),
+                        prefetch_distance(len, columns.min(SUMMED)),
                     )
                 },
             );
@@ -84,30 +84,6 @@ fn single_rows<const LOG: bool, S: Simd, R: SrcDst>(
         match unread.split_at(columns) {
             Ok((_, others)) => unread = others,
             Err(_) => return,
-        }
-    }
-}
-
-/// As many rows as a register has lanes at a time. Returns what is left.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn short_rows<const LOG: bool, S: Simd, R: SrcDst>(
-    simd: S,
-    matrix: R,
-    columns: usize,
-    sink: Sink,
-) -> R {
-    let mut unread = matrix;
-    loop {
-        match unread.split_at(S::Vector::WIDTH * columns) {
-            Ok((rows, others)) => {
-                if LOG {
-                    short::log_softmax(simd, rows, columns, sink);
-                } else {
-                    short::softmax(simd, rows, columns, sink);
-                }
-                unread = others;
-            }
-            Err(rest) => return rest,
         }
     }
 }

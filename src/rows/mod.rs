@@ -20,16 +20,16 @@
 //! |---|---|---|
 //! | to 32 | [`short`] | as many rows at once as a register has lanes, transposed in registers |
 //! | to 2048 | [`batch`] | each pass goes over up to as many rows, while they fit in the first-level cache |
-//! | to 2^21 | [`batch`] of one row | sums in slices of 2048 ([`sums`], [`slices`]) |
-//! | above | [`streamed`] | the recurrence reads, then each exponential is computed again; softmax only |
+//! | to 2^21 | [`batch`] of one row | read once, slice by slice ([`slices`]); numerators are stored |
+//! | above | the same | numerators are not stored but computed again: two reads and one write |
 //!
-//! A row by itself ([`row`]) takes the second or the third way. Where registers have one lane (`Scalar`), so do
-//! the rows of a matrix.
+//! A row by itself ([`row`]) is a batch of one row ([`slices`]), whatever its length. So is each row of a
+//! matrix where registers have one lane. Targets without vector instructions have no other form.
 //!
 //! # Usual and unusual logits
 //!
 //! If all logits of a batch are between −45 and 24, all rows have one shift, no logit is clamped, and no result
-//! is so small that it must be flushed to zero. Other batches pay for that: about a fifth more time. Two
+//! is so small that it must be flushed to zero. Other batches pay for that: about a tenth more time. Two
 //! kinds of exceptions are decided row by row: rows without a softmax, and rows whose largest probability
 //! may be exactly one over an integer ([`quotients`]). NaN needs no care: it makes the sum NaN, and that all
 //! results.
@@ -42,8 +42,8 @@
 //! the sum are added without error, in any order. A numerator that was stored becomes a result by the same
 //! operations as one that was just computed.
 //!
-//! The recurrence ([`recurrence`]) has a sum of its own. It serves streams, normalizers and rows beyond
-//! the caches. Where it moves its shift depends on the logits alone, not on how a stream was cut.
+//! The recurrence ([`recurrence`]) has a sum of its own. It serves streams and normalizers. Where it moves
+//! its shift depends on the logits alone, not on how a stream was cut.
 //!
 //! # Glossary
 //!
@@ -55,7 +55,7 @@
 //! | bias | where a sum begins: a power of two above every numerator ([`CompensatedSum`](crate::math::compensated_sum::CompensatedSum)) |
 //! | group | 32 logits: 2 registers of AVX-512, 4 of AVX2, 8 of NEON, 32 scalars |
 //! | block | 4 groups, the unit of the recurrence |
-//! | slice | 16 blocks, whose numerators are summed from one bias |
+//! | slice | 2048 logits, whose numerators are summed from one bias |
 //! | scratch | the places of results while they hold numerators |
 //! | term | a summand of the denominator |
 //! | confident | said of a row whose other terms are less than 1/64 (short rows: 1/1024) of the largest |

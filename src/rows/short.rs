@@ -33,28 +33,40 @@ struct Columns<S: Simd> {
     cells: [S::Vector; SHORT],
 }
 
-/// The softmax of each row of a matrix of as many rows as a register has lanes.
+/// The softmax, or the log-softmax if `LOG`, of as many rows at a time as a register has lanes. Returns the
+/// rows that are left.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn softmax<S: Simd, R: SrcDst>(simd: S, mut rows: R, columns: usize, sink: Sink) {
-    let mut transposed = Columns::load(simd, rows.logits(), columns);
-    let states = transposed.states::<false>(sink);
-    transposed.normalize(&states, sink);
-    transposed.store(&mut rows);
+pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
+    simd: S,
+    matrix: R,
+    columns: usize,
+    sink: Sink,
+) -> R {
+    let mut unread = matrix;
+    loop {
+        let mut rows = match unread.split_at(S::Vector::WIDTH * columns) {
+            Ok((rows, others)) => {
+                unread = others;
+                rows
+            }
+            Err(rest) => return rest,
+        };
+        let mut transposed = Columns::load(simd, rows.logits(), columns);
+        if LOG {
+            let (denominators, _) = transposed.log_denominators(rows.logits(), sink, true);
+            transposed.apply(WithFallback {
+                log_probability: denominators.epilogue(),
+                fallback: denominators.fallback(),
+            });
+        } else {
+            let states = transposed.states::<false>(sink);
+            transposed.normalize(&states, sink);
+        }
+        transposed.store(&mut rows);
+    }
 }
 
-/// The log-softmax of the same.
-#[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn log_softmax<S: Simd, R: SrcDst>(simd: S, mut rows: R, columns: usize, sink: Sink) {
-    let mut transposed = Columns::load(simd, rows.logits(), columns);
-    let (denominators, _) = transposed.log_denominators(rows.logits(), sink, true);
-    transposed.apply(WithFallback {
-        log_probability: denominators.epilogue(),
-        fallback: denominators.fallback(),
-    });
-    transposed.store(&mut rows);
-}
-
-/// What the log-sum-exp of the same is made of, and the maxima.
+/// What the log-sum-exp of as many rows as a register has lanes is made of, and the maxima.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn log_sum_exp<S: Simd, L: Source>(
     simd: S,

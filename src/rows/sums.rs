@@ -44,6 +44,18 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
                 |_| self.lane_by_lane(row, bias),
             );
         }
+        if S::Vector::WIDTH == 1 && row.len() > LANES {
+            // By itself the loop is vectorized by the compiler: a third less time.
+            return self.simd.vectorize(
+                #[inline(always)]
+                |_| self.step_by_step(row, bias),
+            );
+        }
+        self.step_by_step(row, bias)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn step_by_step<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
         let bias = bias.group();
         let sums = CompensatedSum::with_bias(self.simd, &bias);
         let sums = if S::REGISTERS <= 4 {
@@ -283,4 +295,42 @@ fn add_to<V: Lanewise>(high: &mut V, low: &mut V, other: TwoFloat<V>, is_exact: 
         sum.add(other)
     };
     (*high, *low) = (sum.high, sum.low);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Terms, total};
+    use crate::rows::state::RowShift;
+    use crate::simd::scalar::Scalar;
+    use crate::source::InPlace;
+
+    const LONGEST: usize = 2048;
+
+    /// The two orders of the loop over a slice give the same bits. Which one is used depends on the target.
+    #[test]
+    fn lane_by_lane_gives_the_same_bits() {
+        let mut logits = [0.0; LONGEST];
+        let mut state = 1_u32;
+        for logit in &mut logits {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *logit = (state >> 8) as f32 / (1 << 19) as f32 - 16.0;
+        }
+        let shift = RowShift {
+            offset: 3.0,
+            round: crate::math::shift::LaneShift::<f32>::unit(Scalar).round,
+        };
+        let terms = Terms::<Scalar, true, true>::of(Scalar, shift, 0);
+        let bias = (1_u128 << 80) as f32;
+        for len in (0..200).chain([1000, LONGEST - 1, LONGEST]) {
+            let (mut by_lanes, mut by_steps) = (logits, logits);
+            let mut lanes = terms.lane_by_lane(InPlace(&mut by_lanes[..len]), bias);
+            let mut steps = terms.step_by_step(InPlace(&mut by_steps[..len]), bias);
+            assert_eq!((lanes.high, lanes.low), (steps.high, steps.low), "{len}");
+            assert_eq!(by_lanes, by_steps, "{len}");
+            let totals = [&mut lanes, &mut steps]
+                .map(|sums| total(Scalar, sums, len, false))
+                .map(|total| (total.high, total.low));
+            assert_eq!(totals[0], totals[1], "{len}");
+        }
+    }
 }

@@ -257,3 +257,40 @@ pub(crate) fn store_group<S: Simd>(group: &Group<S>) -> [f32; LANES] {
     }
     lanes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Simd, Vector, WIDEST, WithSimd};
+    use crate::backend::Backend;
+    use crate::dispatch::dispatch;
+
+    struct Transpose;
+
+    impl WithSimd for Transpose {
+        type Output = ();
+
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = S::Vector::WIDTH;
+            let mut square = simd.splat(0.0).square();
+            for (row, register) in square.as_mut().iter_mut().enumerate() {
+                let values: [f32; WIDEST] = core::array::from_fn(|lane| (100 * row + lane) as f32);
+                *register = simd.load(&values, 0.0);
+            }
+            S::Vector::transpose(&mut square);
+            for (row, register) in square.as_ref().iter().enumerate() {
+                let mut values = [0.0; WIDEST];
+                register.store(&mut values);
+                for (lane, value) in values[..width].iter().enumerate() {
+                    assert_eq!(*value, (100 * lane + row) as f32, "{row}, {lane}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transposes_turn_rows_into_lanes() {
+        for backend in Backend::available() {
+            dispatch(backend, Transpose);
+        }
+    }
+}
