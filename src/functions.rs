@@ -6,9 +6,9 @@ use crate::dispatch::dispatch;
 use crate::error::Error;
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
+use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::preprocess::Exponential;
 use crate::rows::row::{Row, RowState};
-use crate::softmax::Softmax;
 use crate::source::{InPlace, SrcDst};
 
 /// The softmax of a row on the best backend: [`Softmax::row`].
@@ -99,7 +99,18 @@ fn state<const LOG: bool, R: SrcDst>(row: R) -> RowState {
 /// ```
 #[must_use]
 pub fn log_sum_exp(logits: &[f32]) -> f32 {
-    Softmax::new().driver.log_sum_exp(logits)
+    let mut out = [f32::NEG_INFINITY];
+    let (columns, sink) = (logits.len(), Sink::NONE);
+    dispatch(
+        Backend::best(),
+        LogSumExpRows {
+            logits,
+            columns,
+            sink,
+            out: &mut out,
+        },
+    );
+    out[0]
 }
 
 impl Backend {

@@ -74,14 +74,13 @@ impl<V: Vector> LogDenominators<V> {
             if has_sink && (has_softmax || is_fully_masked) {
                 let row = if has_softmax {
                     let others = f64::from(others[0][lane]) + f64::from(others[1][lane]);
-                    Normalizer::from_parts(max[lane], others)
+                    Normalizer::of_row(max[lane], others)
                 } else {
                     Normalizer::FULLY_MASKED
                 };
-                let normalizer = sink.merge_into(row);
+                let (normalizer, log_denominator) = (sink.log_merge)(row, sink.logit);
                 has_softmax = normalizer.outcome() == Outcome::Finite;
                 max[lane] = normalizer.max();
-                let log_denominator = normalizer.log_denominator();
                 high[lane] = log_denominator as f32;
                 low[lane] = (log_denominator - f64::from(high[lane])) as f32;
             }

@@ -10,7 +10,7 @@ use super::normalize::normalize;
 use super::other_terms::has_nan;
 use super::schedule::{EXACT, SUMMED};
 use super::state::{Maxima, RowShift, Shifts, States, bias_over_scale, extremes_of};
-use super::sums::{Terms, add, combine_lanes, total};
+use super::sums::{Terms, combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first_lane, largest_lane};
@@ -143,15 +143,13 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
             .scale;
         let bias = scale * simd.splat(bias_over_scale(columns));
         let (slice, shift) = (row.slice(start, len), RowShift::of_first(&self.shift));
-        let sums = if self.are_usual {
-            Terms::<S, false, PRECISE>::of(simd, shift, ahead).sums(slice, bias)
+        let (sums, is_first) = (&mut self.sums, start == 0);
+        if self.are_usual {
+            Terms::<S, false, PRECISE>::of(simd, shift, ahead)
+                .add_slice(slice, bias, sums, is_first);
         } else {
-            Terms::<S, true, PRECISE>::of(simd, shift, ahead).sums(slice, bias)
-        };
-        if columns <= SUMMED {
-            self.sums = sums;
-        } else {
-            add(&mut self.sums, &sums);
+            Terms::<S, true, PRECISE>::of(simd, shift, ahead)
+                .add_slice(slice, bias, sums, is_first);
         }
     }
 

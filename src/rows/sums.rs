@@ -38,12 +38,6 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
     /// power of two that is larger than every numerator. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn sums<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
-        if S::LANE_BY_LANE {
-            return self.simd.vectorize(
-                #[inline(always)]
-                |_| self.lane_by_lane(row, bias),
-            );
-        }
         if S::Vector::WIDTH == 1 && row.len() > LANES {
             // By itself the loop is vectorized by the compiler: a third less time.
             return self.simd.vectorize(
@@ -66,33 +60,63 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
         sums.remove_bias(&bias)
     }
 
+    /// Adds the sums of a slice to those of a row. The first slice is all of them: then nothing is rounded.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn add_slice<R: SrcDst>(
+        &self,
+        slice: R,
+        bias: S::Vector,
+        sums: &mut CompensatedSum<S>,
+        is_first: bool,
+    ) {
+        if S::LANE_BY_LANE {
+            self.simd.vectorize(
+                #[inline(always)]
+                |_| self.lane_by_lane(slice, bias, sums, is_first),
+            );
+        } else if is_first {
+            *sums = self.sums(slice, bias);
+        } else {
+            add(sums, &self.sums(slice, bias));
+        }
+    }
+
     /// For registers of one lane ([`Simd::LANE_BY_LANE`]).
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn lane_by_lane<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
+    fn lane_by_lane<R: SrcDst>(
+        &self,
+        slice: R,
+        bias: S::Vector,
+        sums: &mut CompensatedSum<S>,
+        is_first: bool,
+    ) {
         let zero = self.simd.splat(0.0);
-        let mut row = row;
-        let mut sums = CompensatedSum::new(self.simd);
+        let mut slice = slice;
         let lanes = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
-        for (lane, (high, low)) in lanes.enumerate().take(row.len()) {
+        for (lane, (high, low)) in lanes.enumerate().take(slice.len()) {
             let mut sum = TwoFloat {
                 high: bias,
                 low: zero,
             };
             let mut index = lane;
-            while index < row.len() {
-                let logit = row.logits().load(self.simd, index);
+            while index < slice.len() {
+                let logit = slice.logits().load(self.simd, index);
                 let numerator = self
                     .constants
                     .numerators::<CLAMPED, PRECISE>(logit, self.offset);
                 sum.low = sum.low + add_rounded(&mut sum.high, numerator);
                 if R::HAS_SCRATCH {
-                    row.store(index, numerator.value());
+                    slice.store(index, numerator.value());
                 }
                 index += LANES;
             }
-            (*high, *low) = (sum.high - bias, sum.low);
+            sum.high = sum.high - bias;
+            if is_first {
+                (*high, *low) = (sum.high, sum.low);
+            } else {
+                add_to_sum(high, low, sum);
+            }
         }
-        sums
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -179,19 +203,28 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
 
 /// Adds the lanes of one sum to those of another.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
+fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
     let parts = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
     let others = other.high.as_ref().iter().zip(other.low.as_ref());
     for ((high, low), (other_high, other_low)) in parts.zip(others) {
-        // The low parts of a slice can be as large as the high ones.
-        let other = TwoFloat::sum(*other_high, *other_low);
-        let sum = TwoFloat {
-            high: *high,
-            low: *low,
-        }
-        .add(other);
-        (*high, *low) = (sum.high, sum.low);
+        let other = TwoFloat {
+            high: *other_high,
+            low: *other_low,
+        };
+        add_to_sum(high, low, other);
     }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_to_sum<V: Lanewise>(high: &mut V, low: &mut V, slice: TwoFloat<V>) {
+    // The low parts of a slice can be as large as the high ones.
+    let slice = TwoFloat::sum(slice.high, slice.low);
+    let sum = TwoFloat {
+        high: *high,
+        low: *low,
+    }
+    .add(slice);
+    (*high, *low) = (sum.high, sum.low);
 }
 
 /// The sum over the registers of a group, of a row of `columns` logits. The group is lost. `is_exact` says that
@@ -300,6 +333,7 @@ fn add_to<V: Lanewise>(high: &mut V, low: &mut V, other: TwoFloat<V>, is_exact: 
 #[cfg(test)]
 mod tests {
     use super::{Terms, total};
+    use crate::math::compensated_sum::CompensatedSum;
     use crate::rows::state::RowShift;
     use crate::simd::scalar::Scalar;
     use crate::source::InPlace;
@@ -323,7 +357,8 @@ mod tests {
         let bias = (1_u128 << 80) as f32;
         for len in (0..200).chain([1000, LONGEST - 1, LONGEST]) {
             let (mut by_lanes, mut by_steps) = (logits, logits);
-            let mut lanes = terms.lane_by_lane(InPlace(&mut by_lanes[..len]), bias);
+            let mut lanes = CompensatedSum::new(Scalar);
+            terms.lane_by_lane(InPlace(&mut by_lanes[..len]), bias, &mut lanes, true);
             let mut steps = terms.step_by_step(InPlace(&mut by_steps[..len]), bias);
             assert_eq!((lanes.high, lanes.low), (steps.high, steps.low), "{len}");
             assert_eq!(by_lanes, by_steps, "{len}");
