@@ -16,9 +16,9 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 /// | [`Avx512`](Backend::Avx512) | x86-64 with AVX-512F, detected at run time | fused |
 /// | [`Neon`](Backend::Neon) | aarch64 | fused |
 ///
-/// All backends of one arithmetic give the same bits on every machine, except for the payload and the
-/// sign of NaN. A browser's best backend is `Portable`; a server that asks for `Portable` reproduces
-/// its results.
+/// All backends of one arithmetic give the same bits on every machine, except for the payload and
+/// the sign of NaN. A browser's best backend is `Portable`; a server that asks for `Portable`
+/// reproduces its results.
 ///
 /// All variants exist on every target. Those that the target lacks are never available.
 ///

@@ -1,5 +1,5 @@
-//! From options and a shape to the operations on parts of the logits. Arguments were checked before, but those
-//! of [`Driver::rows`].
+//! From options and a shape to the operations on parts of the logits. The callers have checked the
+//! arguments, except those of [`Driver::rows`].
 
 use crate::backend::Backend;
 use crate::checks;
@@ -30,8 +30,8 @@ impl Driver<'_> {
         dispatch(self.backend, operation)
     }
 
-    /// The results of row `index` of a matrix. Inlined, so that the row is not copied in memory on its way
-    /// to the kernel: a single row of 10 takes 50 ns, and each copy 5.
+    /// The results of row `index` of a matrix. Inlined, so that the row is not copied in memory on
+    /// its way to the kernel: a single row of 10 takes 50 ns, and each copy 5.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, row: R, index: usize) -> Normalizer {
         if self.options.are_given {
@@ -73,8 +73,8 @@ impl Driver<'_> {
         normalizer
     }
 
-    /// If the sink is +∞ or NaN, only the normalizer is computed. [`row`](Self::row) then fills in the
-    /// results.
+    /// The softmax of the visible logits. If the sink is +∞ or NaN, only the normalizer is
+    /// computed, and the caller fills in the results.
     fn visible_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
         if sink.allows_softmax() {
             self.dispatch(Row::<LOG, R> { row, sink }).normalizer(sink)
@@ -107,8 +107,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Preprocesses several rows at once. Goes row by row if rows have lengths, or if the results cannot
-    /// hold preprocessed logits.
+    /// Preprocesses several rows at once. Goes row by row if rows have lengths, or if the results
+    /// cannot hold preprocessed logits.
     fn preprocessed_rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize, sink: Sink) {
         let by_row = self.options.needs_single_rows() || !R::HAS_SCRATCH;
         let mut index = 0;
@@ -117,7 +117,7 @@ impl Driver<'_> {
             let rows = if by_row {
                 1
             } else {
-                self.options.rows_alike(index, columns, PREPROCESSED)
+                self.options.rows_before_wrap(index, columns, PREPROCESSED)
             };
             let (mut rows, others) = match unread.split_at(rows.saturating_mul(columns)) {
                 Ok((rows, others)) => (rows, Some(others)),
@@ -221,7 +221,7 @@ impl Driver<'_> {
         if self.options.takes_logits_alone() {
             return self.dispatch(NormalizerOf(logits));
         }
-        let (seen, preprocessing) = self.seen(logits, index);
+        let (seen, preprocessing) = self.visible_logits(logits, index);
         let mut normalizer = if self.options.changes_logits() {
             self.dispatch(NormalizerOf(Preprocessed {
                 logits: seen,
@@ -250,7 +250,7 @@ impl Driver<'_> {
         let mut unread = logits;
         for (index, place) in out.chunks_mut(1).enumerate() {
             let (row, others) = unread.split_at(columns).unwrap_or((L::empty(), L::empty()));
-            let (logits, preprocessing) = self.seen(row, index);
+            let (logits, preprocessing) = self.visible_logits(row, index);
             let columns = logits.len();
             if self.options.changes_logits() {
                 self.dispatch(LogSumExpRows {
@@ -282,7 +282,11 @@ impl Driver<'_> {
     }
 
     /// The visible logits of row `index` of a matrix, and their preprocessing.
-    pub(crate) fn seen<L: Source>(&self, logits: L, index: usize) -> (L, Preprocessing<'_>) {
+    pub(crate) fn visible_logits<L: Source>(
+        &self,
+        logits: L,
+        index: usize,
+    ) -> (L, Preprocessing<'_>) {
         let columns = logits.len();
         let visible = self.options.visible(index, columns);
         (

@@ -1,4 +1,4 @@
-//! The free functions, on the best backend, and the exponential.
+//! The free functions of one row, on the best backend, and the exponential.
 
 use crate::backend::Backend;
 use crate::checks::{self, out_of_place};

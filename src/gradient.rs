@@ -55,8 +55,8 @@ impl Softmax<'_> {
     /// p_i · (g_i − Σ_j p_j g_j)
     /// ```
     ///
-    /// The products are rounded to `f32` and summed in `f64`. The error of the difference is at most
-    /// 2^−23 · Σ_j |p_j g_j|, plus the rounding of the result. A NaN in p or g makes the whole
+    /// The products are rounded to `f32` and summed in `f64`. The error of the difference is at
+    /// most 2^−23 · Σ_j |p_j g_j|, plus the rounding of the result. A NaN in p or g makes the whole
     /// gradient NaN.
     ///
     /// # Errors

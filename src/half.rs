@@ -19,7 +19,8 @@ mod sealed {
     impl Sealed for half::f16 {}
 }
 
-/// A type of logits: `f32`, [`bf16`](half::bf16) or [`f16`](half::f16). Results in place have it too.
+/// A type of logits: `f32`, [`bf16`](half::bf16) or [`f16`](half::f16). Results in place have it
+/// too.
 pub trait Logit: sealed::Sealed {}
 impl Logit for f32 {}
 impl Logit for half::bf16 {}
@@ -58,8 +59,8 @@ impl<'a> Softmax<'a> {
 /// A [`Softmax`] over logits of type `L`, made by [`Softmax::of`].
 ///
 /// Every method has the name, the options, the errors and the special values of the method of
-/// [`Softmax`]. The results are, bit for bit, those of logits that were converted to `f32` before the
-/// call. Results of type `L` are then rounded to nearest, ties to even.
+/// [`Softmax`]. The results are, bit for bit, those of logits that were converted to `f32` before
+/// the call. Results of type `L` are then rounded to nearest, ties to even.
 ///
 /// ```
 /// use half::f16;

@@ -46,11 +46,11 @@ pub fn cross_entropy_gradient(
 }
 
 impl Softmax<'_> {
-    /// The cross-entropy −log p(target) = log d + (m − x_target), in natural units: one read. It is as
-    /// accurate as the log-softmax, also near zero, where the prediction is confident and right.
+    /// The cross-entropy −log p(target) = log d + (m − x_target), in natural units: one read. It is
+    /// as accurate as the log-softmax, also near zero, where the prediction is confident and right.
     ///
-    /// NaN if the row has no softmax. +∞ if the target's logit is −∞ or masked, and another logit is
-    /// not.
+    /// NaN if the row has no softmax. +∞ if the target's logit is −∞ or masked, and another logit
+    /// is not.
     ///
     /// # Errors
     ///
@@ -93,8 +93,8 @@ impl Softmax<'_> {
     /// # Errors
     ///
     /// [`Error::TargetOutOfRange`] if the row has no such class; [`Error::LengthMismatch`] if the
-    /// slices differ in length; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does
-    /// not fit; [`Error::UnsupportedOption`] with a soft cap. Then nothing is written.
+    /// slices differ in length; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask
+    /// does not fit; [`Error::UnsupportedOption`] with a soft cap. Then nothing is written.
     ///
     /// ```
     /// let mut gradient = [0.0; 2];
@@ -121,8 +121,8 @@ impl Softmax<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`cross_entropy_gradient`](Self::cross_entropy_gradient), except that of slices that
-    /// differ in length. Then nothing is written.
+    /// Those of [`cross_entropy_gradient`](Self::cross_entropy_gradient), except that of slices
+    /// that differ in length. Then nothing is written.
     ///
     /// ```
     /// let mut row = [1.0, 1.0];

@@ -26,8 +26,8 @@ pub enum Mask<'a> {
     Keep(&'a [bool]),
     /// Adds these values to the logits; −∞ masks.
     Additive(&'a [f32]),
-    /// Keeps the first n columns. The others are not read: the results of the first n are, bit for
-    /// bit, those of a row that has no others.
+    /// Keeps the first n columns; along an axis, the first n along that axis. The others are not
+    /// read: the results of the first n are, bit for bit, those of a row that has no others.
     Length(usize),
     /// Row i of a matrix keeps the columns 0 ..= `first` + i. The others are not read, as with a
     /// length.

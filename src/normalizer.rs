@@ -1,7 +1,7 @@
 //! The state of a softmax: the maximum and the denominator.
 
-/// The maximum m of the logits seen and their denominator d = Σ e^(x − m). A softmax needs no more of a
-/// row. Blocks, threads and machines combine these states.
+/// The maximum m of the logits seen and their denominator d = Σ e^(x − m). A softmax needs no more
+/// of a row. Blocks, threads and machines combine these states.
 ///
 /// ```text
 /// push x:    m' = max(m, x)      d' = d · e^(m − m') + e^(x − m')
@@ -11,10 +11,11 @@
 ///
 /// (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867.)
 ///
-/// The denominator is kept as 1 + other terms. The term of the maximum is 1; the others are summed in
-/// `f64`, so log-probabilities near zero keep their accuracy. Each step loses a few ULP of `f64`:
-/// [`log_sum_exp`](Self::log_sum_exp) of a million pushed logits is accurate to 1 ULP of `f32`. For speed,
-/// give slices to a [`Stream`](crate::Stream) instead, or merge the normalizers of slices.
+/// The denominator is kept as 1 + other terms. The term of the maximum is 1; the others are summed
+/// in `f64`, so log-probabilities near zero keep their accuracy. Each step loses a few ULP of
+/// `f64`: [`log_sum_exp`](Self::log_sum_exp) of a million pushed logits is accurate to 1 ULP of
+/// `f32`. For speed, give slices to a [`Stream`](crate::Stream) instead, or merge the normalizers
+/// of slices.
 ///
 /// ```
 /// use online_softmax::Normalizer;
@@ -30,11 +31,12 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalizer {
     max: f32,
-    /// d − 1; −1 while empty, NaN if a logit was.
+    /// d − 1; −1 while empty, 0 if fully masked, NaN if a logit was NaN.
     other_terms: f64,
 }
 
-/// What kind of row a [`Normalizer`] has seen, so that a caller can branch without reading the row again.
+/// What kind of row a [`Normalizer`] has seen, so that a caller can branch without reading the row
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The largest logit is finite, and the softmax is a distribution.
@@ -72,8 +74,9 @@ impl Normalizer {
         *self = self.merge(Normalizer::from_parts(logit, 0.0));
     }
 
-    /// The state of all that either has seen. Commutative, bit for bit; associative within rounding;
-    /// [`new`](Self::new) is its identity, bit for bit. The same tree of merges gives the same bits.
+    /// The state of all that either has seen. Commutative, bit for bit; associative within
+    /// rounding; [`new`](Self::new) is its identity, bit for bit. The same tree of merges gives the
+    /// same bits.
     ///
     /// ```
     /// use online_softmax::Normalizer;
@@ -199,9 +202,10 @@ impl Normalizer {
         (self.max, self.other_terms)
     }
 
-    /// The state with maximum `max` and denominator 1 + `other_terms`; what [`to_parts`](Self::to_parts)
-    /// gave comes back unchanged, and −0 counts as 0. Parts that no logits have (a negative rest with a finite
-    /// maximum, say) make a state whose outcome is [`Outcome::NaN`].
+    /// The state with maximum `max` and denominator 1 + `other_terms`; what
+    /// [`to_parts`](Self::to_parts) gave comes back unchanged, and −0 counts as 0. Parts that no
+    /// logits have (a negative `other_terms` with a finite maximum, say) make a state whose outcome
+    /// is [`Outcome::NaN`].
     #[inline]
     #[must_use]
     pub fn from_parts(max: f32, other_terms: f64) -> Self {
@@ -223,7 +227,7 @@ impl Normalizer {
         }
     }
 
-    /// As [`from_parts`](Self::from_parts), of parts that a row has.
+    /// As [`from_parts`](Self::from_parts), without checks: the parts are those of a row.
     #[inline]
     pub(crate) fn of_row(max: f32, other_terms: f64) -> Self {
         if other_terms.is_nan() {

@@ -42,7 +42,8 @@ impl<'a> Options<'a> {
             || self.keep.is_some()
     }
 
-    /// Whether each row is done by itself: it has a length or a causal mask, or the sink is +∞ or NaN.
+    /// Whether each row is done by itself: it has a length or a causal mask, or the sink is +∞ or
+    /// NaN.
     pub(crate) fn needs_single_rows(&self) -> bool {
         self.length.is_some() || self.causal.is_some() || !self.sink(false).allows_softmax()
     }
@@ -72,7 +73,7 @@ impl<'a> Options<'a> {
 
     /// How many rows from this one on have masks that follow one another without a wrap, so that
     /// they can be preprocessed as one row of about `values` logits.
-    pub(crate) fn rows_alike(&self, row: usize, columns: usize, values: usize) -> usize {
+    pub(crate) fn rows_before_wrap(&self, row: usize, columns: usize, values: usize) -> usize {
         let mut rows = values.checked_div(columns).unwrap_or(1).max(1);
         for len in self.mask_lens() {
             let mask_rows = len.checked_div(columns).unwrap_or(1).max(1);
@@ -159,8 +160,8 @@ pub(crate) struct Sink {
     pub(crate) logit: f32,
     /// The results of a fully masked row.
     pub(crate) fully_masked: f32,
-    /// Merges a row and the sink, and takes the logarithm of the denominator. By a pointer, so that a program
-    /// that sets no option does without operations on `f64`: 6 KB where they are software.
+    /// Merges a row and the sink, and takes the logarithm of the denominator. A function pointer,
+    /// so that a program that sets no option does not link `f64` arithmetic: 6 KB on a Cortex-M4F.
     pub(crate) log_merge: fn(Normalizer, f32) -> (Normalizer, f64),
 }
 

@@ -34,8 +34,8 @@ pub fn three_loop(logits: &[f32], probabilities: &mut [f32]) {
 }
 
 /// The two-loop online softmax of Milakov and Gimelshein, "Online normalizer calculation for
-/// softmax", arXiv 1805.02867: the maximum and the denominator in one loop, the denominator rescaled
-/// whenever the maximum grows.
+/// softmax", arXiv 1805.02867: the maximum and the denominator in one loop, the denominator
+/// rescaled whenever the maximum grows.
 ///
 /// ```text
 /// m_i = max(m_{i−1}, x_i)

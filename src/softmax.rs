@@ -1,5 +1,5 @@
-//! The public methods over `f32` rows, matrices and axes. They check their arguments; the
-//! [`Driver`] does the work.
+//! The public methods over `f32` rows, matrices and axes. They check their arguments (those of rows
+//! are checked by the [`Driver`] does the work.
 
 use crate::backend::Backend;
 use crate::checks::{self, out_of_place};
@@ -20,8 +20,8 @@ use crate::source::{InPlace, Source, SrcDst};
 ///
 /// # Accuracy
 ///
-/// In ULP of the `f32` result, for every row length to 2^24, every order and every spread of logits.
-/// The true result is the exact one of the `f32` logits.
+/// In ULP of the `f32` result, for every row length to 2^24, every order and every spread of
+/// logits. The true result is the exact one of the `f32` logits.
 ///
 /// | result | fused backends | `Scalar`, `Portable` |
 /// |---|---|---|
@@ -47,15 +47,15 @@ use crate::source::{InPlace, Source, SrcDst};
 ///
 /// # Method
 ///
-/// Rows of at most 32 columns are transposed in registers, so that each lane is a row. Longer ones, to
-/// 2048, go through the textbook's three loops, several rows at a time. Still longer ones are read once in
-/// slices, each with a maximum and a denominator of its own, which are merged. Streams and normalizers are
-/// read by the online recurrence (Milakov and Gimelshein, "Online normalizer calculation for softmax",
-/// arXiv 1805.02867), in 32 lanes. The exponential reduces the
-/// logit itself, not its difference from the maximum, and keeps the exponent separate (Dukhan and
-/// Ablavatski, "Two-Pass Softmax", arXiv 2001.04438). Sums are compensated; sums of rows and their
-/// reciprocals are two floats. Along an inner axis each lane is a column, and the recurrence goes tile by
-/// tile.
+/// Rows of at most 32 columns are transposed in registers, so that each lane is a row. Longer ones,
+/// to 2048, go through the textbook's three loops, several rows at a time. Longer rows are read
+/// slice by slice. All slices have one shift, and their sums are added. Rows of more than 2^21
+/// columns are read twice, shorter ones once before the last pass. Streams and normalizers are read
+/// by the online recurrence (Milakov and Gimelshein, "Online normalizer calculation for softmax",
+/// arXiv 1805.02867), in 32 lanes. The exponential reduces the logit itself, not its difference
+/// from the maximum, and keeps the exponent separate (Dukhan and Ablavatski, "Two-Pass Softmax",
+/// arXiv 2001.04438). Sums are compensated; sums of rows and their reciprocals are two floats.
+/// Along an inner axis each lane is a column, and the recurrence goes tile by tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax<'a> {
     pub(crate) driver: Driver<'a>,
@@ -103,8 +103,8 @@ impl<'a> Softmax<'a> {
     /// The results are, bit for bit, those of logits that were multiplied before the call.
     ///
     /// Every `scale` does what the formula says. 0 makes all finite logits equal and ±∞ NaN. A
-    /// negative scale reverses the order and makes −∞ +∞. An infinite one makes all logits ±∞, and 0
-    /// NaN. NaN makes all NaN.
+    /// negative scale reverses the order and makes −∞ +∞. An infinite one makes all logits ±∞, and
+    /// 0 NaN. NaN makes all NaN.
     ///
     /// ```
     /// let mut probabilities = [0.0; 2];
@@ -156,9 +156,9 @@ impl<'a> Softmax<'a> {
         self.with(|options| options.set_mask(mask))
     }
 
-    /// Adds one logit to the denominator of every row. It has no result of its own, and neither scale
-    /// nor cap changes it. The probabilities of a row then sum to less than 1. −∞ means no sink; +∞ and
-    /// NaN act as they do in a row. The [`Normalizer`] of a row includes the sink.
+    /// Adds one logit to the denominator of every row. It has no result of its own, and neither
+    /// scale nor cap changes it. The probabilities of a row then sum to less than 1. −∞ means no
+    /// sink; +∞ and NaN act as they do in a row. The [`Normalizer`] of a row includes the sink.
     ///
     /// Source: Xiao et al., "Efficient Streaming Language Models with Attention Sinks", arXiv
     /// 2309.17453.
@@ -300,9 +300,9 @@ impl<'a> Softmax<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::LengthMismatch`] if the slices differ in length; [`Error::PartialRow`] if the length
-    /// is not a multiple of `columns`; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a
-    /// mask does not fit. Then nothing is written.
+    /// [`Error::LengthMismatch`] if the slices differ in length; [`Error::PartialRow`] if the
+    /// length is not a multiple of `columns`; [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`]
+    /// if a mask does not fit. Then nothing is written.
     ///
     /// ```
     /// let mut probabilities = [0.0; 4];
@@ -325,8 +325,8 @@ impl<'a> Softmax<'a> {
     /// # Errors
     ///
     /// [`Error::PartialRow`] if the number of values is not a multiple of `columns`;
-    /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit. Then nothing is
-    /// written.
+    /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit. Then nothing
+    /// is written.
     ///
     /// ```
     /// let mut rows = [1.0, 1.0, 3.0, 3.0];
@@ -367,8 +367,8 @@ impl<'a> Softmax<'a> {
     ///
     /// [`Error::PartialRow`] if the number of logits is not a multiple of `columns`;
     /// [`Error::RowsMismatch`] if `out` does not have one place for each row;
-    /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit. Then nothing is
-    /// written.
+    /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit. Then nothing
+    /// is written.
     ///
     /// ```
     /// let mut out = [0.0; 2];
@@ -394,10 +394,11 @@ impl<'a> Softmax<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] if the product of the dimensions overflows; [`Error::ShapeMismatch`] if it
-    /// is not the number of logits; [`Error::LengthMismatch`] if the slices differ in length;
+    /// [`Error::TooLarge`] if the product of the dimensions overflows; [`Error::ShapeMismatch`] if
+    /// it is not the number of logits; [`Error::LengthMismatch`] if the slices differ in length;
     /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit;
-    /// [`Error::UnsupportedOption`] with a causal mask unless `inner` is 1. Then nothing is written.
+    /// [`Error::UnsupportedOption`] with a causal mask unless `inner` is 1. Then nothing is
+    /// written.
     ///
     /// ```
     /// let mut probabilities = [0.0; 4];
@@ -418,9 +419,9 @@ impl<'a> Softmax<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] if the product of the dimensions overflows; [`Error::ShapeMismatch`] if it
-    /// is not the number of values; the errors of [`axis`](Self::axis) about masks. Then nothing is
-    /// written.
+    /// [`Error::TooLarge`] if the product of the dimensions overflows; [`Error::ShapeMismatch`] if
+    /// it is not the number of values; the errors of [`axis`](Self::axis) about masks. Then nothing
+    /// is written.
     ///
     /// ```
     /// let mut data = [3.0, 7.0];

@@ -11,9 +11,9 @@ use crate::simd::LANES;
 
 /// Takes in the logits of a row slice by slice, and gives the [`Normalizer`] of all.
 ///
-/// The bits are those of [`Softmax::normalizer`](crate::Softmax::normalizer) of all logits at once on
-/// the same backend, however the logits are cut into slices. A `Stream` is a little larger than a
-/// kilobyte and does not allocate.
+/// The bits are those of [`Softmax::normalizer`](crate::Softmax::normalizer) of all logits at once
+/// on the same backend, however the logits are cut into slices. A `Stream` is a little larger than
+/// a kilobyte and does not allocate.
 ///
 /// ```
 /// use online_softmax::{Softmax, Stream};

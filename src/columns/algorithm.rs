@@ -1,4 +1,5 @@
-//! What the algorithms of columns have in common: the passes, and the size of what they see at once.
+//! What the algorithms of columns have in common: the passes, and the size of what they see at
+//! once.
 
 use super::cells::Cells;
 use super::sums::Sums;
@@ -10,15 +11,15 @@ use crate::source::SrcDst;
 /// Rows of a tile, whose numerators are summed in `f32`.
 pub(super) const TILE: usize = 64;
 
-/// Groups of columns of a strip. The values of a row that are read at once lie side by side in memory;
-/// more of them would be faster where rows are as long as a page (8 groups: 10 to 15 % for 1024 to 4096
-/// columns on an Intel core), but need more than 8 KiB of stack.
+/// Groups of columns of a strip. The values of a row that are read at once lie side by side in
+/// memory; more of them would be faster where rows are as long as a page (8 groups: 10 to 15 % for
+/// 1024 to 4096 columns on an Intel core), but need more than 8 KiB of stack.
 pub(super) const STRIP: usize = 4;
 
 /// A softmax as passes over columns. Its value is what the last pass needs.
 pub(super) trait ColumnAlgorithm<S: Simd>: Copy {
-    /// Sums the numerators of a strip in the tile whose first row is `first`. It may store numerators
-    /// in scratch.
+    /// Sums the numerators of a strip in the tile whose first row is `first`. It may store
+    /// numerators in scratch.
     fn exp_sum_pass<R: SrcDst>(
         sums: &mut [Sums<S>; STRIP],
         strip: Cells<S>,

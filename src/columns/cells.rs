@@ -7,8 +7,8 @@ use core::ops::Range;
 /// How far ahead memory is prefetched, in rows.
 const ROWS_AHEAD: usize = 4;
 
-/// A rectangle of a slab: adjacent columns, which are a strip or a group, in consecutive rows. `start` is
-/// the index of its first value in the slab.
+/// A rectangle of a slab: adjacent columns, which are a strip or a group, in consecutive rows.
+/// `start` is the index of its first value in the slab.
 #[derive(Clone, Copy)]
 pub(super) struct Cells<S> {
     pub(super) simd: S,

@@ -11,7 +11,8 @@ use crate::options::Sink;
 use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of};
 use crate::source::SrcDst;
 
-/// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole columns.
+/// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole
+/// columns.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn sum_others<S: Simd, R: SrcDst>(simd: S, cells: Cells<S>, slab: &mut R, sums: &mut Sums<S>) {
     let shifts = sums.shifts;

@@ -26,8 +26,9 @@
 //!     for each row:  results ← scratch / sums
 //! ```
 //!
-//! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima first,
-//! then sums, then writes: three reads, nothing stored. Its sums leave out the term of the maximum.
+//! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima
+//! first, then sums, then writes: three reads, nothing stored. Its sums leave out the term of the
+//! maximum.
 
 mod algorithm;
 mod cells;

@@ -39,12 +39,13 @@ fn max_pass<S: Simd, R: SrcDst>(
     least
 }
 
-/// The second pass over a strip in a tile: stores the numerators and adds them to the sums. `UNROLL`
-/// registers at a time: those of some groups of a row, or of a group in some rows, if the groups of a
-/// row are too few. `are_clamped` says whether a column has an offset, or a numerator may be zero.
+/// The second pass over a strip in a tile: stores the numerators and adds them to the sums.
+/// `UNROLL` registers at a time: those of some groups of a row, or of a group in some rows, if the
+/// groups of a row are too few. `are_clamped` says whether a column has an offset, or a numerator
+/// may be zero.
 ///
-/// It goes row by row. Rows that are a multiple of 4 KiB apart alias: the processor delays a load whose
-/// low address bits match those of a recent store.
+/// It goes row by row. Rows that are a multiple of 4 KiB apart alias: the processor delays a load
+/// whose low address bits match those of a recent store.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
@@ -337,7 +338,7 @@ struct Unusual<S: Simd> {
     max_term: Group<S>,
     /// Their probabilities.
     of_max: Group<S>,
-    /// What is added to each result: 0 for a column with a softmax.
+    /// What is added to each result: −0 for a column with a softmax.
     fallback: Group<S>,
 }
 

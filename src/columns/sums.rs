@@ -10,8 +10,9 @@ use crate::source::SrcDst;
 /// offset.
 const NEAR: f32 = 104.0;
 
-/// The largest logit that a shift of the first tile is used for. A column has an offset if its maximum
-/// is above 208. Then terms below this limit are below e^−90 of the maximum's, less than 2^−126.
+/// The largest logit that a shift of the first tile is used for. A column has an offset if its
+/// maximum is above 208. Then terms below this limit are below e^−90 of the maximum's, less than
+/// 2^−126.
 const HIGHEST_LIMIT: f32 = 118.0;
 
 /// The state of a group of columns. Lanes without a column have the maximum −∞ and the sum 0.
@@ -21,8 +22,8 @@ pub(super) struct Sums<S: Simd> {
     pub(super) shifts: LaneShifts<S>,
     /// The largest logits that the shifts hold for; +∞ after a rescale.
     limits: Group<S>,
-    /// Softmax: the sum of all numerators. Log-softmax: the sum without the maximum's. The sink is in
-    /// neither.
+    /// Softmax: the sum of all numerators. Log-softmax: the sum without the maximum's. The sink is
+    /// in neither.
     pub(super) totals: [f64; LANES],
 }
 
@@ -61,8 +62,8 @@ impl<S: Simd> Sums<S> {
         totals
     }
 
-    /// Raises the maxima by those of the tile whose first row is `first`, and makes the shifts hold for
-    /// them.
+    /// Raises the maxima by those of the tile whose first row is `first`, and makes the shifts hold
+    /// for them.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn raise<R: SrcDst>(
         &mut self,
@@ -115,7 +116,7 @@ impl<S: Simd> Sums<S> {
         let simd = columns.simd;
         let maxima = columns.below(first, columns.rows).maxima(slab, self.maxima);
         let shifts = LaneShifts::of(simd, &max_with_sink(simd, maxima, sink));
-        let half_factors = self.shifts.half_rescale_factors(&shifts);
+        let half_factors = self.shifts.sqrt_rescale_factors(&shifts);
         self.shifts = shifts;
         let factors = store_group::<S>(&half_factors);
         for (total, factor) in self.totals.iter_mut().zip(factors) {
@@ -148,7 +149,8 @@ fn max_with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S>
     maxima
 }
 
-/// The exact numerators of a register of logits. Those of a group at once would take kilobytes of stack.
+/// The exact numerators of a register of logits. Those of a group at once would take kilobytes of
+/// stack.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn exact_terms<const PRECISE: bool, S: Simd>(
     shifts: &LaneShifts<S>,

@@ -3,11 +3,11 @@
 use super::exp::ScaledExp;
 use crate::simd::{Group, LANES, Lanewise, Simd, Vector};
 
-/// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the sum
-/// of what rounding left out of it. It adds the numerators as they are before they are rounded.
+/// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the
+/// sum of what rounding left out of it. It adds the numerators as they are before they are rounded.
 ///
 /// Invariant (Dekker's Fast2Sum): when a numerator is added, the rounded sum of its lane is zero or
-/// not smaller than it. Then (high − rounded) + scale is exact. A sum that begins with a bias that is
+/// not smaller than it. Then (high − sum) + scale is exact. A sum that begins with a bias that is
 /// larger than every numerator ([`with_bias`](Self::with_bias)) keeps the invariant by itself; one
 /// that begins at zero loses some bits of a numerator that exceeds the sum of those before it.
 #[derive(Clone, Copy)]
@@ -32,9 +32,9 @@ impl<S: Simd> CompensatedSum<S> {
         Self::with_bias(simd, &simd.splat(0.0).group())
     }
 
-    /// A sum that begins with `bias`. In each lane that is a power of two larger than every numerator, or
-    /// 0 if all are 0. [`remove_bias`](Self::remove_bias) subtracts it in the end. Choose it small: the
-    /// error of `low` grows with it.
+    /// A sum that begins with `bias`. In each lane that is a power of two larger than every
+    /// numerator, or 0 if all are 0. [`remove_bias`](Self::remove_bias) subtracts it in the end.
+    /// Choose it small: the error of `low` grows with it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn with_bias(simd: S, bias: &Group<S>) -> Self {
         let low = simd.splat(0.0).group();

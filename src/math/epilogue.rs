@@ -4,7 +4,8 @@ use crate::simd::{Unrolled, Vector};
 
 /// What the last pass makes of what it loads: a logit, or a numerator that was stored.
 pub(crate) trait Epilogue<V: Vector>: Copy {
-    /// Whether an exponential is computed. Then an unrolled loop in a function of its own is faster.
+    /// Whether numerators are computed again from logits. Then an unrolled loop in a function of
+    /// its own is faster.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn recomputes(&self) -> bool {
         false

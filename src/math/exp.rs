@@ -1,7 +1,7 @@
 //! The exponential, as a power of two and a fraction: e^x = 2^n · (1 + t).
 //!
-//! The logit itself is reduced. No maximum is subtracted from it. The range is kept by adding an
-//! *integer* to n:
+//! Near zero the logit itself is reduced, and no maximum is subtracted from it. The range is kept
+//! by adding an *integer* to n:
 //!
 //! ```text
 //! n = round(x · log2 e)
@@ -32,14 +32,16 @@ pub(super) const LN_2_HIGH: f32 = f32::from_bits(0x3F31_7200);
 /// ln 2 − [`LN_2_HIGH`], rounded to nearest.
 pub(super) const LN_2_LOW: f32 = f32::from_bits(0x35BF_BE8E);
 
-/// Coefficients of r² to r⁶ in e^r ≈ 1 + r + r² · (…). A search among the neighbours of those from Sollya,
+/// Coefficients of r² to r⁶ in e^r ≈ 1 + r + r² · (…). A search among the neighbours of those from
+/// Sollya,
 ///
 /// ```text
 /// fpminimax(exp(x), [|2,3,4,5,6|], [|SG...|], [-0.3467;0.3467], relative, 1+x)
 /// ```
 ///
-/// found these, for the least sum of the largest errors of 1 + t, before and after it is rounded, as they are
-/// computed fused: 0.69 + 1.37 of 2^−24. The relative error of the exact polynomial is at most 7.2e-9, 2^−27.
+/// found these, for the least sum of the largest errors of 1 + t, before and after it is rounded,
+/// as they are computed fused: 0.69 + 1.37 of 2^−24. The relative error of the exact polynomial is
+/// at most 7.2e-9, 2^−27.
 const COEFFICIENTS: [f32; 5] = [
     f32::from_bits(0x3EFF_FFFE),
     f32::from_bits(0x3E2A_AA44),
@@ -48,12 +50,12 @@ const COEFFICIENTS: [f32; 5] = [
     f32::from_bits(0x3AB3_E2C1),
 ];
 
-/// 1.5 · 2^23. A float near it has a spacing of 1, so adding it rounds to an integer. The integer is
-/// then in the low bits of the representation.
+/// 1.5 · 2^23. A float near it has a spacing of 1, so adding it rounds to an integer. The integer
+/// is then in the low bits of the representation.
 pub(super) const ROUND: f32 = 12_582_912.0;
 
-/// The numerator of the largest logit is about 2^48. So e^−120 of it is still a normal number. More than
-/// 2^24 of these sum to the smallest subnormal result.
+/// The numerator of a maximum near zero is about 2^48. So e^−120 of it is still a normal number. It
+/// takes more than 2^24 of these to reach the smallest subnormal result.
 pub(super) const HEADROOM: i32 = 48;
 
 /// The bias of logits near zero. Even, as every bias.
@@ -64,7 +66,7 @@ const UNIT: f32 = 1.0 / (1_u64 << (HEADROOM - 1)) as f32;
 /// The bias of a [`Shift`](super::shift::Shift) and the constants of the exponential, in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct ExpConstants<V> {
-    /// The largest logit whose 2^n is flushed to zero. Lower logits are raised to it.
+    /// A logit whose 2^n is flushed to zero. Lower logits are raised to it.
     pub(super) lowest: V,
     pub(super) round: V,
     log2_e: V,
@@ -134,8 +136,8 @@ impl<V: Lanewise> ExpConstants<V> {
         }
     }
 
-    /// e^x · 2^(bias − 127). −∞ gives 0; NaN gives NaN. The result must be below 2^127: a logit is at
-    /// most [`RESCALE_THRESHOLD`](super::shift::RESCALE_THRESHOLD) above the maximum that the
+    /// e^x · 2^(bias − 127). −∞ gives 0; NaN gives NaN. The result must be below 2^127: a logit is
+    /// at most [`RESCALE_THRESHOLD`](super::shift::RESCALE_THRESHOLD) above the maximum that the
     /// [`Shift`](super::shift::Shift) was made for.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn exp_scaled(&self, logits: V) -> ScaledExp<V> {
@@ -149,14 +151,15 @@ impl<V: Lanewise> ExpConstants<V> {
         self.scale_and_expm1::<false>(logits)
     }
 
-    /// As [`exp_scaled`](Self::exp_scaled), with a smaller error of 1 + `expm1`: 0.5 instead of 0.7 of 2^−24.
+    /// As [`exp_scaled`](Self::exp_scaled), with a smaller error of 1 + `expm1`: 0.5 instead of 0.7
+    /// of 2^−24.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn exp_precise(&self, logits: V) -> ScaledExp<V> {
         self.scale_and_expm1::<true>(logits.max_keep_nan(self.lowest))
     }
 
-    /// The numerators of logits: less `offset` and clamped if `CLAMPED`, otherwise in range and under no offset;
-    /// by [`exp_precise`](Self::exp_precise) if `PRECISE`.
+    /// The numerators of logits: less `offset` and clamped if `CLAMPED`, otherwise in range and
+    /// under no offset; by [`exp_precise`](Self::exp_precise) if `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn numerators<const CLAMPED: bool, const PRECISE: bool>(
         &self,

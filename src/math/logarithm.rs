@@ -30,7 +30,8 @@ const COEFFICIENTS: [f32; 9] = [
 /// log(1 + x) = k · ln 2 + f − f²/2 + f³ · q(f)
 /// ```
 ///
-/// All terms but the last are two-floats, so the high part of the result is nearly correctly rounded.
+/// All terms but the last are two-floats, so the high part of the result is nearly correctly
+/// rounded.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn log1p<S: Simd>(simd: S, x: TwoFloat<S::Vector>) -> TwoFloat<S::Vector> {
     let (zero, one, half) = (simd.splat(0.0), simd.splat(1.0), simd.splat(0.5));

@@ -1,5 +1,5 @@
-//! Formulas over vectors: the exponential and its scale, sums, reductions, and the last operation on
-//! a row. No memory is read or written here.
+//! Formulas over vectors: the exponential and its scale, sums, reductions, and the last operation
+//! on a row. No logits or results are read or written here.
 
 pub(crate) mod compensated_sum;
 pub(crate) mod epilogue;

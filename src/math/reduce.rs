@@ -32,8 +32,8 @@ pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// All values combined by a tree: i with i + n/2 of n, and so on with half as many. Their number is a
-/// power of two, at most 32. The first holds the result.
+/// All values combined by a tree: i with i + n/2 of n, and so on with half as many. Their number is
+/// a power of two, at most 32. The first holds the result.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn fold<T: Copy>(values: &mut [T], combine: impl Fn(T, T) -> T) {
     halve::<16, T>(values, &combine);
@@ -85,8 +85,8 @@ pub(crate) fn first_lane<V: Vector>(register: V) -> f32 {
     lane[0]
 }
 
-/// Whether `value` is NaN, by its representation: LLVM 22 cannot compile a vectorised comparison of a
-/// value with itself for wasm's simd128.
+/// Whether `value` is NaN, by its representation: LLVM 22 cannot compile a vectorised comparison of
+/// a value with itself for wasm's simd128.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn is_nan(value: &f32) -> bool {
     value.to_bits() & 0x7FFF_FFFF > 0x7F80_0000

@@ -4,15 +4,16 @@ use super::exp::{ExpConstants, LOG2_E, ROUND, ScaledExp, UNIT_BIAS};
 use crate::simd::{Group, Lanewise, Simd, Unrolled, Vector};
 
 /// The range of maxima for which a logit is reduced as it is. Below and above it the maximum is
-/// subtracted. That is exact: every logit within 104 of the maximum is within a factor of two of it.
-const UNSHIFTED: core::ops::RangeInclusive<f32> = -104.0..=208.0;
+/// subtracted. That is exact: every logit within 104 of the maximum is within a factor of two of
+/// it.
+const WITHOUT_OFFSET: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 
 /// Maxima that share one shift, so that the exponentials need not wait for the maximum.
-const USUAL: core::ops::RangeInclusive<f32> = -2.0..=20.0;
+const UNIT_MAXIMA: core::ops::RangeInclusive<f32> = -2.0..=20.0;
 
-/// Maxima of rows that share the shift of zero. Numerators are flushed to zero below e^−120, which is 104
-/// below the start: no result, and no logarithm near zero, is so small. Those at the end have room for
-/// 2^24 more.
+/// Maxima of rows that share the shift of zero. Numerators are flushed to zero below e^−120, which
+/// is e^−104 of the least maximum of the range: no result, and no logarithm near zero, is so small.
+/// The largest maximum leaves room for a sum of 2^24 terms.
 pub(crate) const NEAR_ZERO: core::ops::RangeInclusive<f32> = -16.0..=24.0;
 
 /// [`ROUND`] with the bias of logits near zero.
@@ -36,7 +37,7 @@ impl Shift {
     /// A shift under which the numerator of `max` is between 2^44 and 2^78.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(max: f32) -> Self {
-        if USUAL.contains(&max) {
+        if UNIT_MAXIMA.contains(&max) {
             Self::unit()
         } else {
             Self::of_unusual(max)
@@ -48,7 +49,7 @@ impl Shift {
     #[cold]
     #[inline(never)]
     fn of_unusual(max: f32) -> Self {
-        if UNSHIFTED.contains(&max) {
+        if WITHOUT_OFFSET.contains(&max) {
             let half_exponent = (max * (LOG2_E / 2.0)) as i32;
             Shift {
                 offset: 0.0,
@@ -99,7 +100,10 @@ pub(crate) struct LaneShift<V> {
 impl<V: Vector> LaneShift<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of<S: Simd<Vector = V>>(simd: S, max: V) -> Self {
-        let (start, end) = (simd.splat(*UNSHIFTED.start()), simd.splat(*UNSHIFTED.end()));
+        let (start, end) = (
+            simd.splat(*WITHOUT_OFFSET.start()),
+            simd.splat(*WITHOUT_OFFSET.end()),
+        );
         let (zero, round) = (simd.splat(0.0), simd.splat(ROUND));
         // −∞ must not be subtracted from −∞.
         let max = max.max_keep_nan(simd.splat(f32::MIN));
@@ -113,7 +117,7 @@ impl<V: Vector> LaneShift<V> {
         }
     }
 
-    /// The same, but near zero ([`NEAR_ZERO`]) that of zero.
+    /// The same, except that all maxima near zero ([`NEAR_ZERO`]) share the shift of zero.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of_row<S: Simd<Vector = V>>(simd: S, max: V) -> Self {
         let (start, end) = (simd.splat(*NEAR_ZERO.start()), simd.splat(*NEAR_ZERO.end()));
@@ -128,10 +132,10 @@ impl<V: Vector> LaneShift<V> {
         }
     }
 
-    /// The square root of what numerators under the shift of zero are to be multiplied by to hold under this
-    /// one, for logits that are far below it if it has an offset: then it is zero.
+    /// The square root of the factor from numerators under the shift of zero to those under this
+    /// one. Zero if this one has an offset: then all logits near zero are negligible.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn half_factor_from_unit<S: Simd<Vector = V>>(&self, simd: S) -> V {
+    pub(crate) fn sqrt_factor_from_unit<S: Simd<Vector = V>>(&self, simd: S) -> V {
         let zero = simd.splat(0.0);
         let difference = self.round - simd.splat(UNIT_ROUND);
         let exponent = difference
@@ -187,8 +191,8 @@ impl<S: Simd> LaneShifts<S> {
         }
     }
 
-    /// Puts the shifts of one register into place `place` of unrolled constants. Returns what is to be
-    /// subtracted from the logits of that register.
+    /// Puts the shifts of one register into place `place` of unrolled constants. Returns what is to
+    /// be subtracted from the logits of that register.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn set<const COUNT: usize>(
         &self,
@@ -250,11 +254,11 @@ impl<S: Simd> LaneShifts<S> {
             .register(0)
     }
 
-    /// The square root of what numerators under `self` are to be multiplied by to hold under `other`,
-    /// for logits far below the maxima of `other`. Zero where they are negligible under it. It is a
-    /// power of two: both biases are even.
+    /// The square root of what numerators under `self` are to be multiplied by to hold under
+    /// `other`, for logits far below the maxima of `other`. Zero where they are negligible under
+    /// it. It is a power of two: both biases are even.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn half_rescale_factors(&self, other: &Self) -> Group<S> {
+    pub(crate) fn sqrt_rescale_factors(&self, other: &Self) -> Group<S> {
         let simd = self.simd;
         let (zero, half) = (simd.splat(0.0), simd.splat(0.5));
         let mut factors = self.rounds;

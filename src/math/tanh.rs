@@ -1,4 +1,4 @@
-//! The hyperbolic tangent, from the same exponential.
+//! The hyperbolic tangent, from the exponential of [`exp`](super::exp).
 
 use super::exp::Exp;
 use crate::simd::{Simd, Vector};

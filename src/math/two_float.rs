@@ -27,8 +27,8 @@ impl<V: Lanewise> TwoFloat<V> {
         TwoFloat { high, low }
     }
 
-    /// a · b, exactly (TwoProduct; Veltkamp's and Dekker's where operations are not fused). Unfused, both
-    /// factors must be below 2^115.
+    /// a · b, exactly (TwoProduct; Veltkamp's and Dekker's where operations are not fused).
+    /// Unfused, both factors must be below 2^115.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn product<S: Simd<Vector = V>>(simd: S, a: V, b: V) -> Self {
         let high = a * b;

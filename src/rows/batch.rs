@@ -1,12 +1,12 @@
-//! Rows that fill registers: each pass goes over all rows of a batch, and what lies between the passes is
-//! done once for the batch, a row a lane ([`state`](super::state)).
+//! Rows that fill registers. In each pass a row lies across the lanes; between the passes row i is
+//! lane i ([`state`](super::state)), and all rows of the batch are done at once.
 
 use super::log_denominators::LogDenominators;
 use super::normalize::{Recompute, normalize};
-use super::other_terms::{confident, other_terms};
+use super::other_terms::{confidence_threshold, other_terms};
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCHED, CACHED, EXACT};
-use super::slices::{Reader, State};
+use super::slices::{Reader, SingleRow};
 use super::state::{Maxima, RowShift, RowShifts, Shifts, States, extremes_of};
 use super::sums::{Terms, combine, total};
 use crate::math::epilogue::Epilogue;
@@ -16,16 +16,16 @@ use crate::options::Sink;
 use crate::simd::{Simd, Vector, lanes_of};
 use crate::source::{Source, SrcDst, Unwritten};
 
-/// How many rows of a batch stay in the first-level cache with their results: at least one, and at most
-/// one for each lane.
+/// How many rows of a batch stay in the first-level cache with their results: at least one, and at
+/// most one for each lane.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn rows_of_batch<S: Simd>(columns: usize) -> usize {
     let fitting = BATCHED.checked_div(columns).unwrap_or(1);
     fitting.clamp(1, S::Vector::WIDTH)
 }
 
-/// The rows of a batch, at most as many as a register has lanes. Exactly one if `ONE`: then nothing is
-/// transposed. Only such a batch may have more than [`SUMMED`](super::schedule::SUMMED) columns.
+/// The rows of a batch, at most as many as a register has lanes. Exactly one if `ONE`: then nothing
+/// is transposed. Only such a batch may have more than [`SLICE`](super::schedule::SLICE) columns.
 #[derive(Clone, Copy)]
 pub(super) struct Batch<S, const ONE: bool> {
     pub(super) simd: S,
@@ -49,8 +49,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         }
     }
 
-    /// Whether numerators are not stored but computed again: two reads and one write, the least there is for
-    /// a row beyond the caches.
+    /// Whether numerators are not stored but computed again: two reads and one write, the least
+    /// there is for a row beyond the caches.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn is_streamed(self) -> bool {
         ONE && S::Vector::WIDTH > 1 && self.columns > CACHED
@@ -94,11 +94,11 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             .states::<true, _>(&mut Unwritten(matrix.logits()));
         let other_terms = self.other_terms::<true, false, _>(matrix.logits(), &states);
         let denominators = self.log_denominators(&states, other_terms);
-        self.subtract(matrix, &denominators);
+        self.log_softmax_pass(matrix, &denominators);
     }
 
     /// All terms but those of the maxima. The logits, or stored numerators if `STORED`,
-    /// are read again where they are small.
+    /// are read again where the other terms are small.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, L: Source>(
         self,
@@ -108,7 +108,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let simd = self.simd;
         let mut others = states.other_terms(simd);
         let max_term = states.max_term();
-        let bound = max_term.high * simd.splat(confident(self.columns));
+        let bound = max_term.high * simd.splat(confidence_threshold(self.columns));
         let are_confident = bound.gt_mask(others.high);
         // Of one column there are none.
         if are_confident != 0 && self.columns > 1 {
@@ -148,7 +148,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
 
     /// The last pass of a log-softmax.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn subtract<R: SrcDst>(
+    pub(super) fn log_softmax_pass<R: SrcDst>(
         self,
         matrix: &mut R,
         denominators: &LogDenominators<S::Vector>,
@@ -186,7 +186,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         if ONE {
             return self.state::<PRECISE, R>(matrix).states;
         }
-        // Each pass in a function of its own: a square takes a kilobyte of stack.
+        // Each pass in a function of its own: a square takes up to a kilobyte of stack.
         let mut are_usual = true;
         let usual = &mut are_usual;
         let logits = matrix.logits();
@@ -205,7 +205,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
 
     /// The state of the only row.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> State<S::Vector> {
+    pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> SingleRow<S::Vector> {
         let Batch {
             simd,
             columns,
@@ -279,7 +279,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         )
     }
 
-    /// Applies an epilogue of numerators to a row. Where these were not stored, they are computed again.
+    /// Applies an epilogue of numerators to a row. Where these were not stored, they are computed
+    /// again.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn normalize_row<R: SrcDst, E: Epilogue<S::Vector>>(
         self,

@@ -5,8 +5,8 @@ use crate::math::shift::Shift;
 use crate::normalizer::Normalizer;
 use crate::simd::Simd;
 
-/// The denominator of a row under its shift, in two terms: the numerator of the maximum, and those of all
-/// other logits.
+/// The denominator of a row under its shift, in two terms: the numerator of the maximum, and those
+/// of all other logits.
 #[derive(Clone, Copy)]
 pub(crate) struct Denominator {
     pub(super) max: f32,

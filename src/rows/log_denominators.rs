@@ -1,7 +1,7 @@
 //! The logarithms of denominators, for as many rows at once as a register has lanes.
 //!
-//! A denominator is 1 + other terms, relative to the term of the maximum: so its logarithm keeps its
-//! accuracy where it is near zero.
+//! A denominator is 1 + other terms, relative to the term of the maximum: so its logarithm keeps
+//! its accuracy where it is near zero.
 
 use super::state::States;
 use crate::math::epilogue::{Constant, LogProbability};
@@ -17,8 +17,8 @@ pub(super) struct LogDenominators<V> {
     /// m, or with a sink the larger of both; 0 for rows without a softmax.
     max: V,
     log_denominator: TwoFloat<V>,
-    /// Of rows without a softmax what their results are; of others −0, which added to a result changes
-    /// nothing.
+    /// Of rows without a softmax what their results are; of others −0, which added to a result
+    /// changes nothing.
     fallback: V,
     have_softmax: u32,
 }

@@ -3,7 +3,7 @@
 use super::batch::{Batch, rows_of_batch};
 use super::log_denominators::LogDenominators;
 use super::other_terms::has_nan;
-use super::schedule::{SHORT, SUMMED, prefetch_distance};
+use super::schedule::{SHORT, SLICE, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd, lanes_of};
@@ -37,9 +37,9 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(logits.len(), columns.min(SUMMED)),
+            ahead: prefetch_distance(logits.len(), columns.min(SLICE)),
         };
-        if columns > SUMMED || out.len() == 1 || S::Vector::WIDTH == 1 {
+        if columns > SLICE || out.len() == 1 || S::Vector::WIDTH == 1 {
             simd.vectorize(
                 #[inline(always)]
                 |_| {

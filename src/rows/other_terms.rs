@@ -1,8 +1,8 @@
-//! The sum of all numerators of a row but the largest. Where that one is nearly all of the sum, the sum is
-//! not precise enough to subtract it.
+//! The sum of all numerators of a row but the largest. Where that one is nearly all of the sum, the
+//! sum is not precise enough to subtract it.
 
 use super::schedule::SHORT;
-use super::state::{RowShift, exact};
+use super::state::{RowShift, as_two_float};
 use super::sums::{combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::reduce::is_nan;
@@ -10,9 +10,9 @@ use crate::math::two_float::TwoFloat;
 use crate::simd::{LANES, Lanewise, Simd, Vector};
 use crate::source::Source;
 
-/// Where the other terms are less than this part of the maximum's, they are summed again without it. The
-/// error of the sum of a short row is below 2^−35 of the maximum's term.
-pub(super) const fn confident(columns: usize) -> f32 {
+/// Where the other terms are less than this part of the maximum's, they are summed again without
+/// it. The error of the sum of a short row is below 2^−35 of the maximum's term.
+pub(super) const fn confidence_threshold(columns: usize) -> f32 {
     if columns <= SHORT {
         1.0 / 1024.0
     } else {
@@ -20,8 +20,9 @@ pub(super) const fn confident(columns: usize) -> f32 {
     }
 }
 
-/// Sums the numerators of a row, of logits or stored (`STORED`), without those that are `max_term` when rounded. If
-/// `PRECISE`, the others are added as they are before they are rounded, unless they were stored.
+/// Sums the numerators of a row except those equal to `max_term`. The row holds logits, or
+/// numerators if `STORED`. If `PRECISE`, the others are added as they are before they are rounded,
+/// unless they were stored.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: Source>(
     simd: S,
@@ -39,7 +40,7 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
             // Past the end −∞ is loaded.
             (loaded.max_keep_nan(zero), zero)
         } else if PRECISE {
-            let numerators = exact(constants.exp_precise(loaded - shift.offset));
+            let numerators = as_two_float(constants.exp_precise(loaded - shift.offset));
             (numerators.high, numerators.low)
         } else {
             let logits = loaded - shift.offset;

@@ -1,10 +1,9 @@
-//! Logits before their softmax: scale, soft cap, additive mask, keep mask. And rows whose results are
-//! known without a softmax.
+//! Logits before their softmax: scale, soft cap, additive mask, keep mask. And rows whose results
+//! are known without a softmax.
 //!
-//! Preprocessed logits are kept in the places of the results, if these are `f32`
-//! ([`Preprocess`]). Results of half precision cannot hold them, and a normalizer has none: then they are computed at
-//! every load
-//! ([`Preprocessed`]). The bits are the same.
+//! Preprocessed logits are kept in the places of the results, if these are `f32` ([`Preprocess`]).
+//! Results of half precision cannot hold them, and a normalizer has no results. In both cases
+//! logits are preprocessed at every load ([`Preprocessed`]). The bits are the same.
 
 use crate::math::exp::Exp;
 use crate::math::tanh::Tanh;
@@ -221,8 +220,8 @@ impl<R: SrcDst> WithSimd for Fill<R> {
     }
 }
 
-/// Writes `value` to the results of a slab from `start`, or NaN in columns whose first result is NaN.
-/// The slab is given by its results in place.
+/// Fills the results of a slab from offset `start` on. A column whose first result is NaN gets NaN.
+/// The slab is read in place.
 pub(crate) struct FillBelow<R> {
     pub(crate) results: R,
     pub(crate) start: usize,

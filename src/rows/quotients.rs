@@ -1,5 +1,5 @@
-//! From denominators to what the last pass of a softmax applies, for as many rows at once as a register
-//! has lanes.
+//! From denominators to what the last pass of a softmax applies, for as many rows at once as a
+//! register has lanes.
 
 use super::state::States;
 use crate::math::epilogue::{Constant, Epilogue, ExactMax, Probability, Quotient};
@@ -11,8 +11,8 @@ use crate::simd::{Lanewise, Simd, Vector, WIDEST, lanes_of};
 #[derive(Clone, Copy)]
 pub(super) struct Quotients<V> {
     pub(super) quotient: Quotient<V>,
-    /// A bit for each row whose maximum has a probability of about 1/k, k an integer: it is computed in two floats.
-    /// The quotient of its rounded numerator may miss 1/k.
+    /// A bit for each row whose maximum has a probability of about 1/k, k an integer: that
+    /// probability is computed in two floats. The quotient of its rounded numerator may miss 1/k.
     pub(super) exact: u32,
     /// Whether no row is an exception and no result can be below 2^−126.
     pub(super) are_usual: bool,
@@ -28,7 +28,8 @@ struct Exceptions<V> {
     have_softmax: u32,
 }
 
-/// The least normal number is 2^−126. Times 2^100, and reduced by the largest relative error of a numerator.
+/// 2^−126, the least normal number, times 2^100, less the largest error of a numerator.
+/// [`NEGLIGIBLE_SCALE`] takes the 2^100 back: the product is a normal number.
 const NEGLIGIBLE: f32 = 1.0 / (1_u32 << 26) as f32 * (1.0 - 1e-6);
 const NEGLIGIBLE_SCALE: f32 = f32::from_bits((127 - 100) << 23);
 
@@ -47,7 +48,7 @@ impl<V: Vector> Quotients<V> {
         };
 
         let max_term = states.max_term();
-        let (distance, tolerance) = to_integer(simd, total.high.divide(max_term.high));
+        let (distance, tolerance) = distance_to_integer(simd, total.high.divide(max_term.high));
         let exact = tolerance.gt_mask(distance);
         let are_usual = states.shifts.are_usual && exact == 0;
         let mut exceptions = Exceptions {
@@ -61,7 +62,8 @@ impl<V: Vector> Quotients<V> {
             let have_softmax = states.have_softmax(simd, total.high);
             exceptions = Exceptions {
                 negligible: total.high * simd.splat(NEGLIGIBLE_SCALE) * simd.splat(NEGLIGIBLE),
-                // Infinite, which no numerator is, in the lanes that are not near an integer.
+                // Divided by 0 in the lanes that are not near an integer: infinite, so no numerator
+                // equals it.
                 max_term: max_term.high.divide(tolerance.and_gt(distance, one)),
                 of_max: divide(simd, max_term, total, inverse),
                 fallback: states.fallback(simd, have_softmax, sink),
@@ -163,7 +165,7 @@ impl RowQuotients {
     }
 }
 
-/// How the numerators of a row become probabilities.
+/// How the numerators of an unusual row become probabilities.
 pub(super) enum UnusualRow<V> {
     Probability(Probability<V>),
     ExactMax(ExactMax<V>),
@@ -174,7 +176,8 @@ pub(super) enum UnusualRow<V> {
 #[derive(Clone, Copy)]
 struct UnusualRows<V> {
     exact_max: ExactMax<V>,
-    /// Added to each result: 0 for a row that has a softmax. The results of others are 0 before.
+    /// Added to each result: 0 for a row that has a softmax. The results of the others are 0 before
+    /// this is added.
     fallback: V,
 }
 
@@ -187,7 +190,7 @@ impl<V: Vector> Epilogue<V> for UnusualRows<V> {
 
 /// The distances of positive values to the nearest integer, and 2^−19 of the values.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn to_integer<S: Simd>(simd: S, values: S::Vector) -> (S::Vector, S::Vector) {
+fn distance_to_integer<S: Simd>(simd: S, values: S::Vector) -> (S::Vector, S::Vector) {
     const ROUND: f32 = (1_u32 << 23) as f32;
     let round = simd.splat(ROUND);
     let difference = values - ((values + round) - round);
@@ -195,7 +198,8 @@ fn to_integer<S: Simd>(simd: S, values: S::Vector) -> (S::Vector, S::Vector) {
     (distance, values * simd.splat(1.0 / (1_u32 << 19) as f32))
 }
 
-/// dividend / divisor, rounded once but for errors near 2^−46. `inverse` is that of the divisor.
+/// dividend / divisor, with one rounding, apart from errors near 2^−46. `inverse` is that of the
+/// divisor.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn divide<S: Simd>(
     simd: S,

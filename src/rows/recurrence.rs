@@ -1,7 +1,7 @@
 //! The online recurrence: maximum and denominator from one read.
 
 use super::denominator::Denominator;
-use super::schedule::{BLOCK, SUMMED};
+use super::schedule::{BLOCK, SLICE};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::exp::ExpConstants;
 use crate::math::reduce::{is_nan, larger, largest, reduce, total};
@@ -24,12 +24,12 @@ pub(crate) struct State {
     /// What rounding left out of `high`.
     low: [f32; LANES],
     /// Blocks in the current slice.
-    summed: usize,
+    blocks_in_slice: usize,
     /// Lanes that have seen a logit.
     lanes: usize,
     shift: Shift,
-    /// The largest logit that `shift` holds for. −∞ before the first finite logit and after +∞: then
-    /// every block is checked.
+    /// The largest logit that `shift` holds for. −∞ before the first finite logit and after +∞:
+    /// then every block is checked.
     limit: f32,
 }
 
@@ -40,7 +40,7 @@ impl State {
             other_terms: [0.0; LANES],
             high: [0.0; LANES],
             low: [0.0; LANES],
-            summed: 0,
+            blocks_in_slice: 0,
             lanes: 0,
             shift: Shift::of(0.0),
             limit: f32::NEG_INFINITY,
@@ -80,7 +80,7 @@ impl State {
     /// Merges the lanes: every maximum but the largest joins the other terms.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
-        // Adding zero makes −0 into +0: which of the two is found first differs by backend.
+        // Adding zero makes −0 into +0: which zero is kept differs by backend.
         let maximum = reduce(self.maxima, LANES, larger) + 0.0;
         let other_terms = self.total_other_terms();
         let mut denominator = Denominator {
@@ -136,7 +136,7 @@ struct Registers<S: Simd> {
     other_terms: [f64; LANES],
     sum: CompensatedSum<S>,
     /// Blocks in `sum`.
-    summed: usize,
+    blocks_in_slice: usize,
     lanes: usize,
     shift: Shift,
     offset: S::Vector,
@@ -155,7 +155,7 @@ impl<S: Simd> Registers<S> {
                 load_group(simd, &state.high),
                 load_group(simd, &state.low),
             ),
-            summed: state.summed,
+            blocks_in_slice: state.blocks_in_slice,
             lanes: state.lanes,
             shift: state.shift,
             offset: simd.splat(state.shift.offset),
@@ -171,14 +171,15 @@ impl<S: Simd> Registers<S> {
             other_terms: self.other_terms,
             high: store_group::<S>(&self.sum.high),
             low: store_group::<S>(&self.sum.low),
-            summed: self.summed,
+            blocks_in_slice: self.blocks_in_slice,
             lanes: self.lanes,
             shift: self.shift,
             limit: self.limit,
         }
     }
 
-    /// The first group of a row: its logits are the maxima of the lanes, and there are no other terms.
+    /// The first group of a row: its logits are the maxima of the lanes, and there are no other
+    /// terms.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn start<L: Source>(&mut self, group: L) {
         for (lane, maxima) in self.maxima.as_mut().iter_mut().enumerate() {
@@ -214,15 +215,16 @@ impl<S: Simd> Registers<S> {
         } else {
             self.steps::<4, L>(block);
         }
-        self.summed += 1;
-        if self.summed == SUMMED / BLOCK {
+        self.blocks_in_slice += 1;
+        if self.blocks_in_slice == SLICE / BLOCK {
             self.sum.flush(&mut self.other_terms);
             self.sum = CompensatedSum::new(self.simd);
-            self.summed = 0;
+            self.blocks_in_slice = 0;
         }
     }
 
-    /// The steps of the recurrence in every lane. Past the end logits count as −∞, which changes nothing.
+    /// The steps of the recurrence in every lane. Past the end logits count as −∞, which changes
+    /// nothing.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn steps<const UNROLL: usize, L: Source>(&mut self, block: L) {
         let constants = self.constants.unrolled::<UNROLL>();
@@ -255,15 +257,15 @@ impl<S: Simd> Registers<S> {
         }
     }
 
-    /// Raises the shift for a block with a logit above the limit. Returns false if the maximum is +∞.
-    /// Then only a NaN can still change the result.
+    /// Raises the shift for a block with a logit above the limit. Returns false if the maximum is
+    /// +∞. Then only a NaN can still change the result.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn raise_shift<L: Source>(&mut self, block: L) -> bool {
         self.sum.flush(&mut self.other_terms);
         self.sum = CompensatedSum::new(self.simd);
-        self.summed = 0;
-        // Rare, so in a function of its own. It gets copies: a reference to a part of `self` would keep
-        // all of it in memory.
+        self.blocks_in_slice = 0;
+        // Rare, so in a function of its own. It gets copies: a reference to a part of `self` would
+        // keep all of it in memory.
         let (shift, maxima, mut other_terms) = (self.shift, self.maxima, self.other_terms);
         let terms = &mut other_terms;
         let maximum = self.simd.vectorize(
@@ -289,8 +291,8 @@ impl<S: Simd> Registers<S> {
     }
 }
 
-/// Makes sums under `shift` hold under the shift of the largest logit so far, the block included. Returns
-/// that logit. If it is +∞, the sums are NaN if a logit is.
+/// Rescales sums to the shift of the largest logit so far, the block included. Returns that logit.
+/// If it is +∞, the sums become NaN if a logit is NaN.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn rescale_to_block<S: Simd, L: Source>(
     simd: S,

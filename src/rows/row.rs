@@ -1,7 +1,7 @@
-//! One row by itself.
+//! The operation on one row.
 
 use super::batch::Batch;
-use super::schedule::{SUMMED, prefetch_distance};
+use super::schedule::{SLICE, prefetch_distance};
 use crate::math::reduce::first_lane;
 use crate::math::two_float::TwoFloat;
 use crate::normalizer::Normalizer;
@@ -15,19 +15,19 @@ pub(crate) struct Row<const LOG: bool, R> {
     pub(crate) sink: Sink,
 }
 
-/// What the normalizer of a row is made of, without the sink. A caller that does not want it does not pay
-/// for operations on `f64`.
+/// What the normalizer of a row is made of, without the sink. A caller that does not want it does
+/// not pay for operations on `f64`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct RowState {
     max_term: Packed,
-    // Between the other two, so that the caller does not load these by one load, which would wait for two
-    // stores.
+    // Between the other two, so that the caller does not load these by one load, which would wait
+    // for two stores.
     max: f32,
     other_terms: Packed,
 }
 
-/// A two-float in one word, for the same reason.
+/// A two-float, stored and loaded as one word, for the same reason.
 #[derive(Clone, Copy)]
 struct Packed(u64);
 
@@ -81,7 +81,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(columns, columns.min(SUMMED)),
+            ahead: prefetch_distance(columns, columns.min(SLICE)),
         };
         let (state, other_terms);
         if LOG {
@@ -89,7 +89,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             state = batch.without_sink().state::<true, _>(logits);
             other_terms = batch.other_terms::<true, false, _>(row.logits(), &state.states);
             let denominators = batch.log_denominators(&state.states, other_terms);
-            batch.subtract(&mut row, &denominators);
+            batch.log_softmax_pass(&mut row, &denominators);
         } else if R::HAS_SCRATCH && !batch.is_streamed() {
             state = batch.state::<false, _>(&mut row);
             {
@@ -106,7 +106,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
         let max = first_lane(state.states.shifts.max);
         let sum = first_lane(state.states.sum.high);
         if max.is_finite() && sum == 0.0 {
-            // Beside a sink that is much larger.
+            // The sink is so much larger that all numerators are 0.
             RowState::constant(max, 0.0)
         } else if max.is_finite() && !sum.is_nan() {
             RowState {

@@ -1,46 +1,49 @@
-//! Sizes of rows: what fixes the order of sums ([`BLOCK`], [`SUMMED`]), and thresholds that were found by
-//! measurement. Those of columns are in `columns/algorithm.rs` and `columns/cells.rs`.
+//! Sizes of rows: what fixes the order of sums ([`BLOCK`], [`SLICE`]), and thresholds that were
+//! found by measurement. Those of columns are in `columns/algorithm.rs` and `columns/cells.rs`.
 //!
-//! Figures were measured with `benches/peers` on an AMD EPYC core (family 26) unless said otherwise.
+//! Figures were measured with `benches/peers` on an AMD EPYC core (family 26) unless said
+//! otherwise.
 
 /// Logits of a block. The recurrence checks the shift once a block.
 pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 
-/// Logits of a slice: their numerators are summed from one bias, then the sum is added to that of the row.
-pub(super) const SUMMED: usize = 16 * BLOCK;
+/// Logits of a slice: their numerators are summed from one bias, then the sum is added to that of
+/// the row.
+pub(super) const SLICE: usize = 16 * BLOCK;
 
 /// The longest row that is transposed: each column has a lane of its own.
 pub(super) const SHORT: usize = crate::simd::LANES;
 
-/// Columns for which a sum begins at a power of two above the sum of the row: its high parts are then
-/// combined without error, in any order. With more columns the low parts would lose too much.
+/// The longest row whose sum begins at a power of two above the sum of the row: its high parts are
+/// then combined without error, in any order. With more columns the low parts would lose too much.
 pub(super) const EXACT: usize = 128;
 
 /// Logits of a batch of rows, which stay in the first-level cache with their results.
 pub(super) const BATCHED: usize = 4096;
 
-/// The longest row that is written from its first result on. Longer ones are written from where a
-/// line of a cache begins, which saves 2 to 7 %.
+/// The longest row that is written from its first result on. Longer ones are written from the start
+/// of a cache line on, which saves 2 to 7 %.
 pub(super) const UNALIGNED: usize = 256;
 
-/// The longest row whose numerators are stored between the passes. Those of longer ones are computed again,
-/// which costs less than to write them to memory and to read them.
+/// The longest row whose numerators are stored between the passes. Those of longer ones are
+/// computed again, which costs less than to write them to memory and to read them.
 pub(crate) const CACHED: usize = 1 << 21;
 
 /// The smallest matrix, in logits, that is read from beyond the second-level cache.
 const LARGE: usize = 1 << 17;
 
-/// How far ahead, in logits, a matrix of `len` logits is prefetched while the numerators of a batch, or of a slice, of
-/// `count` logits are computed; 0 is not at all. The next one is read from memory meanwhile. Saves up to
-/// 15 %.
+/// How far ahead, in logits, a matrix of `len` logits is prefetched while the numerators of a
+/// batch, or of a slice, of `count` logits are computed; 0: no prefetch. So the next one is read
+/// from memory meanwhile. Saves up to 15 %.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn prefetch_distance(len: usize, count: usize) -> usize {
     if len < LARGE {
         0
     } else {
-        count.min(SUMMED.max(BATCHED))
+        count.min(SLICE.max(BATCHED))
     }
 }
 
-/// Logits of short rows with masks that are preprocessed at a time: they stay in the first-level cache.
+/// Logits of short rows with masks that are preprocessed at a time: they stay in the first-level
+/// cache.
 pub(crate) const PREPROCESSED: usize = 4096;

@@ -1,5 +1,5 @@
-//! Rows of at most [`SHORT`] columns, as many at once as a register has lanes: lane i is row i. Squares of
-//! the matrix are transposed in registers on the way in and on the way out.
+//! Rows of at most [`SHORT`] columns, as many at once as a register has lanes: lane i is row i.
+//! Squares of the matrix are transposed in registers on the way in and on the way out.
 //!
 //! ```text
 //! matrix              registers                          matrix
@@ -8,9 +8,10 @@
 //! row 2  a b c …      c₀ c₁ c₂ …                          row 2  a b c …
 //! ```
 //!
-//! No operation goes across lanes. The bits are those of the form with a row across lanes: there each
-//! column is in a lane of its own, whose sum begins at the bias of the row. So here each column is rounded by
-//! that bias, the high parts are added without error, and the low parts are combined by the same tree.
+//! No operation goes across lanes. The bits are those of the form with a row across lanes: there
+//! each column is in a lane of its own, whose sum begins at the bias of the row. So here each
+//! column is rounded by that bias, the high parts are added without error, and the low parts are
+//! combined by the same tree.
 
 use super::batch::Batch;
 use super::log_denominators::LogDenominators;
@@ -27,14 +28,14 @@ use crate::simd::{Lanewise, Simd, Unrolled, Vector, unroll};
 use crate::source::{Source, SrcDst};
 
 /// A matrix of as many rows as a register has lanes, transposed.
-struct Columns<S: Simd> {
+struct Transposed<S: Simd> {
     simd: S,
     columns: usize,
     cells: [S::Vector; SHORT],
 }
 
-/// The softmax, or the log-softmax if `LOG`, of as many rows at a time as a register has lanes. Returns the
-/// rows that are left.
+/// The softmax, or the log-softmax if `LOG`, of as many rows at a time as a register has lanes.
+/// Returns the rows that are left.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     simd: S,
@@ -51,7 +52,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
             }
             Err(rest) => return rest,
         };
-        let mut transposed = Columns::load(simd, rows.logits(), columns);
+        let mut transposed = Transposed::load(simd, rows.logits(), columns);
         if LOG {
             let (denominators, _) = transposed.log_denominators(rows.logits(), sink, true);
             transposed.apply(WithFallback {
@@ -66,7 +67,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     }
 }
 
-/// What the log-sum-exp of as many rows as a register has lanes is made of, and the maxima.
+/// The logarithms of the denominators, and the maxima, of as many rows as a register has lanes.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn log_sum_exp<S: Simd, L: Source>(
     simd: S,
@@ -74,11 +75,11 @@ pub(super) fn log_sum_exp<S: Simd, L: Source>(
     columns: usize,
     sink: Sink,
 ) -> (LogDenominators<S::Vector>, S::Vector) {
-    let mut transposed = Columns::load(simd, rows, columns);
+    let mut transposed = Transposed::load(simd, rows, columns);
     transposed.log_denominators(rows, sink, false)
 }
 
-impl<S: Simd> Columns<S> {
+impl<S: Simd> Transposed<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
         let width = S::Vector::WIDTH;
@@ -97,15 +98,15 @@ impl<S: Simd> Columns<S> {
                 *cell = *register;
             }
         }
-        Columns {
+        Transposed {
             simd,
             columns,
             cells,
         }
     }
 
-    /// Each row is written from its first column, and what is beyond its end is overwritten by the next
-    /// row. The last row is written exactly.
+    /// Each row is written from its first column, and what is beyond its end is overwritten by the
+    /// next row. The last row is written exactly.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn store<R: SrcDst>(&mut self, rows: &mut R) {
         let width = S::Vector::WIDTH;
@@ -180,13 +181,14 @@ impl<S: Simd> Columns<S> {
         let constants = shifts.shift.constants(self.simd);
         let zero = self.simd.splat(0.0);
         let (mut high, mut lows) = (zero, [zero; SHORT / 2]);
-        let terms = Terms::<PRECISE, CLAMPED, S> {
+        let terms = Numerators::<PRECISE, CLAMPED, S> {
             constants,
             offset: shifts.shift.offset,
             bias: shifts.bias(self.simd, self.columns),
         };
         let cells = self.cells.get_mut(..self.columns).unwrap_or(&mut []);
-        // Columns 16 to 31 are in the lanes of columns 0 to 15.
+        // The low parts of columns 16 to 31 are added to those of columns 0 to 15, as the first
+        // step of the tree does.
         for cells in cells.chunks_mut(SHORT / 2) {
             let (cells, lows) = terms.add::<4>(cells, &mut lows, &mut high);
             terms.add::<1>(cells, lows, &mut high);
@@ -239,13 +241,13 @@ impl<S: Simd> Columns<S> {
 }
 
 /// Computes and sums the numerators of columns.
-struct Terms<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
+struct Numerators<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
     constants: ExpConstants<S::Vector>,
     offset: S::Vector,
     bias: S::Vector,
 }
 
-impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Terms<PRECISE, CLAMPED, S> {
+impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Numerators<PRECISE, CLAMPED, S> {
     /// `COUNT` columns at a time. Returns what is left.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn add<'a, 'b, const COUNT: usize>(
@@ -285,8 +287,9 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Terms<PRECISE, CLAMPED, 
     }
 }
 
-/// Adds the part of a rounded numerator that a sum which begins at `bias` takes up. Returns the remainder.
-/// Each column begins at `bias`, as a lane of its own does, so that a tie is rounded to the same side.
+/// Rounds a numerator as a sum that begins at `bias` would, adds it, and returns the remainder.
+/// Each column begins at `bias`, as a lane of its own does, so that a tie is rounded to the same
+/// side.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn add_one<V: Lanewise>(high: &mut V, bias: V, numerator: ScaledExp<V>) -> V {
     let mut rounded = bias;

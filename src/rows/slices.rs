@@ -1,14 +1,16 @@
-//! One row by itself. Up to [`SUMMED`] columns it is read for the maximum, then for the numerators.
+//! Reading one row. Up to [`SLICE`] columns it is read for the maximum, then for the numerators.
 //!
-//! A longer row is read from memory once before its last pass, slice by slice: while a slice is in the
-//! first-level cache, its largest logit is found, then its numerators are computed and summed. The shift must
-//! be known before the maximum of the row is. It is that of logits near zero as long as the maximum so far
-//! allows it ([`NEAR_ZERO`]). When it does not, the rest of the row is searched for the maximum, and what was
-//! computed is multiplied by a power of two. So the shift depends on the maximum of the row alone.
+//! A longer row is read from memory once before its last pass, slice by slice: while a slice is in
+//! the first-level cache, its largest logit is found, then its numerators are computed and summed.
+//! The shift must be known before the maximum of the row is. It is that of logits near zero as long
+//! as the maximum so far allows it ([`NEAR_ZERO`]). When it does not, the rest of the row is
+//! searched for the maximum, and what was computed is multiplied by a power of two, or by zero
+//! where it is negligible. So the shift depends on the maximum, and on whether all logits are
+//! usual, not on their order.
 
 use super::normalize::normalize;
 use super::other_terms::has_nan;
-use super::schedule::{EXACT, SUMMED};
+use super::schedule::{EXACT, SLICE};
 use super::state::{Maxima, RowShift, Shifts, States, bias_over_scale, extremes_of};
 use super::sums::{Terms, combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
@@ -21,7 +23,7 @@ use crate::simd::{Simd, Vector};
 use crate::source::{Source, SrcDst};
 
 /// The state of one row, in every lane.
-pub(super) struct State<V> {
+pub(super) struct SingleRow<V> {
     pub(super) states: States<V>,
     /// Where a logit is +∞: whether one is NaN.
     pub(super) has_nan: bool,
@@ -40,8 +42,8 @@ pub(super) struct Reader<S> {
 impl<S: Simd> Reader<S> {
     /// The maximum and the sum of the row. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> State<S::Vector> {
-        if self.columns <= SUMMED && !S::LANE_BY_LANE {
+    pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> SingleRow<S::Vector> {
+        if self.columns <= SLICE && !S::LANE_BY_LANE {
             return self.only_slice::<PRECISE, R>(row);
         }
         let mut slices = Slices::<S, PRECISE>::new(self);
@@ -49,9 +51,9 @@ impl<S: Simd> Reader<S> {
         slices.state()
     }
 
-    /// The same of a row of one slice: its maximum is found before its shift is needed.
+    /// The same for a row of one slice: its maximum is found before its shift is needed.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn only_slice<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> State<S::Vector> {
+    fn only_slice<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> SingleRow<S::Vector> {
         let (simd, columns) = (self.simd, self.columns);
         let extremes = extremes_of(simd, row.logits());
         let maxima = Maxima {
@@ -72,7 +74,7 @@ impl<S: Simd> Reader<S> {
         };
         let is_exact = columns <= EXACT;
         let sum = combine_lanes(&total(simd, &mut sums, columns, is_exact), is_exact);
-        State {
+        SingleRow {
             states: States::of_one(simd, shifts, sum),
             has_nan,
         }
@@ -112,7 +114,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         let columns = self.reader.columns;
         let mut start = 0;
         while start < columns && self.has_nan.is_none() {
-            let len = SUMMED.min(columns - start);
+            let len = SLICE.min(columns - start);
             self.slice(row, start, len);
             start += len;
         }
@@ -153,8 +155,8 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         }
     }
 
-    /// Finds the maximum of the row, of which the logits from `start` were not read, and makes the shift hold
-    /// for it.
+    /// Finds the maximum of the row, of which the logits from `start` were not summed, and makes
+    /// the shift hold for it.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn raise_shift<R: SrcDst>(&mut self, row: &mut R, start: usize) {
         let Reader {
@@ -185,7 +187,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         }
         self.shift = LaneShift::of_row(simd, simd.splat(max.max(sink.logit)));
         if start > 0 {
-            let factor = TwiceMultiplied(self.shift.half_factor_from_unit(simd));
+            let factor = MultiplyTwice(self.shift.sqrt_factor_from_unit(simd));
             let sums = &mut self.sums;
             for part in sums.high.as_mut().iter_mut().chain(sums.low.as_mut()) {
                 *part = factor.apply(*part);
@@ -206,7 +208,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn state(&mut self) -> State<S::Vector> {
+    fn state(&mut self) -> SingleRow<S::Vector> {
         let simd = self.reader.simd;
         let sum = if self.has_nan.is_some() {
             TwoFloat {
@@ -218,7 +220,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         };
         let max = simd.splat(self.max);
         let shifts = Shifts::under::<S, PRECISE>(simd, max, self.shift, self.are_usual);
-        State {
+        SingleRow {
             states: States::of_one(simd, shifts, sum),
             has_nan: self.has_nan == Some(true),
         }
@@ -227,9 +229,9 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
 
 /// Multiplies by the square of a power of two, which may itself be out of range.
 #[derive(Clone, Copy)]
-struct TwiceMultiplied<V>(V);
+struct MultiplyTwice<V>(V);
 
-impl<V: Vector> Epilogue<V> for TwiceMultiplied<V> {
+impl<V: Vector> Epilogue<V> for MultiplyTwice<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
         numerators * self.0 * self.0

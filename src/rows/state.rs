@@ -9,8 +9,8 @@ use crate::options::Sink;
 use crate::simd::{Simd, Vector, WIDEST, lanes_of, unroll};
 use crate::source::Source;
 
-/// Rows whose logits are all in this range have one shift. None of their numerators is clamped, and none
-/// of their results is below 2^−126: e^−69 / 2^21 is above it.
+/// Rows whose logits are all in this range have one shift. None of their numerators is clamped, and
+/// none of their results is below 2^−126: e^−69 / 2^24 is above it.
 const USUAL: core::ops::RangeInclusive<f32> = -45.0..=24.0;
 
 /// What the first pass finds in rows.
@@ -22,8 +22,8 @@ pub(super) struct Maxima<V> {
     pub(super) are_usual: bool,
 }
 
-/// The largest and the least logit so far, by lanes. A NaN may be kept or lost: a row that has one has
-/// a sum that is NaN.
+/// The largest and the least logit so far, by lanes. A NaN may be kept or lost: a row that has one
+/// has a sum that is NaN.
 #[derive(Clone, Copy)]
 pub(super) struct Extremes<V> {
     pub(super) highest: V,
@@ -61,12 +61,12 @@ impl<V: Vector> Extremes<V> {
     pub(super) fn add_first<S: Simd<Vector = V>>(&mut self, simd: S, logits: V, count: usize) {
         (_, self.highest) = self.highest.min_max(logits);
         let lanes = !(u32::MAX << count);
-        self.unusual |= (bounds(simd, logits, logits)) & lanes;
+        self.unusual |= (unusual_lanes(simd, logits, logits)) & lanes;
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn are_usual<S: Simd<Vector = V>>(&self, simd: S) -> bool {
-        self.unusual | bounds(simd, self.lowest, self.highest) == 0
+        self.unusual | unusual_lanes(simd, self.lowest, self.highest) == 0
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn extremes_of<S: Simd, L: Source>(simd: S, row: L) -> Extremes<S::Ve
 
 /// A bit for each lane that is below or above the usual range.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn bounds<S: Simd>(simd: S, lowest: S::Vector, highest: S::Vector) -> u32 {
+fn unusual_lanes<S: Simd>(simd: S, lowest: S::Vector, highest: S::Vector) -> u32 {
     let (start, end) = (simd.splat(*USUAL.start()), simd.splat(*USUAL.end()));
     start.gt_mask(lowest) | highest.gt_mask(end)
 }
@@ -168,8 +168,9 @@ impl<V: Vector> Shifts<V> {
     }
 }
 
-/// A sum begins at a power of two that is larger than every numerator; for at most [`EXACT`] columns, than
-/// their sum. It is so many times the scale of the largest, which is more than half of the numerator.
+/// The start of a sum, divided by the scale of the largest numerator. The start is a power of two
+/// above every numerator; with at most [`EXACT`] columns, above their sum. A numerator is less than
+/// twice its scale.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn bias_over_scale(columns: usize) -> f32 {
     if columns <= EXACT {
@@ -258,7 +259,7 @@ impl<V: Vector> States<V> {
     /// The numerators of the maxima, exactly.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn max_term(&self) -> TwoFloat<V> {
-        exact(self.shifts.max_term)
+        as_two_float(self.shifts.max_term)
     }
 
     /// The sums of all numerators but the largest.
@@ -280,12 +281,12 @@ impl<V: Vector> States<V> {
         total.normalized()
     }
 
-    /// The numerators of a logit, exactly.
+    /// The numerator of one logit under the shift of each row, exactly.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn term<S: Simd<Vector = V>>(&self, simd: S, logit: f32) -> TwoFloat<V> {
         let shift = self.shifts.shift;
         let logits = simd.splat(logit) - shift.offset;
-        exact(shift.constants(simd).exp_scaled(logits))
+        as_two_float(shift.constants(simd).exp_scaled(logits))
     }
 
     /// A bit for each row that has a softmax.
@@ -319,7 +320,7 @@ impl<V: Vector> States<V> {
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn exact<V: Vector>(numerator: ScaledExp<V>) -> TwoFloat<V> {
+pub(super) fn as_two_float<V: Vector>(numerator: ScaledExp<V>) -> TwoFloat<V> {
     let high = numerator.value();
     TwoFloat {
         high,

@@ -34,12 +34,13 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
         }
     }
 
-    /// The sums of at most [`SUMMED`](super::schedule::SUMMED) logits, by virtual lanes. They begin at `bias`, a
-    /// power of two that is larger than every numerator. Numerators are stored where there is scratch.
+    /// The sums of at most [`SLICE`](super::schedule::SLICE) logits, by virtual lanes. They begin
+    /// at `bias`, a power of two that is larger than every numerator. Numerators are stored where
+    /// there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn sums<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
         if S::Vector::WIDTH == 1 && row.len() > LANES {
-            // By itself the loop is vectorized by the compiler: a third less time.
+            // In a function of its own the loop is vectorized by the compiler: a third less time.
             return self.simd.vectorize(
                 #[inline(always)]
                 |_| self.step_by_step(row, bias),
@@ -60,7 +61,8 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
         sums.remove_bias(&bias)
     }
 
-    /// Adds the sums of a slice to those of a row. The first slice is all of them: then nothing is rounded.
+    /// Adds the sums of a slice to those of a row. Those of the first slice are taken as they are,
+    /// without rounding.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn add_slice<R: SrcDst>(
         &self,
@@ -227,8 +229,8 @@ fn add_to_sum<V: Lanewise>(high: &mut V, low: &mut V, slice: TwoFloat<V>) {
     (*high, *low) = (sum.high, sum.low);
 }
 
-/// The sum over the registers of a group, of a row of `columns` logits. The group is lost. `is_exact` says that
-/// the sums of high parts are.
+/// The sum over the registers of a group, of a row of `columns` logits. Overwrites the group. If
+/// `is_exact`, adding high parts loses nothing.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn total<S: Simd>(
     simd: S,
@@ -241,7 +243,7 @@ pub(super) fn total<S: Simd>(
     if S::Vector::WIDTH > 1 {
         return combine(highs, lows, is_exact, zero);
     }
-    // The lanes past the end are empty.
+    // Lanes from `columns` on are zero.
     let mut half = columns.next_power_of_two().min(highs.len()) / 2;
     while half > 0 {
         halve_at(highs, lows, half, is_exact);
@@ -253,7 +255,7 @@ pub(super) fn total<S: Simd>(
     }
 }
 
-/// The sum of two-floats, by a tree: i and i + n/2 of n, and so on with half as many.
+/// The sum of two-floats: adds number i + n/2 to number i, then halves n, until one is left.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn combine<V: Lanewise>(
     highs: &mut [V],
@@ -282,7 +284,8 @@ pub(super) fn combine_lanes<V: Vector>(sum: &TwoFloat<V>, is_exact: bool) -> Two
     combine(highs, lows, is_exact, 0.0)
 }
 
-/// Adds the second `HALF` of the first 2 · `HALF` two-floats to the first. Does nothing if there are fewer.
+/// Adds the second `HALF` of the first 2 · `HALF` two-floats to the first. Does nothing if there
+/// are fewer.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn halve<const HALF: usize, V: Lanewise>(highs: &mut [V], lows: &mut [V], is_exact: bool) {
     if highs.len() < 2 * HALF || lows.len() < 2 * HALF {
@@ -297,7 +300,7 @@ fn halve<const HALF: usize, V: Lanewise>(highs: &mut [V], lows: &mut [V], is_exa
     }
 }
 
-/// The same for any `half` that there is.
+/// The same for a `half` that is not a constant.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn halve_at<V: Lanewise>(highs: &mut [V], lows: &mut [V], half: usize, is_exact: bool) {
     let (Some((highs, other_highs)), Some((lows, other_lows))) = (
@@ -340,7 +343,8 @@ mod tests {
 
     const LONGEST: usize = 2048;
 
-    /// The two orders of the loop over a slice give the same bits. Which one is used depends on the target.
+    /// The two orders of the loop over a slice give the same bits. Which one is used depends on the
+    /// target.
     #[test]
     fn lane_by_lane_gives_the_same_bits() {
         let mut logits = [0.0; LONGEST];

@@ -2,24 +2,26 @@
 //!
 //! The algorithms are written once, generic over [`Simd`]. Each file below gives the operations of
 //! one instruction set and contains no algorithm. A value of a `Simd` type is the proof that its
-//! instructions may run: only detection makes one.
+//! instructions may run: on x86-64 and aarch64 only detection, or a register that exists, makes
+//! one.
 //!
 //! # Inlining
 //!
 //! An intrinsic becomes one instruction only inside a function that is compiled with its target
-//! feature. [`Simd::vectorize`] is that function. Everything that it runs is inlined into it, closures
-//! included. Code that is not inlined would turn each operation into a call, and would pass vectors by
-//! an ABI that depends on the features of the caller.
+//! feature. [`Simd::vectorize`] is that function. Everything that it runs is inlined into it,
+//! closures included. Code that is not inlined would turn each operation into a call.
 //!
-//! Builds of `opt-level` 0 are the exception (the cfg `unoptimized`, from `build.rs`). There each
-//! inlined copy keeps its own operands in the frame of the function around it, and the frame would
-//! overflow a small stack: 850 KB. Real calls free their frames. They are slow but sound: Rust's own ABI passes vectors in memory, whatever the features.
+//! Builds of `opt-level` 0 are the exception (the cfg `unoptimized`, from `build.rs`). There
+//! functions are not inlined, as each inlined copy keeps its own operands in the frame of the
+//! function around it, and the frame would overflow a small stack: 850 KB. Real calls free their
+//! frames. They are slow but sound: Rust's own ABI passes vectors in memory, whatever the features.
 //!
 //! # Two arithmetic classes
 //!
-//! Only [`Lanewise::mul_add`] tells them apart: fused (one rounding: AVX2 with FMA, AVX-512, NEON)
-//! and unfused (two roundings: scalar, portable). Every other operation is exact or correctly
-//! rounded. So all backends of a class give the same bits.
+//! Only [`Lanewise::mul_add`] and formulas that ask [`Lanewise::IS_FUSED`] tell them apart: fused
+//! (one rounding: AVX2 with FMA, AVX-512, NEON) and unfused (two roundings: scalar, portable).
+//! Every other operation is exact or correctly rounded, but for which of −0 and +0
+//! [`Vector::min_max`] returns. So all backends of a class give the same bits.
 
 use core::ops::{Add, Mul, Sub};
 
@@ -62,15 +64,16 @@ pub(crate) trait Simd: Copy {
     /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
     const UNROLL: usize;
 
-    /// Whether a sum is best taken one virtual lane after another, so that the lane stays in registers.
-    /// Otherwise the compiler may combine neighbouring lanes to vectors.
+    /// Whether the target has no vectors: sums go one virtual lane after another, so that the lane
+    /// stays in registers, and passes go value by value. Otherwise the compiler may combine
+    /// neighbouring lanes to vectors.
     const LANE_BY_LANE: bool = false;
 
     /// Runs `f` in a function of its own that is compiled for these instructions. It has all
     /// registers to itself, whatever its caller holds. `f` must be `#[inline(always)]`.
     ///
-    /// Implementations are `#[inline(never)]` themselves. On a function with target features the compiler
-    /// (1.95) ignores that attribute for calls from functions without them.
+    /// Implementations are `#[inline(never)]` themselves. On a function with target features the
+    /// compiler (1.95) ignores that attribute for calls from functions without them.
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R;
 
     leaf! {

@@ -10,9 +10,9 @@ macro_rules! leaf {
     };
 }
 
-/// Operations of registers, within an `impl` for a type that wraps one register; or, with
-/// `impl Operator for Type:`, those of Rust's operators. The parameters of a line are bare registers;
-/// the first is `self`. The result is a register too, unless an arrow gives its type.
+/// Operations of registers, within an `impl` for a type that wraps one register; or, with `impl
+/// Operator for Type:`, those of Rust's operators. The parameters of a line are bare registers; the
+/// first is `self`. The result is a register too, unless an arrow gives its type.
 ///
 /// A line may call only intrinsics that touch no memory, of the features that the proof stands
 /// for. The type must have no constructor but its field, which only the module of its instruction

@@ -1,5 +1,5 @@
-//! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128, NEON or plain code when it is
-//! compiled: every target, unfused.
+//! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128 or NEON when it is compiled,
+//! unfused. Targets without these run [`Scalar`](super::scalar::Scalar) in its place.
 
 use super::{LANES, Lanewise, Simd, Vector, operations::leaf};
 use wide::{bytemuck::cast, f32x8, u32x8};
@@ -20,7 +20,8 @@ const HAS_INSTRUCTIONS: bool = cfg!(any(
     all(target_feature = "neon", target_arch = "aarch64")
 ));
 
-/// Copies as many values as the shorter of both has, at most 7. Of known lengths: no function is called.
+/// Copies as many values as the shorter of both has, at most 7. Of known lengths: no function is
+/// called.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn copy(values: &[f32], places: &mut [f32]) {
     let count = values.len().min(places.len());

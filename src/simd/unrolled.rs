@@ -47,8 +47,8 @@ impl<V: Lanewise, const COUNT: usize> Lanewise for Unrolled<V, COUNT> {
     }
 }
 
-/// Calls `body` with 0 to `N` − 1, `N` at most 8, without a loop. The compiler unrolls loops of a small
-/// body only, and where it does not, an [`Unrolled`] is kept in memory. `body` must be
+/// Calls `body` with 0 to `N` − 1, `N` at most 8, without a loop. The compiler unrolls loops of a
+/// small body only, and where it does not, an [`Unrolled`] is kept in memory. `body` must be
 /// `#[inline(always)]`.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn unroll<const N: usize>(mut body: impl FnMut(usize)) {

@@ -19,7 +19,7 @@ mod scratch;
 /// Logits in a cache line.
 pub(crate) const LINE: usize = 16;
 
-/// Logits to be read. Whatever is done to a logit as it is loaded is done here.
+/// Logits to be read. A source does whatever is done to a logit as it is loaded.
 pub(crate) trait Source: Copy {
     fn len(self) -> usize;
 

@@ -1,4 +1,5 @@
-//! Half precision: elements of 16 bits, and rows whose numerators are kept in the places of later rows.
+//! Half precision: elements of 16 bits, and rows whose numerators are kept in the places of later
+//! rows.
 
 use super::{Element, InPlace, OutOfPlace, Source, SrcDst};
 use crate::simd::{Simd, Vector, half::Half};

@@ -1,5 +1,5 @@
-//! The candidates for the largest logits of a row: a short list in order, and a buffer of logits that
-//! exceed its last.
+//! The candidates for the largest logits of a row: a short list in order, and a buffer of logits
+//! that exceed its last.
 
 use crate::math::reduce::reduce;
 use crate::normalizer::{Normalizer, Outcome};
@@ -20,7 +20,8 @@ pub struct Candidate {
     pub probability: f32,
 }
 
-/// Logits that are read for their sum, and then from the cache for candidates: a bit for each block.
+/// Logits that are read for their sum, and then from the cache for candidates: a bit for each
+/// block.
 pub(super) const PART: usize = u64::BITS as usize * BLOCK;
 
 type Groups = [[f32; LANES]; BLOCK / LANES];

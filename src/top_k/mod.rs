@@ -29,13 +29,13 @@ pub fn top_k<'b>(logits: &[f32], best: &'b mut [Candidate]) -> (Normalizer, &'b 
 }
 
 impl Softmax<'_> {
-    /// The `best.len()` largest logits of a row with their probabilities, in descending order, equal
-    /// ones in ascending order of their index; and the normalizer of the row. One read of the row,
-    /// which is not sorted.
+    /// The `best.len()` largest logits of a row with their probabilities, in descending order,
+    /// equal ones in ascending order of their index; and the normalizer of the row. One read of the
+    /// row, which is not sorted.
     ///
     /// There are fewer candidates than `best` has places if the row is shorter. −∞ is a logit as
-    /// any other; a masked logit counts as −∞. NaN is never a candidate, but makes every probability
-    /// NaN. The logits of the candidates are those after scale, cap and masks.
+    /// any other; a masked logit counts as −∞. NaN is never a candidate, but makes every
+    /// probability NaN. The logits of the candidates are those after scale, cap and masks.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Softmax<'_> {
         let driver = &self.driver;
         let mut state = State::new();
         let mut candidates = Candidates::new(best);
-        let (seen, preprocessing) = driver.seen(logits, 0);
+        let (seen, preprocessing) = driver.visible_logits(logits, 0);
         if driver.options.changes_logits() {
             driver.dispatch(Read {
                 state: &mut state,

@@ -10,7 +10,8 @@ use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
-/// Proof that the processor has AVX2, FMA and POPCNT and that the operating system keeps their registers.
+/// Proof that the processor has AVX2, FMA and POPCNT and that the operating system keeps their
+/// registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
@@ -216,8 +217,8 @@ impl Vector for F32x8 {
         }
 
         fn transpose(square: &mut Self::Square) {
-            // Squares of 4 × 4 lanes first, which lie in the halves of four registers each; then the
-            // halves of every fourth register.
+            // Squares of 4 × 4 lanes first, which lie in the halves of four registers each; then
+            // the halves of every fourth register.
             let [a, b, c, d, e, f, g, h] = *square;
             let upper = Self::transpose_lanes([a, b, c, d]);
             let lower = Self::transpose_lanes([e, f, g, h]);

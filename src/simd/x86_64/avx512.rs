@@ -13,7 +13,8 @@ use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
-/// Proof that the processor has AVX-512F and POPCNT and that the operating system keeps its registers.
+/// Proof that the processor has AVX-512F and POPCNT and that the operating system keeps its
+/// registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
@@ -271,8 +272,8 @@ impl Vector for F32x16 {
         }
 
         fn transpose(square: &mut Self::Square) {
-            // Squares of 4 × 4 lanes first, which lie in the quarters of four registers each; then the
-            // quarters of every fourth register.
+            // Squares of 4 × 4 lanes first, which lie in the quarters of four registers each; then
+            // the quarters of every fourth register.
             for first in [0, 4, 8, 12] {
                 let rows = [square[first], square[first + 1], square[first + 2], square[first + 3]];
                 let columns = Self::transpose_lanes(rows);

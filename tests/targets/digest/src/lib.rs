@@ -55,11 +55,7 @@ fn fill(row: &mut [f32], number: u32, state: &mut u32) {
 
 /// The digest of softmax, log-softmax and log-sum-exp, and of how many results it is. `row` and `results`
 /// have [`LONGEST`] places.
-pub fn digest(
-    backend: Backend,
-    row: &mut [f32],
-    results: &mut [f32],
-) -> Result<(u64, u32), Error> {
+pub fn digest(backend: Backend, row: &mut [f32], results: &mut [f32]) -> Result<(u64, u32), Error> {
     let softmax = Softmax::new().backend(backend)?;
     let mut digest = Digest(0xCBF2_9CE4_8422_2325);
     let (mut state, mut count, mut number) = (1, 0, 0);
