@@ -46,6 +46,12 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
             let logits = loaded - shift.offset;
             (constants.exp_scaled(logits).value(), zero)
         };
+        // Below that stored numerators may be subnormal, and computed ones are zero.
+        let least = simd.splat(f32::MIN_POSITIVE);
+        let (numerators, rest) = (
+            numerators.and_gt(least, numerators),
+            numerators.and_gt(least, rest),
+        );
         let max_term = simd.splat(max_term);
         let (others, _) = numerators.select_eq(numerators, max_term, zero);
         let (rest, _) = rest.select_eq(numerators, max_term, zero);

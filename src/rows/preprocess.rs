@@ -183,6 +183,11 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn numerators(&self) -> impl Source {
+        self.logits()
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         Preprocessed {
             logits: self.logits.last_pass(),

@@ -92,11 +92,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             batch.log_softmax_pass(&mut row, &denominators);
         } else if R::HAS_SCRATCH && !batch.is_streamed() {
             state = batch.state::<false, _>(&mut row);
-            {
-                let numerators = row.reborrow().last_pass();
-                let numerators = numerators.logits();
-                other_terms = batch.other_terms::<false, true, _>(numerators, &state.states);
-            }
+            other_terms = batch.other_terms::<false, true, _>(row.numerators(), &state.states);
             batch.normalize(&mut row, &state.states);
         } else {
             state = batch.state::<false, _>(&mut Unwritten(row.logits()));

@@ -8,7 +8,6 @@
 //! where it is negligible. So the shift depends on the maximum, and on whether all logits are
 //! usual, not on their order.
 
-use super::normalize::normalize;
 use super::other_terms::has_nan;
 use super::schedule::{EXACT, SLICE};
 use super::state::{Maxima, RowShift, Shifts, States, bias_over_scale, extremes_of};
@@ -193,7 +192,12 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
                 *part = factor.apply(*part);
             }
             if R::HAS_SCRATCH {
-                normalize(simd, row.slice(0, start).last_pass(), &factor);
+                let mut read = row.slice(0, start);
+                for register in 0..start.div_ceil(S::Vector::WIDTH) {
+                    let first = register * S::Vector::WIDTH;
+                    let numerators = read.numerators().load(simd, first);
+                    read.store(first, factor.apply(numerators));
+                }
             }
         }
     }

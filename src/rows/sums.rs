@@ -76,10 +76,13 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
                 #[inline(always)]
                 |_| self.lane_by_lane(slice, bias, sums, is_first),
             );
-        } else if is_first {
-            *sums = self.sums(slice, bias);
         } else {
-            add(sums, &self.sums(slice, bias));
+            let of_slice = self.sums(slice, bias);
+            if is_first {
+                *sums = of_slice;
+            } else {
+                add(sums, &of_slice);
+            }
         }
     }
 

@@ -176,6 +176,9 @@ pub(crate) trait SrcDst: Sized {
     /// `len` logits and places from `start`; none if there are not so many.
     fn slice(&mut self, start: usize, len: usize) -> impl SrcDst;
 
+    /// The numerators that were stored, if there is scratch.
+    fn numerators(&self) -> impl Source;
+
     /// What the last pass reads and writes: the numerators that were stored, or the same logits if
     /// there is no scratch.
     fn last_pass(self) -> impl SrcDst;
@@ -251,6 +254,11 @@ impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn numerators(&self) -> impl Source {
+        &*self.results
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         E::last_pass(self.logits, self.results)
     }
@@ -313,6 +321,11 @@ impl<E: Element> SrcDst for InPlace<'_, E> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn numerators(&self) -> impl Source {
+        &*self.0
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         self
     }
@@ -368,6 +381,11 @@ impl<L: Source> SrcDst for Unwritten<L> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
         Unwritten(self.0.slice(start, len).unwrap_or(L::empty()))
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn numerators(&self) -> impl Source {
+        self.0
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -142,6 +142,11 @@ impl<L: Source, H: Half + Element> SrcDst for Scratch<'_, L, H> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn numerators(&self) -> impl Source {
+        Pairs(self.numerators)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn last_pass(self) -> impl SrcDst {
         OutOfPlace {
             logits: Pairs(self.numerators),

@@ -13,7 +13,8 @@ use support::{Bounds, EVERY_BACKEND, THOROUGH, on, processor_has, ulp};
 support::on_every_backend!(
     all_rows_are_within_bounds,
     pushed_logits_are_within_bounds,
-    many_small_weights_beside_a_large_one
+    many_small_weights_beside_a_large_one,
+    many_negligible_terms
 );
 
 const ORDERS: [Order; 5] = [
@@ -446,4 +447,28 @@ fn many_small_weights_beside_a_large_one(backend: Backend) {
         "{}: {worst:.3} ULP, log-probability of the maximum {worst_log:.3}",
         backend.name()
     );
+}
+
+/// Many terms near the least numerator, beside one maximum: the result of the maximum is a small
+/// logarithm that they make.
+fn many_negligible_terms(backend: Backend) {
+    let bounds = Bounds::of(backend);
+    for max in [-16.0, -15.9, -1.0, 0.0, 0.1, 24.0, 25.0, 209.0] {
+        for gap in [87.0, 103.0, 104.0, 104.61, 104.7, 110.0, 119.0, 120.4] {
+            for count in [7, 12, 31, 100, 2047, 50_000] {
+                let mut row = vec![max - gap; count];
+                row.insert(count / 2, max);
+                let truth = Truth::of(&row);
+                let mut results = vec![f32::NAN; row.len()];
+                on(backend).log_row(&row, &mut results).unwrap();
+                for at in [0, count / 2] {
+                    let error = ulp::error(results[at], truth.log_probability(row[at]));
+                    assert!(
+                        error <= bounds.log_softmax,
+                        "{backend:?}: {max} and {count} times {gap} below: {error} ULP"
+                    );
+                }
+            }
+        }
+    }
 }

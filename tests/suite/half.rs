@@ -12,6 +12,7 @@ support::on_every_backend!(
     options,
     special_values,
     errors,
+    raised_shifts,
 );
 
 const LENGTHS: [usize; 16] = [
@@ -224,6 +225,34 @@ fn check_lengths<H: Half>(backend: Backend) {
     let mut row = [H::of(-20_000.0); 64];
     row[5] = H::of(1.0);
     check_all(softmax, &row, 8, [1, 8, 8]);
+}
+
+/// Rows of several slices whose shift is raised in a later one: what was stored is multiplied.
+fn check_raised_shifts<H: Half>(backend: Backend) {
+    let random = random_row::<H>(&mut Random(5), 3 * 5000);
+    for (columns, most, last) in [
+        (2049, -20.0, -46.0),
+        (2049, 0.0, 40.0),
+        (2049, -45.0, 76.0),
+        (4500, 3.0, 300.0),
+        (5000, -10.0, f32::NEG_INFINITY),
+    ] {
+        let mut matrix = vec![H::of(most); 3 * columns];
+        for row in matrix.chunks_mut(columns) {
+            row[columns - 1] = H::of(last);
+            row[1] = H::of(most + 1.5);
+        }
+        check_matrix(on(backend), &matrix, columns);
+        check_row(on(backend), &matrix[..columns]);
+        let mut matrix = random[..3 * columns].to_vec();
+        matrix[2 * columns - 1] = H::of(last);
+        check_matrix(on(backend), &matrix, columns);
+    }
+}
+
+fn raised_shifts(backend: Backend) {
+    check_raised_shifts::<bf16>(backend);
+    check_raised_shifts::<f16>(backend);
 }
 
 fn brain_floats_are_converted_first(backend: Backend) {
