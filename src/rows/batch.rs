@@ -40,7 +40,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     /// The softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn softmax<R: SrcDst>(self, matrix: &mut R) {
-        if self.is_streamed() {
+        if R::HAS_SCRATCH && self.is_streamed() {
             let states = self.states::<false, _>(&mut Unwritten(matrix.logits()));
             self.normalize(matrix, &states);
         } else {
