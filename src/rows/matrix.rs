@@ -1,7 +1,7 @@
 //! The rows of a matrix: which form for which length.
 
 use super::batch::{Batch, rows_of_batch};
-use super::schedule::{SHORT, SLICE, prefetch_distance};
+use super::schedule::{SHORT, SLICE, is_row_by_row, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd};
@@ -32,7 +32,8 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
                 |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
             );
         }
-        let is_single = columns > SLICE || !LOG && !R::HAS_SCRATCH || S::Vector::WIDTH == 1;
+        let is_single =
+            is_row_by_row(len, columns) || !LOG && !R::HAS_SCRATCH || S::Vector::WIDTH == 1;
         if unread.len() > 0 && is_single {
             simd.vectorize(
                 #[inline(always)]
