@@ -56,12 +56,23 @@ const BY_SPEED: [Backend; 5] = [
     Backend::Scalar,
 ];
 
+/// Whether the target has backends that are detected at run time.
+const IS_DETECTED: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
 impl Backend {
     /// The fastest that is available here.
     ///
     /// On x86-64 the first call executes `cpuid`; later calls use its result.
     #[must_use]
     pub fn best() -> Self {
+        if !IS_DETECTED {
+            // Known to the compiler, so that a program contains no other.
+            return if HAS_VECTORS {
+                Backend::Portable
+            } else {
+                Backend::Scalar
+            };
+        }
         let best = BY_SPEED.into_iter().find(|backend| backend.is_available());
         match best {
             Some(Backend::Portable) | None if !HAS_VECTORS => Backend::Scalar,

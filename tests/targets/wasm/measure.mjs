@@ -20,18 +20,22 @@ for (const len of [10, 100, 1000, 32768]) {
     const results = [];
     for (const run of [() => softmax(len), () => textbook(len), () => plain(row)]) {
         const times = Math.ceil(200000 / len);
-        let least = Infinity;
-        for (let round = 0; round < 25; round++) {
-            const copying = performance.now();
-            for (let i = 0; i < times; i++) row.set(logits);
-            const begin = performance.now();
-            for (let i = 0; i < times; i++) {
-                row.set(logits);
-                run();
+        const timed = (work) => {
+            let least = Infinity;
+            for (let round = 0; round < 25; round++) {
+                const begin = performance.now();
+                for (let i = 0; i < times; i++) work();
+                least = Math.min(least, performance.now() - begin);
             }
-            const end = performance.now();
-            least = Math.min(least, end - begin - (begin - copying));
-        }
+            return least;
+        };
+        const copy = () => row.set(logits);
+        const copying = timed(copy);
+        const all = timed(() => {
+            copy();
+            run();
+        });
+        const least = all - copying;
         results.push(((least * 1e6) / times / len).toFixed(2));
     }
     console.log(`${len} ${results.join(" ")}`);
