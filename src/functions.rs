@@ -11,7 +11,7 @@ use crate::rows::preprocess::Exponential;
 use crate::rows::row::{Row, RowState};
 use crate::source::{InPlace, SrcDst};
 
-/// The softmax of a row on the best backend: [`Softmax::row`].
+/// The softmax of a row on the best backend: [`Softmax::row`](crate::Softmax::row).
 ///
 /// ```
 /// let mut probabilities = [0.0; 3];
@@ -32,7 +32,8 @@ fn softmax_state(logits: &[f32], probabilities: &mut [f32]) -> Result<RowState, 
     Ok(state::<false, _>(out_of_place(logits, probabilities)?))
 }
 
-/// The softmax of a row in its place, on the best backend: [`Softmax::row_in_place`].
+/// The softmax of a row in its place, on the best backend:
+/// [`Softmax::row_in_place`](crate::Softmax::row_in_place).
 ///
 /// ```
 /// let mut row = [0.0, f32::NEG_INFINITY, 0.0];
@@ -48,7 +49,7 @@ fn softmax_in_place_state(row: &mut [f32]) -> RowState {
     state::<false, _>(InPlace(row))
 }
 
-/// The log-softmax of a row on the best backend: [`Softmax::log_row`].
+/// The log-softmax of a row on the best backend: [`Softmax::log_row`](crate::Softmax::log_row).
 ///
 /// ```
 /// let mut log_probabilities = [0.0; 2];
@@ -69,7 +70,8 @@ fn log_softmax_state(logits: &[f32], log_probabilities: &mut [f32]) -> Result<Ro
     Ok(state::<true, _>(out_of_place(logits, log_probabilities)?))
 }
 
-/// The log-softmax of a row in its place, on the best backend: [`Softmax::log_row_in_place`].
+/// The log-softmax of a row in its place, on the best backend:
+/// [`Softmax::log_row_in_place`](crate::Softmax::log_row_in_place).
 ///
 /// ```
 /// let mut row = [7.0];
@@ -91,7 +93,7 @@ fn state<const LOG: bool, R: SrcDst>(row: R) -> RowState {
     dispatch(Backend::best(), Row::<LOG, R> { row, sink })
 }
 
-/// log Σ e^x of a row on the best backend: [`Softmax::log_sum_exp`].
+/// log Σ e^x of a row on the best backend: [`Softmax::log_sum_exp`](crate::Softmax::log_sum_exp).
 ///
 /// ```
 /// assert!((online_softmax::log_sum_exp(&[1000.0, 1000.0]) - 1000.6931).abs() < 1e-3);

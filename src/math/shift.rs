@@ -11,9 +11,9 @@ const WITHOUT_OFFSET: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 /// Maxima that share one shift, so that the exponentials need not wait for the maximum.
 const UNIT_MAXIMA: core::ops::RangeInclusive<f32> = -2.0..=20.0;
 
-/// Maxima of rows that share the shift of zero. Numerators are flushed to zero below e^−120.6 = 2^−174:
-/// 2^24 of these, beside a maximum of 0, are half the smallest subnormal result. The largest maximum
-/// leaves room for a sum of 2^24 terms.
+/// Maxima of rows that share the shift of zero. Numerators are flushed to zero below e^−120.6 =
+/// 2^−174: 2^24 of these, beside a maximum of 0, are half the smallest subnormal result. The
+/// largest maximum leaves room for a sum of 2^24 terms.
 pub(crate) const NEAR_ZERO: core::ops::RangeInclusive<f32> = 0.0..=24.0;
 
 /// [`ROUND`] with the bias of logits near zero.

@@ -38,8 +38,8 @@ const VERY_LARGE: usize = 1 << 21;
 /// How far ahead, in logits, a very large matrix is prefetched: main memory takes longer.
 const FAR_AHEAD: usize = 4096;
 
-/// The longest rows of a very large matrix that are read several at a time. Longer ones are read one
-/// by one, with less memory under way at once: a third less time for 16384 × 1024.
+/// The longest rows of a very large matrix that are read several at a time. Longer ones are read
+/// one by one, with less memory under way at once: a third less time for 16384 × 1024.
 const FAR_BATCHED: usize = 256;
 
 /// Whether the rows of a matrix of `len` logits are best read one by one.
@@ -48,9 +48,9 @@ pub(super) fn is_row_by_row(len: usize, columns: usize) -> bool {
     columns > SLICE || len >= VERY_LARGE && columns > FAR_BATCHED
 }
 
-/// How far ahead, in logits, a matrix of `len` logits is prefetched while the numerators of a batch,
-/// or of a slice, of `count` logits are computed; 0: no prefetch. So the next one is read from
-/// memory meanwhile. Saves up to 15 %.
+/// How far ahead, in logits, a matrix of `len` logits is prefetched while the numerators of a
+/// batch, or of a slice, of `count` logits are computed; 0: no prefetch. So the next one is read
+/// from memory meanwhile. Saves up to 15 %.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn prefetch_distance(len: usize, count: usize) -> usize {
     match len {

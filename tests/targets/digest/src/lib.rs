@@ -47,7 +47,7 @@ fn fill(row: &mut [f32], number: u32, state: &mut u32) {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *logit = ((*state >> 8) as f32 / (1 << 23) as f32 - 1.0) * spread;
     }
-    if number % 11 == 0 {
+    if number.is_multiple_of(11) {
         let index = number as usize / 11;
         row[index % row.len()] = SPECIAL[index % SPECIAL.len()];
     }
