@@ -110,7 +110,8 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
                 max_term: Packed::first_lanes(state.states.max_term()),
                 other_terms: Packed::first_lanes(other_terms),
             }
-        } else if state.has_nan || sum.is_nan() && max < f32::INFINITY {
+        } else if state.has_nan || sum.is_nan() && max != f32::INFINITY {
+            // The maximum may be NaN or not: which one differs by backend.
             RowState::constant(max, f32::NAN)
         } else {
             RowState::constant(max, 0.0)
