@@ -129,6 +129,9 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         } = self.reader;
         let extremes = extremes_of(simd, row.slice(start, len).logits());
         let largest = largest_lane(extremes.highest);
+        if largest.is_nan() {
+            return self.stop_at_nan();
+        }
         self.max = self.max.max(largest);
         self.are_usual &= extremes.are_usual(simd);
         let may_stay = NEAR_ZERO.contains(&self.max.max(sink.logit));
@@ -173,15 +176,20 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
                 #[inline(always)]
                 move |simd| {
                     let highest = extremes_of(simd, rest).highest;
-                    let max = before.max(largest_lane(highest));
-                    (max, max == f32::INFINITY && has_nan(simd, rest))
+                    let largest = largest_lane(highest);
+                    let max = before.max(largest);
+                    let is_nan = max == f32::INFINITY && has_nan(simd, rest);
+                    (max, is_nan || largest.is_nan())
                 },
             );
         }
-        self.max = max;
         self.is_final = true;
+        if is_nan {
+            return self.stop_at_nan();
+        }
+        self.max = max;
         if max == f32::INFINITY {
-            self.has_nan = Some(is_nan || self.total().high.is_nan());
+            self.has_nan = Some(self.total().high.is_nan());
             return;
         }
         self.shift = LaneShift::of_row(simd, simd.splat(max.max(sink.logit)));
@@ -200,6 +208,14 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
                 }
             }
         }
+    }
+
+    /// All results are NaN. Whether the maximum shows that a logit is differs by backend; where it does
+    /// not, the sum does.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn stop_at_nan(&mut self) {
+        self.max = f32::NAN;
+        self.has_nan = Some(true);
     }
 
     /// The sum of all lanes, which are lost.
