@@ -8,7 +8,7 @@ use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCHED, CACHED, EXACT};
 use super::slices::{Reader, SingleRow};
 use super::state::{Maxima, RowShift, RowShifts, Shifts, States, extremes_of};
-use super::sums::{Terms, combine, total};
+use super::sums::{combine, exp_sums, total};
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first, fold};
 use crate::math::two_float::TwoFloat;
@@ -260,11 +260,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             let row = self.row(matrix, index);
             let shift = of_rows.row(index);
             let (bias, ahead) = (simd.splat(bias), self.ahead);
-            let mut sums = if shifts.are_usual {
-                Terms::<S, false, PRECISE>::of(simd, shift, ahead).sums(row, bias)
-            } else {
-                Terms::<S, true, PRECISE>::of(simd, shift, ahead).sums(row, bias)
-            };
+            let mut sums =
+                exp_sums::<PRECISE, S, _>(simd, shift, shifts.are_usual, ahead, row, bias);
             let sum = total(simd, &mut sums, self.columns, self.columns <= EXACT);
             (*high, *low) = (sum.high, sum.low);
         }

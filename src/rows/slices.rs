@@ -11,7 +11,7 @@
 use super::other_terms::has_nan;
 use super::schedule::{EXACT, SLICE};
 use super::state::{Maxima, RowShift, Shifts, States, bias_over_scale, extremes_of};
-use super::sums::{Terms, combine_lanes, total};
+use super::sums::{Terms, combine_lanes, exp_sums, total};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first_lane, largest_lane};
@@ -66,11 +66,8 @@ impl<S: Simd> Reader<S> {
             first_lane(shifts.bias(simd, columns)),
         );
         let (row, bias) = (row.reborrow(), simd.splat(bias));
-        let mut sums = if shifts.are_usual {
-            Terms::<S, false, PRECISE>::of(simd, shift, self.ahead).sums(row, bias)
-        } else {
-            Terms::<S, true, PRECISE>::of(simd, shift, self.ahead).sums(row, bias)
-        };
+        let mut sums =
+            exp_sums::<PRECISE, S, _>(simd, shift, shifts.are_usual, self.ahead, row, bias);
         let is_exact = columns <= EXACT;
         let sum = combine_lanes(&total(simd, &mut sums, columns, is_exact), is_exact);
         SingleRow {
@@ -210,8 +207,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         }
     }
 
-    /// All results are NaN. Whether the maximum shows that a logit is differs by backend; where it does
-    /// not, the sum does.
+    /// All results are NaN. Some backends lose a NaN among the maxima. There the sum shows it.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn stop_at_nan(&mut self) {
         self.max = f32::NAN;

@@ -206,6 +206,23 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
     }
 }
 
+/// [`Terms::sums`], clamped unless all logits are usual.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn exp_sums<const PRECISE: bool, S: Simd, R: SrcDst>(
+    simd: S,
+    shift: RowShift,
+    are_usual: bool,
+    ahead: usize,
+    row: R,
+    bias: S::Vector,
+) -> CompensatedSum<S> {
+    if are_usual {
+        Terms::<S, false, PRECISE>::of(simd, shift, ahead).sums(row, bias)
+    } else {
+        Terms::<S, true, PRECISE>::of(simd, shift, ahead).sums(row, bias)
+    }
+}
+
 /// Adds the lanes of one sum to those of another.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {

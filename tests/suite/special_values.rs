@@ -24,6 +24,7 @@ support::on_every_backend!(
     refused_lengths,
     refused_shapes,
     rows_without_columns,
+    rows_of_one_column,
 );
 
 const NAN: f32 = f32::NAN;
@@ -651,4 +652,26 @@ fn messages_say_what_was_expected_and_what_was_given() {
     let copy = Error::TooLarge { shape };
     let (one, two) = (copy, copy);
     assert_eq!(one, two);
+}
+
+/// Whatever the logit is, its probability is 1 and its logarithm 0, also in a matrix.
+fn rows_of_one_column(backend: Backend) {
+    let softmax = on(backend);
+    let logits: Vec<f32> = (0..3000)
+        .map(|i| (i as f32 - 1500.0) * if i % 2 == 0 { 0.0517 } else { 1.37 })
+        .collect();
+    let mut results = vec![f32::NAN; logits.len()];
+    softmax.rows(&logits, 1, &mut results).unwrap();
+    assert!(results.iter().all(|result| *result == 1.0));
+    softmax.log_rows(&logits, 1, &mut results).unwrap();
+    assert!(results.iter().all(|result| *result == 0.0));
+    softmax.log_sum_exp_rows(&logits, 1, &mut results).unwrap();
+    assert_eq!(results, logits);
+    for logit in &logits {
+        let mut result = [f32::NAN];
+        let normalizer = softmax.row(&[*logit], &mut result).unwrap();
+        assert_eq!((result, normalizer.to_parts()), ([1.0], (*logit, 0.0)));
+        let normalizer = softmax.log_row(&[*logit], &mut result).unwrap();
+        assert_eq!((result, normalizer.to_parts()), ([0.0], (*logit, 0.0)));
+    }
 }
