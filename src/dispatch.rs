@@ -14,37 +14,29 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 pub(crate) fn dispatch<O: WithSimd>(backend: Backend, operation: O) -> O::Output {
     if !HAS_VECTORS {
         // All backends give the same bits there, and one copy of each operation is enough.
-        return run(Scalar, operation);
+        return Scalar.run(operation);
     }
     match backend {
-        Backend::Scalar => return run(Scalar, operation),
+        Backend::Scalar => return Scalar.run(operation),
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512 => {
             if let Some(avx512) = Avx512::detect() {
-                return run(avx512, operation);
+                return avx512.run(operation);
             }
         }
         #[cfg(target_arch = "x86_64")]
         Backend::Avx2 => {
             if let Some(avx2) = Avx2::detect() {
-                return run(avx2, operation);
+                return avx2.run(operation);
             }
         }
         #[cfg(target_arch = "aarch64")]
         Backend::Neon => {
             if let Some(neon) = Neon::detect() {
-                return run(neon, operation);
+                return neon.run(operation);
             }
         }
         _ => {}
     }
-    run(Portable, operation)
-}
-
-#[cfg_attr(not(unoptimized), inline(always))]
-fn run<S: Simd, O: WithSimd>(simd: S, operation: O) -> O::Output {
-    simd.vectorize(
-        #[inline(always)]
-        move |simd| operation.with_simd(simd),
-    )
+    Portable.run(operation)
 }

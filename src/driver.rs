@@ -38,7 +38,7 @@ impl Driver<'_> {
             return self.row_with_options::<LOG, R>(row, index);
         }
         let sink = Sink::NONE;
-        dispatch(self.backend, Row::<LOG, R> { row, sink }).normalizer(sink)
+        dispatch(self.backend, Row::<LOG, R>::new(row, sink)).normalizer(sink)
     }
 
     #[inline(never)]
@@ -56,10 +56,7 @@ impl Driver<'_> {
             });
             self.visible_row::<LOG, _>(row.slice(0, visible).results(), sink)
         } else {
-            let preprocessed = Preprocessed {
-                logits: row.slice(0, visible),
-                preprocessing,
-            };
+            let preprocessed = Preprocessed::new(row.slice(0, visible), &preprocessing);
             self.visible_row::<LOG, _>(preprocessed, sink)
         };
         if visible < columns {
@@ -77,7 +74,8 @@ impl Driver<'_> {
     /// computed, and the caller fills in the results.
     fn visible_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
         if sink.allows_softmax() {
-            self.dispatch(Row::<LOG, R> { row, sink }).normalizer(sink)
+            self.dispatch(Row::<LOG, R>::new(row, sink))
+                .normalizer(sink)
         } else {
             sink.merge_into(self.dispatch(NormalizerOf(row.logits())))
         }
@@ -203,12 +201,8 @@ impl Driver<'_> {
                 sink,
             });
         } else {
-            let logits = slab;
             self.dispatch(Columns::<LOG, _> {
-                tensor: Preprocessed {
-                    logits,
-                    preprocessing,
-                },
+                tensor: Preprocessed::new(slab, &preprocessing),
                 axis: visible,
                 inner,
                 sink,
@@ -223,10 +217,7 @@ impl Driver<'_> {
         }
         let (seen, preprocessing) = self.visible_logits(logits, index);
         let mut normalizer = if self.options.changes_logits() {
-            self.dispatch(NormalizerOf(Preprocessed {
-                logits: seen,
-                preprocessing,
-            }))
+            self.dispatch(NormalizerOf(Preprocessed::new(seen, &preprocessing)))
         } else {
             self.dispatch(NormalizerOf(seen))
         };
@@ -254,10 +245,7 @@ impl Driver<'_> {
             let columns = logits.len();
             if self.options.changes_logits() {
                 self.dispatch(LogSumExpRows {
-                    logits: Preprocessed {
-                        logits,
-                        preprocessing,
-                    },
+                    logits: Preprocessed::new(logits, &preprocessing),
                     columns,
                     sink,
                     out: place,

@@ -90,7 +90,7 @@ fn log_softmax_in_place_state(row: &mut [f32]) -> RowState {
 /// The state from which the inlined functions make a normalizer, if their caller has a use for it.
 fn state<const LOG: bool, R: SrcDst>(row: R) -> RowState {
     let sink = Sink::NONE;
-    dispatch(Backend::best(), Row::<LOG, R> { row, sink })
+    dispatch(Backend::best(), Row::<LOG, R>::new(row, sink))
 }
 
 /// log Σ e^x of a row on the best backend: [`Softmax::log_sum_exp`](crate::Softmax::log_sum_exp).

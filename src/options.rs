@@ -101,7 +101,7 @@ impl<'a> Options<'a> {
     pub(crate) fn scale_alone(&self) -> Preprocessing<'a> {
         Preprocessing {
             scale: self.scale,
-            ..Preprocessing::default()
+            ..Preprocessing::NONE
         }
     }
 
@@ -133,7 +133,7 @@ fn of_row<T>(mask: &[T], row: usize, columns: usize, start: usize) -> &[T] {
 
 /// What happens to each logit before the softmax, in this order. A mask begins with the value for
 /// the first logit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Preprocessing<'a> {
     pub(crate) scale: Option<f32>,
     pub(crate) soft_cap: Option<f32>,
@@ -142,15 +142,12 @@ pub(crate) struct Preprocessing<'a> {
 }
 
 impl Preprocessing<'_> {
-    /// That of the logits from `start`.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn from(self, start: usize) -> Self {
-        Preprocessing {
-            additive: self.additive.map(|mask| mask.get(start..).unwrap_or(&[])),
-            keep: self.keep.map(|mask| mask.get(start..).unwrap_or(&[])),
-            ..self
-        }
-    }
+    pub(crate) const NONE: Preprocessing<'static> = Preprocessing {
+        scale: None,
+        soft_cap: None,
+        additive: None,
+        keep: None,
+    };
 }
 
 /// The sink, and the results of rows that have no softmax.

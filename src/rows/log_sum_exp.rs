@@ -39,24 +39,25 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             sink,
             ahead: prefetch_distance(logits.len(), columns.min(SLICE)),
         };
-        if columns > SLICE || out.len() == 1 || S::Vector::WIDTH == 1 {
-            simd.vectorize(
-                #[inline(always)]
-                |_| {
-                    let mut unread = logits;
-                    for out in out.chunks_mut(1) {
-                        let (row, others) = split(unread, columns);
-                        single.log_sum_exp(row, out);
-                        unread = others;
-                    }
-                },
-            );
-        } else {
-            simd.vectorize(
-                #[inline(always)]
-                |_| log_sum_exp_rows(single, logits, out),
-            );
+        if S::HAS_LANES && L::HAS_MATRICES {
+            if columns <= SLICE && out.len() > 1 {
+                return simd.vectorize(
+                    #[inline(always)]
+                    |_| log_sum_exp_rows(single, logits, out),
+                );
+            }
         }
+        simd.vectorize(
+            #[inline(always)]
+            |_| {
+                let mut unread = logits;
+                for out in out.chunks_mut(1) {
+                    let (row, others) = split(unread, columns);
+                    single.log_sum_exp(row, out);
+                    unread = others;
+                }
+            },
+        );
     }
 }
 

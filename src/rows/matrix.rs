@@ -1,10 +1,11 @@
 //! The rows of a matrix: which form for which length.
 
 use super::batch::{Batch, rows_of_batch};
-use super::schedule::{SHORT, SLICE, is_row_by_row, prefetch_distance};
+use super::row::Row;
+use super::schedule::{SHORT, is_row_by_row, prefetch_distance};
 use super::short;
 use crate::options::Sink;
-use crate::simd::{Simd, Vector, WithSimd};
+use crate::simd::{Simd, WithSimd};
 use crate::source::SrcDst;
 
 /// The softmax of each row of a matrix, or the log-softmax if `LOG`.
@@ -26,61 +27,50 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         } = self;
         let len = matrix.len();
         let mut unread = matrix;
-        if columns <= SHORT && S::Vector::WIDTH > 1 {
-            unread = simd.vectorize(
-                #[inline(always)]
-                |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
-            );
+        if S::HAS_LANES {
+            if columns <= SHORT {
+                unread = simd.vectorize(
+                    #[inline(always)]
+                    |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
+                );
+            }
+            let has_scratch = LOG || R::HAS_SCRATCH;
+            if has_scratch && unread.len() > 0 && !is_row_by_row(len, columns) {
+                return simd.vectorize(
+                    #[inline(always)]
+                    |simd| batches::<LOG, S, R>(simd, unread, columns, sink, len),
+                );
+            }
         }
-        let is_single =
-            is_row_by_row(len, columns) || !LOG && !R::HAS_SCRATCH || S::Vector::WIDTH == 1;
-        if unread.len() > 0 && is_single {
-            simd.vectorize(
-                #[inline(always)]
-                |simd| {
-                    single_rows::<LOG, S, R>(
-                        simd,
-                        unread,
-                        columns,
-                        sink,
-                        prefetch_distance(len, columns.min(SLICE)),
-                    )
-                },
-            );
-        } else if unread.len() > 0 {
-            simd.vectorize(
-                #[inline(always)]
-                |simd| batches::<LOG, S, R>(simd, unread, columns, sink, len),
-            );
-        }
+        rows_one_by_one::<LOG, S, R>(simd, unread, columns, sink, len);
     }
 }
 
-/// One row after another.
+/// Each row by itself, as in [`Driver::row`](crate::driver::Driver::row).
 #[cfg_attr(not(unoptimized), inline(always))]
-fn single_rows<const LOG: bool, S: Simd, R: SrcDst>(
+fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
     columns: usize,
     sink: Sink,
-    ahead: usize,
+    len: usize,
 ) {
-    let batch = Batch::<S, true> {
-        simd,
-        rows: 1,
-        columns,
-        sink,
-        ahead,
-    };
+    let matrix_len = Some(len);
     let mut unread = matrix;
     while unread.len() > 0 {
-        if LOG {
-            batch.log_softmax(&mut unread.slice(0, columns));
-        } else if let Some(mut row) = unread.with_scratch(columns) {
+        if !LOG && let Some(row) = unread.with_scratch(columns) {
             // Results of half precision have scratch in the places of later rows.
-            batch.softmax(&mut row);
+            simd.run(Row::<false, _> {
+                row,
+                sink,
+                matrix_len,
+            });
         } else {
-            batch.softmax(&mut unread.slice(0, columns));
+            simd.run(Row::<LOG, _> {
+                row: unread.slice(0, columns),
+                sink,
+                matrix_len,
+            });
         }
         match unread.split_at(columns) {
             Ok((_, others)) => unread = others,

@@ -8,7 +8,7 @@
 use crate::math::exp::Exp;
 use crate::math::tanh::Tanh;
 use crate::options::Preprocessing;
-use crate::simd::{LANES, Lanewise, Simd, Vector, WithSimd};
+use crate::simd::{LANES, Lanewise, Simd, Vector, WIDEST, WithSimd};
 use crate::source::{Source, SrcDst};
 
 use super::normalize::normalize;
@@ -27,84 +27,113 @@ impl<R: SrcDst> WithSimd for Preprocess<'_, R> {
         for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
             let start = register * S::Vector::WIDTH;
             let logits = self.row.logits().load(simd, start);
-            let preprocessed = preprocess(simd, logits, self.preprocessing.from(start));
+            let preprocessed = preprocess(simd, logits, &self.preprocessing, start);
             self.row.store(start, preprocessed);
         }
     }
 }
 
-/// One register of logits. The masks begin with the values for its first lane.
+/// One register of logits, the first of which is logit `start` of the preprocessing.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn preprocess<S: Simd>(simd: S, logits: S::Vector, preprocessing: Preprocessing) -> S::Vector {
-    let masked = simd.splat(f32::NEG_INFINITY);
-    let mut logits = logits;
-    if let Some(scale) = preprocessing.scale {
-        logits = logits * simd.splat(scale);
-    }
+fn preprocess<S: Simd>(
+    simd: S,
+    logits: S::Vector,
+    preprocessing: &Preprocessing,
+    start: usize,
+) -> S::Vector {
+    let mut logits = scaled(simd, logits, preprocessing);
     if let Some(cap) = preprocessing.soft_cap {
         let cap = simd.splat(cap);
         logits = Tanh::new(simd).of(logits.divide(cap)) * cap;
     }
+    masked(simd, logits, preprocessing, start)
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn scaled<S: Simd>(simd: S, logits: S::Vector, preprocessing: &Preprocessing) -> S::Vector {
+    match preprocessing.scale {
+        Some(scale) => logits * simd.splat(scale),
+        None => logits,
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn masked<S: Simd>(
+    simd: S,
+    logits: S::Vector,
+    preprocessing: &Preprocessing,
+    start: usize,
+) -> S::Vector {
+    let masked = simd.splat(f32::NEG_INFINITY);
+    let mut logits = logits;
     if let Some(additive) = preprocessing.additive {
-        let additive = additive.load(simd, 0);
+        let additive = additive.load(simd, start);
         // −∞ masks even +∞ and NaN.
         (logits, _) = (logits + additive).select_eq(additive, masked, masked);
     }
     if let Some(keep) = preprocessing.keep {
-        let mut kept = [0.0; LANES];
-        for (kept, keep) in kept.iter_mut().zip(keep).take(S::Vector::WIDTH) {
-            *kept = f32::from(u8::from(*keep));
-        }
-        let kept = (&kept[..]).load(simd, 0);
+        let kept = load_keep(simd, keep.get(start..).unwrap_or(&[]));
         (logits, _) = logits.select_eq(kept, simd.splat(0.0), masked);
     }
     logits
+}
+
+/// 1 for true, 0 for false.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn load_keep<S: Simd>(simd: S, keep: &[bool]) -> S::Vector {
+    let mut kept = [0.0; WIDEST];
+    match keep.get(..S::Vector::WIDTH) {
+        // Of known length: by vectors.
+        Some(keep) => {
+            for lane in 0..S::Vector::WIDTH {
+                kept[lane] = f32::from(u8::from(keep[lane]));
+            }
+        }
+        None => {
+            for (kept, keep) in kept.iter_mut().zip(keep) {
+                *kept = f32::from(u8::from(*keep));
+            }
+        }
+    }
+    simd.load(&kept, 0.0)
 }
 
 /// Logits that are preprocessed at every load.
 #[derive(Clone, Copy)]
 pub(crate) struct Preprocessed<'a, T> {
     pub(crate) logits: T,
-    pub(crate) preprocessing: Preprocessing<'a>,
+    pub(crate) preprocessing: &'a Preprocessing<'a>,
+    /// The place of the first logit in the masks.
+    pub(crate) start: usize,
 }
 
-impl<L: Source> Source for Preprocessed<'_, L> {
+impl<'a, T> Preprocessed<'a, T> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn len(self) -> usize {
-        self.logits.len()
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
-        match self.logits.split_at(count) {
-            Ok((first, others)) => Ok((
-                Preprocessed {
-                    logits: first,
-                    ..self
-                },
-                Preprocessed {
-                    logits: others,
-                    preprocessing: self.preprocessing.from(count),
-                },
-            )),
-            Err(logits) => Err(Preprocessed { logits, ..self }),
-        }
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn empty() -> Self {
+    pub(crate) fn new(logits: T, preprocessing: &'a Preprocessing<'a>) -> Self {
         Preprocessed {
-            logits: L::empty(),
-            preprocessing: Preprocessing::default(),
+            logits,
+            preprocessing,
+            start: 0,
         }
     }
 
-    /// Past the end −∞.
+    /// Other logits, from place `start` of these on.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
+    fn with<U>(&self, logits: U, start: usize) -> Preprocessed<'a, U> {
+        Preprocessed {
+            logits,
+            preprocessing: self.preprocessing,
+            start: self.start + start,
+        }
+    }
+}
+
+impl<L: Source> Preprocessed<'_, L> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn load_preprocessed<S: Simd>(self, simd: S, start: usize, is_whole: bool) -> S::Vector {
         let logits = self.logits.load(simd, start);
-        let preprocessed = preprocess(simd, logits, self.preprocessing.from(start));
-        if self.logits.len() >= start + S::Vector::WIDTH {
+        let preprocessed = preprocess(simd, logits, self.preprocessing, self.start + start);
+        if is_whole {
             return preprocessed;
         }
         // Scale and cap may change the −∞ that was loaded past the end.
@@ -113,6 +142,44 @@ impl<L: Source> Source for Preprocessed<'_, L> {
         let count = self.logits.len().saturating_sub(start);
         let lanes = lanes.get(..count).unwrap_or(&[]);
         lanes.load(simd, 0)
+    }
+}
+
+impl<L: Source> Source for Preprocessed<'_, L> {
+    /// The masks are those of one row.
+    const HAS_MATRICES: bool = false;
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn len(self) -> usize {
+        self.logits.len()
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
+        match self.logits.split_at(count) {
+            Ok((first, others)) => Ok((self.with(first, 0), self.with(others, count))),
+            Err(_) => Err(self),
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn empty() -> Self {
+        Preprocessed::new(L::empty(), &Preprocessing::NONE)
+    }
+
+    /// Past the end −∞.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector {
+        let is_whole = self.logits.len() >= start + S::Vector::WIDTH;
+        if is_whole && self.preprocessing.soft_cap.is_none() {
+            let logits = scaled(simd, self.logits.load(simd, start), self.preprocessing);
+            return masked(simd, logits, self.preprocessing, self.start + start);
+        }
+        // A function of its own. Inlined at each load, it would be a fifth of the crate's code.
+        simd.vectorize(
+            #[inline(always)]
+            move |simd| self.load_preprocessed(simd, start, is_whole),
+        )
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -132,31 +199,25 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
-        let preprocessing = self.preprocessing;
-        match self.logits.split_at(count) {
-            Ok((first, others)) => Ok((
-                Preprocessed {
-                    logits: first,
-                    preprocessing,
-                },
-                Preprocessed {
-                    logits: others,
-                    preprocessing: preprocessing.from(count),
-                },
-            )),
-            Err(logits) => Err(Preprocessed {
-                logits,
-                preprocessing,
-            }),
+        let Preprocessed {
+            logits,
+            preprocessing,
+            start,
+        } = self;
+        let part = |logits, start| Preprocessed {
+            logits,
+            preprocessing,
+            start,
+        };
+        match logits.split_at(count) {
+            Ok((first, others)) => Ok((part(first, start), part(others, start + count))),
+            Err(logits) => Err(part(logits, start)),
         }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn logits(&self) -> impl Source {
-        Preprocessed {
-            logits: self.logits.logits(),
-            preprocessing: self.preprocessing,
-        }
+        self.with(self.logits.logits(), 0)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -178,7 +239,8 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
     fn slice(&mut self, start: usize, len: usize) -> impl SrcDst {
         Preprocessed {
             logits: self.logits.slice(start, len),
-            preprocessing: self.preprocessing.from(start),
+            preprocessing: self.preprocessing,
+            start: self.start + start,
         }
     }
 
@@ -192,6 +254,7 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         Preprocessed {
             logits: self.logits.last_pass(),
             preprocessing: self.preprocessing,
+            start: self.start,
         }
     }
 

@@ -13,6 +13,21 @@ use crate::source::{SrcDst, Unwritten};
 pub(crate) struct Row<const LOG: bool, R> {
     pub(crate) row: R,
     pub(crate) sink: Sink,
+    /// For a row of a matrix, the logits of the matrix. The state of such a row is not wanted, and
+    /// what is returned in its place has no meaning.
+    pub(crate) matrix_len: Option<usize>,
+}
+
+impl<const LOG: bool, R> Row<LOG, R> {
+    /// A row by itself.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn new(row: R, sink: Sink) -> Self {
+        Row {
+            row,
+            sink,
+            matrix_len: None,
+        }
+    }
 }
 
 /// What the normalizer of a row is made of, without the sink. A caller that does not want it does
@@ -70,7 +85,11 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) -> RowState {
-        let Row { mut row, sink } = self;
+        let Row {
+            mut row,
+            sink,
+            matrix_len,
+        } = self;
         let columns = row.len();
         if columns == 0 {
             // The parts of an empty normalizer.
@@ -81,9 +100,10 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(columns, columns.min(SLICE)),
+            ahead: prefetch_distance(matrix_len.unwrap_or(columns), columns.min(SLICE)),
         };
-        let (state, other_terms);
+        let is_wanted = matrix_len.is_none();
+        let (state, mut other_terms);
         if LOG {
             let logits = &mut Unwritten(row.logits());
             state = batch.without_sink().state::<true, _>(logits);
@@ -92,11 +112,17 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             batch.log_softmax_pass(&mut row, &denominators);
         } else if R::HAS_SCRATCH && !batch.is_streamed() {
             state = batch.state::<false, _>(&mut row);
-            other_terms = batch.other_terms::<false, true, _>(row.numerators(), &state.states);
+            other_terms = state.states.other_terms(simd);
+            if is_wanted {
+                other_terms = batch.other_terms::<false, true, _>(row.numerators(), &state.states);
+            }
             batch.normalize(&mut row, &state.states);
         } else {
             state = batch.state::<false, _>(&mut Unwritten(row.logits()));
-            other_terms = batch.other_terms::<false, false, _>(row.logits(), &state.states);
+            other_terms = state.states.other_terms(simd);
+            if is_wanted {
+                other_terms = batch.other_terms::<false, false, _>(row.logits(), &state.states);
+            }
             batch.normalize(&mut row, &state.states);
         }
         let max = first_lane(state.states.shifts.max);

@@ -61,6 +61,10 @@ pub(crate) trait Simd: Copy {
     /// Registers of a group of [`LANES`].
     const REGISTERS: usize = LANES / Self::Vector::WIDTH;
 
+    /// Whether a register has several lanes. A constant, so that no code is generated for rows as
+    /// lanes where it is false.
+    const HAS_LANES: bool = Self::Vector::WIDTH > 1;
+
     /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
     const UNROLL: usize;
 
@@ -75,6 +79,16 @@ pub(crate) trait Simd: Copy {
     /// Implementations are `#[inline(never)]` themselves. On a function with target features the
     /// compiler (1.95) ignores that attribute for calls from functions without them.
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R;
+
+    /// [`vectorize`](Self::vectorize)s an operation. There is one copy of it in a program, whoever
+    /// calls this.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn run<O: WithSimd>(self, operation: O) -> O::Output {
+        self.vectorize(
+            #[inline(always)]
+            move |simd| operation.with_simd(simd),
+        )
+    }
 
     leaf! {
         /// Asks for the memory `distance` values beyond the start of `values` to be fetched. The

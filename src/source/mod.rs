@@ -21,6 +21,9 @@ pub(crate) const LINE: usize = 16;
 
 /// Logits to be read. A source does whatever is done to a logit as it is loaded.
 pub(crate) trait Source: Copy {
+    /// Whether several rows may be given at once.
+    const HAS_MATRICES: bool = true;
+
     fn len(self) -> usize;
 
     /// The first `count` and the others, or `Err(self)` if there are fewer.

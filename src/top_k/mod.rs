@@ -81,10 +81,7 @@ impl Softmax<'_> {
             driver.dispatch(Read {
                 state: &mut state,
                 candidates: &mut candidates,
-                logits: Preprocessed {
-                    logits: seen,
-                    preprocessing,
-                },
+                logits: Preprocessed::new(seen, &preprocessing),
             });
         } else {
             driver.dispatch(Read {
