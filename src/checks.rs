@@ -1,4 +1,4 @@
-//! Checks of arguments. Every `Err` of the crate is made here.
+//! Checks of arguments. Every [`Error`] of the crate is made here.
 
 use crate::backend::Backend;
 use crate::error::Error;
@@ -126,7 +126,7 @@ pub(crate) fn no_options(options: &Options<'_>, operation: &'static str) -> Resu
         "a sink"
     } else if options.fully_masked != FullyMasked::Nan {
         "a result for fully masked rows"
-    } else if !options.leaves_logits() {
+    } else if !options.allows_whole_matrices() {
         "a mask"
     } else {
         return Ok(());

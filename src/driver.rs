@@ -13,7 +13,7 @@ use crate::rows::matrix::Matrix;
 use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
 use crate::rows::recurrence::NormalizerOf;
 use crate::rows::row::Row;
-use crate::rows::schedule::PREPROCESSED;
+use crate::rows::schedule::PREPROCESSED_LOGITS;
 use crate::simd::WithSimd;
 use crate::source::{Source, SrcDst};
 
@@ -93,7 +93,7 @@ impl Driver<'_> {
             return Ok(());
         }
         let sink = self.options.sink(LOG);
-        if self.options.leaves_logits() {
+        if self.options.allows_whole_matrices() {
             self.dispatch(Matrix::<LOG, R> {
                 matrix,
                 columns,
@@ -115,7 +115,8 @@ impl Driver<'_> {
             let rows = if by_row {
                 1
             } else {
-                self.options.rows_before_wrap(index, columns, PREPROCESSED)
+                self.options
+                    .rows_before_wrap(index, columns, PREPROCESSED_LOGITS)
             };
             let (mut rows, others) = match unread.split_at(rows.saturating_mul(columns)) {
                 Ok((rows, others)) => (rows, Some(others)),
@@ -146,7 +147,7 @@ impl Driver<'_> {
     /// The results along the middle axis of a tensor [outer, `axis`, `inner`] that is not empty.
     pub(crate) fn axis<const LOG: bool, R: SrcDst>(&self, tensor: R, axis: usize, inner: usize) {
         let sink = self.options.sink(LOG);
-        if self.options.leaves_logits() {
+        if self.options.allows_whole_matrices() {
             return self.dispatch(Columns::<LOG, R> {
                 tensor,
                 axis,
@@ -212,7 +213,7 @@ impl Driver<'_> {
 
     /// The normalizer of row `index` of a matrix.
     pub(crate) fn normalizer<L: Source>(&self, logits: L, index: usize) -> Normalizer {
-        if self.options.takes_logits_alone() {
+        if self.options.has_plain_denominator() {
             return self.dispatch(NormalizerOf(logits));
         }
         let (seen, preprocessing) = self.visible_logits(logits, index);
@@ -230,7 +231,7 @@ impl Driver<'_> {
     /// log Σ e^x of each row of a matrix that has as many rows as `out` has places.
     pub(crate) fn log_sum_exp_rows<L: Source>(&self, logits: L, columns: usize, out: &mut [f32]) {
         let sink = self.options.sink(true);
-        if self.options.leaves_logits() {
+        if self.options.allows_whole_matrices() {
             return self.dispatch(LogSumExpRows {
                 logits,
                 columns,

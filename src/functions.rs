@@ -8,7 +8,7 @@ use crate::normalizer::Normalizer;
 use crate::options::Sink;
 use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::preprocess::Exponential;
-use crate::rows::row::{Row, RowState};
+use crate::rows::row::{NormalizerParts, Row};
 use crate::source::{InPlace, SrcDst};
 
 /// The softmax of a row on the best backend: [`Softmax::row`](crate::Softmax::row).
@@ -28,7 +28,7 @@ pub fn softmax(logits: &[f32], probabilities: &mut [f32]) -> Result<Normalizer, 
     Ok(softmax_state(logits, probabilities)?.normalizer(Sink::NONE))
 }
 
-fn softmax_state(logits: &[f32], probabilities: &mut [f32]) -> Result<RowState, Error> {
+fn softmax_state(logits: &[f32], probabilities: &mut [f32]) -> Result<NormalizerParts, Error> {
     Ok(state::<false, _>(out_of_place(logits, probabilities)?))
 }
 
@@ -45,7 +45,7 @@ pub fn softmax_in_place(row: &mut [f32]) -> Normalizer {
     softmax_in_place_state(row).normalizer(Sink::NONE)
 }
 
-fn softmax_in_place_state(row: &mut [f32]) -> RowState {
+fn softmax_in_place_state(row: &mut [f32]) -> NormalizerParts {
     state::<false, _>(InPlace(row))
 }
 
@@ -66,7 +66,10 @@ pub fn log_softmax(logits: &[f32], log_probabilities: &mut [f32]) -> Result<Norm
     Ok(log_softmax_state(logits, log_probabilities)?.normalizer(Sink::NONE))
 }
 
-fn log_softmax_state(logits: &[f32], log_probabilities: &mut [f32]) -> Result<RowState, Error> {
+fn log_softmax_state(
+    logits: &[f32],
+    log_probabilities: &mut [f32],
+) -> Result<NormalizerParts, Error> {
     Ok(state::<true, _>(out_of_place(logits, log_probabilities)?))
 }
 
@@ -83,12 +86,12 @@ pub fn log_softmax_in_place(row: &mut [f32]) -> Normalizer {
     log_softmax_in_place_state(row).normalizer(Sink::NONE)
 }
 
-fn log_softmax_in_place_state(row: &mut [f32]) -> RowState {
+fn log_softmax_in_place_state(row: &mut [f32]) -> NormalizerParts {
     state::<true, _>(InPlace(row))
 }
 
 /// The state from which the inlined functions make a normalizer, if their caller has a use for it.
-fn state<const LOG: bool, R: SrcDst>(row: R) -> RowState {
+fn state<const LOG: bool, R: SrcDst>(row: R) -> NormalizerParts {
     let sink = Sink::NONE;
     dispatch(Backend::best(), Row::<LOG, R>::new(row, sink))
 }

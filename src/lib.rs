@@ -7,16 +7,18 @@
 #[cfg(test)]
 extern crate std;
 
-// The way of a call, from the top to the bottom. Imports go down only.
+// The path of a call, from top to bottom. A module imports only from those below it. All may import
+// the values at the end.
 //
 // softmax, functions, stream, loss, gradient, top_k, half      public calls
-//   checks                                                     every `Err`
+//   checks                                                     every `Error`
 //   driver                                                     options → operations on parts
 //   rows (a row fills the registers), columns (a lane each)    algorithms; start with their mod.rs
 //   dispatch                                                   `Backend` → instructions
 //   source                                                     logits and results in memory
 //   math                                                       formulas over registers
 //   simd                                                       instruction sets
+// backend, error, mask, normalizer, options                    values
 mod backend;
 mod checks;
 mod columns;

@@ -30,7 +30,7 @@ impl<'a> Options<'a> {
     }
 
     /// Whether every logit takes part in the softmax, as it is given.
-    pub(crate) fn leaves_logits(&self) -> bool {
+    pub(crate) fn allows_whole_matrices(&self) -> bool {
         !self.are_given || !self.changes_logits() && !self.needs_single_rows()
     }
 
@@ -49,8 +49,8 @@ impl<'a> Options<'a> {
     }
 
     /// Whether the denominator is that of the given logits and of nothing else.
-    pub(crate) fn takes_logits_alone(&self) -> bool {
-        !self.are_given || self.leaves_logits() && self.sink.is_none()
+    pub(crate) fn has_plain_denominator(&self) -> bool {
+        !self.are_given || self.allows_whole_matrices() && self.sink.is_none()
     }
 
     /// How many columns of a row take part: those that a length and a causal mask leave.

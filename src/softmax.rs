@@ -1,5 +1,5 @@
-//! The public methods over `f32` rows, matrices and axes. They check their arguments (those of rows
-//! are checked by the [`Driver`] does the work.
+//! The public methods over `f32` rows, matrices and axes. They check their arguments, except those
+//! of rows, which [`Driver::rows`] checks; the [`Driver`] does the work.
 
 use crate::backend::Backend;
 use crate::checks::{self, out_of_place};

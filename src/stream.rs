@@ -5,7 +5,7 @@ use crate::checks;
 use crate::dispatch::dispatch;
 use crate::error::Error;
 use crate::normalizer::Normalizer;
-use crate::rows::recurrence::{Extend, FinishWith, State};
+use crate::rows::recurrence::{Extend, FinishWith, RecurrenceState};
 use crate::rows::schedule::BLOCK;
 use crate::simd::LANES;
 
@@ -29,7 +29,7 @@ use crate::simd::LANES;
 #[derive(Clone, Debug)]
 pub struct Stream {
     backend: Backend,
-    state: State,
+    state: RecurrenceState,
     /// Logits that do not fill a block yet.
     pending: [f32; BLOCK],
     pending_len: usize,
@@ -41,7 +41,7 @@ impl Stream {
     pub fn new() -> Self {
         Stream {
             backend: Backend::best(),
-            state: State::new(),
+            state: RecurrenceState::new(),
             pending: [0.0; BLOCK],
             pending_len: 0,
         }

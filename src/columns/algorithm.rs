@@ -1,9 +1,9 @@
 //! What the algorithms of columns have in common: the passes, and the size of what they see at
 //! once.
 
-use super::cells::Cells;
-use super::sums::Sums;
-use crate::math::shift::LaneShifts;
+use super::rectangle::Rectangle;
+use super::state::GroupState;
+use crate::math::shift::GroupShifts;
 use crate::options::Sink;
 use crate::simd::Simd;
 use crate::source::SrcDst;
@@ -18,39 +18,41 @@ pub(super) const STRIP: usize = 4;
 
 /// A softmax as passes over columns. Its value is what the last pass needs.
 pub(super) trait ColumnAlgorithm<S: Simd>: Copy {
-    /// Sums the numerators of a strip in the tile whose first row is `first`. It may store
-    /// numerators in scratch.
-    fn exp_sum_pass<R: SrcDst>(
-        sums: &mut [Sums<S>; STRIP],
-        strip: Cells<S>,
+    /// Takes a tile, whose first row is `first`, into the states of a strip: finds its maxima,
+    /// raises the shifts where they must be, and sums its numerators. It may store these in
+    /// scratch.
+    fn read_tile<R: SrcDst>(
+        sums: &mut [GroupState<S>; STRIP],
+        strip: Rectangle<S>,
         first: usize,
         slab: &mut R,
         sink: Sink,
     );
 
-    /// Of columns without a softmax.
+    /// Without columns.
     fn new(simd: S) -> Self;
 
-    fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink);
+    /// Computes from the state of a group what the last pass needs.
+    fn finish(&mut self, simd: S, sums: &GroupState<S>, sink: Sink);
 
     /// What the last pass loads and writes.
     fn last_pass<R: SrcDst>(slab: &mut R) -> impl SrcDst;
 
     /// Whether [`normalize_row`](Self::normalize_row) is right for a group. Otherwise it is left to
-    /// [`normalize_unusual`](Self::normalize_unusual).
-    fn is_usual(_: S, _: &Sums<S>, _: Sink) -> bool {
+    /// [`normalize_with_exceptions`](Self::normalize_with_exceptions).
+    fn has_no_exception(_: Rectangle<S>, _: &GroupState<S>, _: Sink) -> bool {
         true
     }
 
     /// The last pass over a row of a group.
-    fn normalize_row<R: SrcDst>(&self, simd: S, shifts: &LaneShifts<S>, cells: &mut R);
+    fn normalize_row<R: SrcDst>(&self, simd: S, shifts: &GroupShifts<S>, cells: &mut R);
 
-    /// The last pass over an unusual group.
-    fn normalize_unusual<R: SrcDst>(
+    /// The last pass over another group.
+    fn normalize_with_exceptions<R: SrcDst>(
         &self,
-        columns: Cells<S>,
+        columns: Rectangle<S>,
         slab: &mut R,
-        sums: &Sums<S>,
+        sums: &GroupState<S>,
         sink: Sink,
     );
 }

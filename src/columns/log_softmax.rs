@@ -1,11 +1,11 @@
 //! The log-softmax of columns.
 
 use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
-use super::cells::{Cells, load, set_register, store};
-use super::sums::{Sums, exact_terms, fallback_of};
+use super::rectangle::{Rectangle, load, set_register, store};
+use super::state::{GroupState, exact_terms, fallback_of};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, LogProbability};
-use crate::math::shift::LaneShifts;
+use crate::math::shift::GroupShifts;
 use crate::normalizer::{Normalizer, Outcome};
 use crate::options::Sink;
 use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of};
@@ -14,7 +14,12 @@ use crate::source::SrcDst;
 /// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole
 /// columns.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn sum_others<S: Simd, R: SrcDst>(simd: S, cells: Cells<S>, slab: &mut R, sums: &mut Sums<S>) {
+fn sum_others<S: Simd, R: SrcDst>(
+    simd: S,
+    cells: Rectangle<S>,
+    slab: &mut R,
+    sums: &mut GroupState<S>,
+) {
     let shifts = sums.shifts;
     let mut maxima = sums.maxima;
     let mut sum = CompensatedSum::new(simd);
@@ -42,9 +47,9 @@ pub(super) struct LogProbabilities<S: Simd> {
 
 impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum_pass<R: SrcDst>(
-        sums: &mut [Sums<S>; STRIP],
-        strip: Cells<S>,
+    fn read_tile<R: SrcDst>(
+        sums: &mut [GroupState<S>; STRIP],
+        strip: Rectangle<S>,
         first: usize,
         slab: &mut R,
         _: Sink,
@@ -52,7 +57,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
         for (columns, sums) in strip.groups().zip(sums) {
             if first == 0 {
                 let maxima = columns.maxima(slab, sums.maxima);
-                sums.shifts = LaneShifts::of(strip.simd, &maxima);
+                sums.shifts = GroupShifts::of(strip.simd, &maxima);
             }
             let tile = columns.below(first, TILE);
             strip.simd.vectorize(
@@ -74,7 +79,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
+    fn finish(&mut self, simd: S, sums: &GroupState<S>, sink: Sink) {
         for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
             let max_terms = exact_terms::<true, S>(&sums.shifts, register, *maxima);
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
@@ -101,7 +106,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn normalize_row<R: SrcDst>(&self, simd: S, _: &LaneShifts<S>, cells: &mut R) {
+    fn normalize_row<R: SrcDst>(&self, simd: S, _: &GroupShifts<S>, cells: &mut R) {
         let mut results = load(simd, cells);
         for (register, lanes) in results.as_mut().iter_mut().enumerate() {
             let of = |group| self.simd.register(group, register);
@@ -115,5 +120,12 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     }
 
     /// No group is unusual.
-    fn normalize_unusual<R: SrcDst>(&self, _: Cells<S>, _: &mut R, _: &Sums<S>, _: Sink) {}
+    fn normalize_with_exceptions<R: SrcDst>(
+        &self,
+        _: Rectangle<S>,
+        _: &mut R,
+        _: &GroupState<S>,
+        _: Sink,
+    ) {
+    }
 }

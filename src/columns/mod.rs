@@ -17,22 +17,23 @@
 //!     for each tile of the strip
 //!         m' ← maxima of the tile
 //!         for each group
-//!             first tile, all |m'| ≤ NEAR:     shifts from m';  limits ← m' + 22
-//!             otherwise, if some m' > limit:   (rare, at most once)
+//!             first tile, all |m'| ≤ 104:      shifts from m';  limits ← min(m' + 22, 118)
+//!             other first tile, or some m' > limit:   (at most once)
 //!                 shifts from the maxima of all remaining rows;  limits ← +∞
 //!                 sums and scratch are rescaled
 //!             m ← max(m, m')
-//!         for each row:  scratch ← numerators;  sums ← sums + numerators
-//!     for each row:  results ← scratch / sums
+//!         for each row:  scratch ← numerators;  sums ← sums + numerators   (two f32)
+//!         totals ← totals + sums   (f64)
+//!     for each row:  results ← scratch / totals
 //! ```
 //!
 //! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima
-//! first, then sums, then writes: three reads, nothing stored. Its sums leave out the term of the
+//! first, then sums, then writes: three reads, nothing stored. Its totals leave out the term of the
 //! maximum.
 
 mod algorithm;
-mod cells;
 mod log_softmax;
+mod rectangle;
 pub(crate) mod slab;
 mod softmax;
-mod sums;
+mod state;

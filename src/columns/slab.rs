@@ -1,10 +1,10 @@
 //! The passes over a slab, strip by strip.
 
 use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
-use super::cells::{Cells, split_group};
 use super::log_softmax::LogProbabilities;
+use super::rectangle::{Rectangle, split_group};
 use super::softmax::Probabilities;
-use super::sums::Sums;
+use super::state::GroupState;
 use crate::options::Sink;
 use crate::simd::{LANES, Simd, WithSimd};
 use crate::source::SrcDst;
@@ -45,19 +45,19 @@ fn of_slab<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     let rows = slab.len().checked_div(inner).unwrap_or(0);
     let mut start = 0;
     while start < inner {
-        let strip = Cells {
+        let strip = Rectangle {
             simd,
             start,
             width: (STRIP * LANES).min(inner - start),
             inner,
             rows,
         };
-        let mut sums = [Sums::new(simd); STRIP];
+        let mut sums = [GroupState::new(simd); STRIP];
         let mut first = 0;
         while first < rows {
             simd.vectorize(
                 #[inline(always)]
-                |_| A::exp_sum_pass(&mut sums, strip, first, &mut slab, sink),
+                |_| A::read_tile(&mut sums, strip, first, &mut slab, sink),
             );
             first += TILE;
         }
@@ -73,46 +73,56 @@ fn of_slab<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
 #[cfg_attr(not(unoptimized), inline(always))]
 fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     simd: S,
-    strip: Cells<S>,
+    strip: Rectangle<S>,
     slab: &mut R,
-    sums: &[Sums<S>; STRIP],
+    sums: &[GroupState<S>; STRIP],
     sink: Sink,
 ) {
     let mut algorithms = [A::new(simd); STRIP];
-    let mut are_usual = [true; STRIP];
-    let of_groups = algorithms.iter_mut().zip(&mut are_usual).zip(sums);
-    for (_, ((algorithm, is_usual), sums)) in strip.groups().zip(of_groups) {
+    let mut have_no_exception = [true; STRIP];
+    let of_groups = algorithms.iter_mut().zip(&mut have_no_exception).zip(sums);
+    for (columns, ((algorithm, has_no_exception), sums)) in strip.groups().zip(of_groups) {
         simd.vectorize(
             #[inline(always)]
             |simd| algorithm.finish(simd, sums, sink),
         );
-        *is_usual = simd.vectorize(
+        *has_no_exception = simd.vectorize(
             #[inline(always)]
-            |simd| A::is_usual(simd, sums, sink),
+            |_| A::has_no_exception(columns, sums, sink),
         );
     }
     let mut slab = A::last_pass(slab);
-    for cells in strip.rows(&mut slab) {
-        let mut unread = cells;
-        for ((algorithm, is_usual), sums) in algorithms.iter().zip(are_usual).zip(sums) {
-            let (mut cells, others) = split_group(unread);
-            strip.prefetch(&cells);
-            if is_usual {
-                algorithm.normalize_row(simd, &sums.shifts, &mut cells);
-            }
-            match others {
-                Some(others) => unread = others,
-                None => break,
+    // Row by row those of the whole groups that have no exception. A group that is not whole goes
+    // by itself: its masked stores would delay the loads of the next row.
+    let whole = strip.width / LANES;
+    if whole > 0 {
+        for cells in strip.rows(&mut slab) {
+            let mut unread = cells;
+            let of_groups = algorithms.iter().zip(have_no_exception).zip(sums);
+            for ((algorithm, has_no_exception), sums) in of_groups.take(whole) {
+                let (mut cells, others) = split_group(unread);
+                strip.prefetch(&cells);
+                if has_no_exception {
+                    algorithm.normalize_row(simd, &sums.shifts, &mut cells);
+                }
+                match others {
+                    Some(others) => unread = others,
+                    None => break,
+                }
             }
         }
     }
-    let of_groups = algorithms.iter().zip(are_usual).zip(sums);
-    for (columns, ((algorithm, is_usual), sums)) in strip.groups().zip(of_groups) {
-        if !is_usual {
+    let of_groups = algorithms.iter().zip(have_no_exception).zip(sums);
+    for (columns, ((algorithm, has_no_exception), sums)) in strip.groups().zip(of_groups) {
+        if !has_no_exception {
             simd.vectorize(
                 #[inline(always)]
-                |_| algorithm.normalize_unusual(columns, &mut slab, sums, sink),
+                |_| algorithm.normalize_with_exceptions(columns, &mut slab, sums, sink),
             );
+        } else if columns.width < LANES {
+            for mut cells in columns.rows(&mut slab) {
+                algorithm.normalize_row(simd, &sums.shifts, &mut cells);
+            }
         }
     }
 }

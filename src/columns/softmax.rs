@@ -1,11 +1,11 @@
 //! The softmax of columns.
 
 use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
-use super::cells::{Cells, larger, load, set_register, split_group, store};
-use super::sums::{Sums, bias, exact_terms, fallback_of};
+use super::rectangle::{Rectangle, larger, load, set_register, split_group, store};
+use super::state::{GroupState, exact_terms, fallback_of, sum_start};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotient};
-use crate::math::shift::{LaneShifts, Shift};
+use crate::math::shift::{GroupShifts, Shift};
 use crate::options::Sink;
 use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
 use crate::source::{Source, SrcDst};
@@ -15,7 +15,7 @@ use crate::source::{Source, SrcDst};
 #[cfg_attr(not(unoptimized), inline(always))]
 fn max_pass<S: Simd, R: SrcDst>(
     simd: S,
-    strip: Cells<S>,
+    strip: Rectangle<S>,
     slab: &mut R,
     maxima: &mut [Group<S>; STRIP],
 ) -> S::Vector {
@@ -44,28 +44,30 @@ fn max_pass<S: Simd, R: SrcDst>(
 /// groups of a row are too few. `are_clamped` says whether a column has an offset, or a numerator
 /// may be zero.
 ///
-/// It goes row by row. Rows that are a multiple of 4 KiB apart alias: the processor delays a load
-/// whose low address bits match those of a recent store.
+/// While a row has `groups_at_once` more groups, those are the registers of these groups, and the
+/// pass goes row by row: memory is then read and written in order. Rows that are a multiple of 4
+/// KiB apart alias: the processor delays a load whose low address bits match those of a recent
+/// store. The groups that are left go one by one, several rows at a time.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
-    strip: Cells<S>,
+    strip: Rectangle<S>,
     slab: &mut R,
-    sums: &[Sums<S>; STRIP],
+    sums: &[GroupState<S>; STRIP],
     tile_sums: &mut [CompensatedSum<S>; STRIP],
     are_clamped: bool,
 ) {
-    let at_once = UNROLL.div_ceil(S::REGISTERS);
-    let many = (strip.width / (at_once * LANES) * at_once).min(STRIP);
-    let (sums, of_few) = sums.split_at(many);
-    let (tile_sums, tile_sums_of_few) = tile_sums.split_at_mut(many);
-    if many > 0 {
-        let width = many * LANES;
-        for cells in (Cells { width, ..strip }).rows(slab) {
+    let groups_at_once = UNROLL.div_ceil(S::REGISTERS);
+    let in_rows = (strip.width / (groups_at_once * LANES) * groups_at_once).min(STRIP);
+    let (sums, left) = sums.split_at(in_rows);
+    let (tile_sums, tile_sums_left) = tile_sums.split_at_mut(in_rows);
+    if in_rows > 0 {
+        let width = in_rows * LANES;
+        for cells in (Rectangle { width, ..strip }).rows(slab) {
             let mut unread = cells;
-            let chunks = tile_sums.chunks_exact_mut(at_once);
-            for (sums, tile_sums) in sums.chunks_exact(at_once).zip(chunks) {
-                let Ok((cells, others)) = unread.split_at(at_once * LANES) else {
+            let chunks = tile_sums.chunks_exact_mut(groups_at_once);
+            for (sums, tile_sums) in sums.chunks_exact(groups_at_once).zip(chunks) {
+                let Ok((cells, others)) = unread.split_at(groups_at_once * LANES) else {
                     break;
                 };
                 exp_sum_cells::<UNROLL, S, _>(
@@ -79,28 +81,26 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
             }
         }
     }
-    let of_few = of_few
-        .chunks_exact(1)
-        .zip(tile_sums_of_few.chunks_exact_mut(1));
-    for (columns, (sums, tile_sums)) in strip.groups().skip(many).zip(of_few) {
+    let left = left.chunks_exact(1).zip(tile_sums_left.chunks_exact_mut(1));
+    for (columns, (sums, tile_sums)) in strip.groups().skip(in_rows).zip(left) {
         let mut rows = columns.rows(slab);
-        for _ in 0..strip.rows.div_ceil(at_once) {
+        for _ in 0..strip.rows.div_ceil(groups_at_once) {
             let mut cells = [const { None }; UNROLL];
-            for cells in cells.iter_mut().take(at_once) {
+            for cells in cells.iter_mut().take(groups_at_once) {
                 *cells = rows.next();
             }
-            if let Some(cells) = cells.get_mut(..at_once) {
+            if let Some(cells) = cells.get_mut(..groups_at_once) {
                 exp_sum_cells::<UNROLL, S, _>(simd, sums, tile_sums, cells, are_clamped);
             }
         }
     }
 }
 
-/// Cells of one row in some groups, or of some rows in one.
+/// Rectangle of one row in some groups, or of some rows in one.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
-    sums: &[Sums<S>],
+    sums: &[GroupState<S>],
     tile_sums: &mut [CompensatedSum<S>],
     cells: &mut [Option<R>],
     are_clamped: bool,
@@ -121,7 +121,7 @@ fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
 #[cfg_attr(not(unoptimized), inline(always))]
 fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst>(
     simd: S,
-    sums: &[Sums<S>],
+    sums: &[GroupState<S>],
     tile_sums: &mut [CompensatedSum<S>],
     cells: &mut [Option<R>],
 ) {
@@ -180,9 +180,9 @@ pub(super) struct Probabilities<S: Simd> {
 
 impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum_pass<R: SrcDst>(
-        sums: &mut [Sums<S>; STRIP],
-        strip: Cells<S>,
+    fn read_tile<R: SrcDst>(
+        sums: &mut [GroupState<S>; STRIP],
+        strip: Rectangle<S>,
         first: usize,
         slab: &mut R,
         sink: Sink,
@@ -199,7 +199,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         let of_groups = sums.iter_mut().zip(&mut tile_sums).zip(&maxima);
         for (columns, ((sums, tile_sum), maxima)) in strip.groups().zip(of_groups) {
             sums.raise(columns, first, maxima, slab, sink);
-            *tile_sum = CompensatedSum::with_bias(simd, &bias(&sums.shifts, maxima));
+            *tile_sum = CompensatedSum::starting_at(simd, &sum_start(&sums.shifts, maxima));
             are_clamped |= sums.shifts.may_clamp(least);
         }
         simd.vectorize(
@@ -213,8 +213,8 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
             },
         );
         for (sums, (tile_sum, maxima)) in sums.iter_mut().zip(tile_sums.iter().zip(&maxima)) {
-            let bias = bias(&sums.shifts, maxima);
-            tile_sum.remove_bias(&bias).flush(&mut sums.totals);
+            let sum_start = sum_start(&sums.shifts, maxima);
+            tile_sum.remove_start(&sum_start).flush(&mut sums.totals);
         }
     }
 
@@ -230,7 +230,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn finish(&mut self, simd: S, sums: &Sums<S>, sink: Sink) {
+    fn finish(&mut self, simd: S, sums: &GroupState<S>, sink: Sink) {
         for register in 0..S::REGISTERS {
             let denominators = denominators(simd, sums, register, sink);
             let [mut inverses, mut inverses_low, mut negligible] = [[0.0; WIDEST]; 3];
@@ -246,20 +246,22 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         }
     }
 
-    /// Each column has a softmax, and no probability must be exact.
+    /// Each column has a softmax, or results of 0, and no probability must be exact.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn is_usual(simd: S, sums: &Sums<S>, sink: Sink) -> bool {
-        let mut is_usual = true;
+    fn has_no_exception(columns: Rectangle<S>, sums: &GroupState<S>, sink: Sink) -> bool {
+        let simd = columns.simd;
+        let mut has_no_exception = true;
         for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
             let denominators = denominators(simd, sums, register, sink);
             let max_terms = exact_terms::<false, S>(&sums.shifts, register, *maxima);
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
-            is_usual &= (0..S::Vector::WIDTH).all(|lane| {
+            let count = columns.width.saturating_sub(register * S::Vector::WIDTH);
+            has_no_exception &= (0..count.min(S::Vector::WIDTH)).all(|lane| {
                 fallback_of(maxima[lane], totals[lane], sink) == 0.0
                     && !may_be_exact(max_terms[lane], denominators[lane])
             });
         }
-        is_usual
+        has_no_exception
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -268,30 +270,30 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn normalize_row<R: SrcDst>(&self, simd: S, shifts: &LaneShifts<S>, cells: &mut R) {
+    fn normalize_row<R: SrcDst>(&self, simd: S, shifts: &GroupShifts<S>, cells: &mut R) {
         self.write_row(simd, shifts, cells, |register, numerators| {
             self.probability(register).apply(numerators)
         });
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn normalize_unusual<R: SrcDst>(
+    fn normalize_with_exceptions<R: SrcDst>(
         &self,
-        columns: Cells<S>,
+        columns: Rectangle<S>,
         slab: &mut R,
-        sums: &Sums<S>,
+        sums: &GroupState<S>,
         sink: Sink,
     ) {
         let simd = self.simd;
-        let unusual = Unusual::of(simd, sums, sink);
+        let exceptions = Exceptions::of(simd, sums, sink);
         for mut cells in columns.rows(slab) {
             self.write_row(simd, &sums.shifts, &mut cells, |register, numerators| {
                 let exact_max = ExactMax {
                     probability: self.probability(register),
-                    max_term: simd.register(&unusual.max_term, register),
-                    of_max: simd.register(&unusual.of_max, register),
+                    max_term: simd.register(&exceptions.max_term, register),
+                    of_max: simd.register(&exceptions.of_max, register),
                 };
-                exact_max.apply(numerators) + simd.register(&unusual.fallback, register)
+                exact_max.apply(numerators) + simd.register(&exceptions.fallback, register)
             });
         }
     }
@@ -303,7 +305,7 @@ impl<S: Simd> Probabilities<S> {
     fn write_row<R: SrcDst>(
         &self,
         simd: S,
-        shifts: &LaneShifts<S>,
+        shifts: &GroupShifts<S>,
         cells: &mut R,
         epilogue: impl Fn(usize, S::Vector) -> S::Vector,
     ) {
@@ -332,8 +334,8 @@ impl<S: Simd> Probabilities<S> {
     }
 }
 
-/// What an unusual group needs beside its [`Probabilities`].
-struct Unusual<S: Simd> {
+/// What a group with exceptions needs beside its [`Probabilities`].
+struct Exceptions<S: Simd> {
     /// The numerators whose probability must be exact, and NaN, which no numerator equals.
     max_term: Group<S>,
     /// Their probabilities.
@@ -342,11 +344,11 @@ struct Unusual<S: Simd> {
     fallback: Group<S>,
 }
 
-impl<S: Simd> Unusual<S> {
+impl<S: Simd> Exceptions<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn of(simd: S, sums: &Sums<S>, sink: Sink) -> Self {
+    fn of(simd: S, sums: &GroupState<S>, sink: Sink) -> Self {
         let zero = simd.splat(0.0).group();
-        let mut unusual = Unusual {
+        let mut exceptions = Exceptions {
             max_term: zero,
             of_max: zero,
             fallback: zero,
@@ -366,17 +368,22 @@ impl<S: Simd> Unusual<S> {
                 };
                 fallback[lane] = fallback_of(maxima[lane], totals[lane], sink);
             }
-            set_register(simd, &mut unusual.max_term, register, &max_term);
-            set_register(simd, &mut unusual.of_max, register, &of_max);
-            set_register(simd, &mut unusual.fallback, register, &fallback);
+            set_register(simd, &mut exceptions.max_term, register, &max_term);
+            set_register(simd, &mut exceptions.of_max, register, &of_max);
+            set_register(simd, &mut exceptions.fallback, register, &fallback);
         }
-        unusual
+        exceptions
     }
 }
 
 /// The denominators of the columns of a register.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn denominators<S: Simd>(simd: S, sums: &Sums<S>, register: usize, sink: Sink) -> [f64; WIDEST] {
+fn denominators<S: Simd>(
+    simd: S,
+    sums: &GroupState<S>,
+    register: usize,
+    sink: Sink,
+) -> [f64; WIDEST] {
     let mut denominators = exact_terms::<false, S>(&sums.shifts, register, simd.splat(sink.logit));
     let totals = sums.totals_of(register);
     for (denominator, total) in denominators.iter_mut().zip(totals) {

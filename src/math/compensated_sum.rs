@@ -7,9 +7,9 @@ use crate::simd::{Group, LANES, Lanewise, Simd, Vector};
 /// sum of what rounding left out of it. It adds the numerators as they are before they are rounded.
 ///
 /// Invariant (Dekker's Fast2Sum): when a numerator is added, the rounded sum of its lane is zero or
-/// not smaller than it. Then (high − sum) + scale is exact. A sum that begins with a bias that is
-/// larger than every numerator ([`with_bias`](Self::with_bias)) keeps the invariant by itself; one
-/// that begins at zero loses some bits of a numerator that exceeds the sum of those before it.
+/// not smaller than it. Then (high − sum) + scale is exact. A sum that begins with a number that is
+/// larger than every numerator ([`starting_at`](Self::starting_at)) keeps the invariant by itself;
+/// one that begins at zero loses some bits of a numerator that exceeds the sum of those before it.
 #[derive(Clone, Copy)]
 pub(crate) struct CompensatedSum<S: Simd> {
     pub(crate) high: Group<S>,
@@ -29,16 +29,16 @@ impl<S: Simd> CompensatedSum<S> {
     /// Zero.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new(simd: S) -> Self {
-        Self::with_bias(simd, &simd.splat(0.0).group())
+        Self::starting_at(simd, &simd.splat(0.0).group())
     }
 
-    /// A sum that begins with `bias`. In each lane that is a power of two larger than every
-    /// numerator, or 0 if all are 0. [`remove_bias`](Self::remove_bias) subtracts it in the end.
-    /// Choose it small: the error of `low` grows with it.
+    /// A sum that begins with `sum_start`. In each lane that is a power of two larger than every
+    /// numerator, or 0 if all are 0. [`remove_start`](Self::remove_start) subtracts it in the end.
+    /// It should be small: the error of `low` grows with it.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn with_bias(simd: S, bias: &Group<S>) -> Self {
+    pub(crate) fn starting_at(simd: S, sum_start: &Group<S>) -> Self {
         let low = simd.splat(0.0).group();
-        Self::from_parts(*bias, low)
+        Self::from_parts(*sum_start, low)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -46,11 +46,11 @@ impl<S: Simd> CompensatedSum<S> {
         CompensatedSum { high, low }
     }
 
-    /// Exact: the bias is a power of two and at most the sum.
+    /// Exact: the start is a power of two and at most the sum.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn remove_bias(mut self, bias: &Group<S>) -> Self {
-        for (high, bias) in self.high.as_mut().iter_mut().zip(bias.as_ref()) {
-            *high = *high - *bias;
+    pub(crate) fn remove_start(mut self, sum_start: &Group<S>) -> Self {
+        for (high, sum_start) in self.high.as_mut().iter_mut().zip(sum_start.as_ref()) {
+            *high = *high - *sum_start;
         }
         self
     }

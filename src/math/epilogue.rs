@@ -48,7 +48,7 @@ pub(crate) struct Probability<V> {
     pub(crate) negligible: V,
 }
 
-/// The least normal number, reduced by the largest relative error of a numerator.
+/// The least normal number, reduced by more than the relative error of a numerator: 1e−6 is 8 ULP.
 pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 
 impl<V: Vector> Epilogue<V> for Probability<V> {

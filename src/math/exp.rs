@@ -1,13 +1,13 @@
 //! The exponential, as a power of two and a fraction: e^x = 2^n · (1 + t).
 //!
 //! Near zero the logit itself is reduced, and no maximum is subtracted from it. The range is kept
-//! by adding an *integer* to n:
+//! by adding an *integer*, the bias, to n:
 //!
 //! ```text
 //! n = round(x · log2 e)
 //! r = x − n · ln 2            |r| ≤ ln 2 / 2, in two steps; the first is exact
 //! t = e^r − 1                 a polynomial of degree 6
-//! numerator = 2^(n + shift) · (1 + t)
+//! numerator = 2^(n + bias − 127) · (1 + t)
 //! ```
 //!
 //! 1. Why no maximum is subtracted: x − max is rounded to `f32`, with an error of half its spacing,
@@ -54,14 +54,15 @@ const COEFFICIENTS: [f32; 5] = [
 /// is then in the low bits of the representation.
 pub(super) const ROUND: f32 = 12_582_912.0;
 
-/// The numerator of a maximum near zero is about 2^48. So e^−120 of it is still a normal number. It
-/// takes more than 2^24 of these to reach the smallest subnormal result.
-pub(super) const HEADROOM: i32 = 48;
+/// The numerator of 0 is 2^47. Numerators are normal down to e^−119.9. It takes more than 2^24 of
+/// those to reach the smallest subnormal result.
+pub(super) const HEADROOM: i32 = 47;
 
 /// The bias of logits near zero. Even, as every bias.
-pub(super) const UNIT_BIAS: i32 = 126 + HEADROOM;
+pub(super) const UNIT_BIAS: i32 = 127 + HEADROOM;
+
 /// Turns a scale under [`UNIT_BIAS`] into 2^n.
-const UNIT: f32 = 1.0 / (1_u64 << (HEADROOM - 1)) as f32;
+const FROM_UNIT_BIAS: f32 = 1.0 / (1_u64 << HEADROOM) as f32;
 
 /// The bias of a [`Shift`](super::shift::Shift) and the constants of the exponential, in registers.
 #[derive(Clone, Copy)]
@@ -220,7 +221,7 @@ impl<V: Vector> Exp<V> {
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S) -> Self {
         Exp {
             constants: ExpConstants::new(simd, UNIT_BIAS),
-            unit: simd.splat(UNIT),
+            unit: simd.splat(FROM_UNIT_BIAS),
             zero: simd.splat(0.0),
         }
     }

@@ -57,7 +57,7 @@ pub(crate) fn log1p<S: Simd>(simd: S, x: TwoFloat<S::Vector>) -> TwoFloat<S::Vec
         high: sum.high,
         low: k.mul_add(simd.splat(LN_2_LOW), low + sum.low),
     }
-    .normalized()
+    .renormalized()
 }
 
 #[cfg(test)]

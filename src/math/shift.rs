@@ -1,19 +1,32 @@
 //! What the numerators of a row are relative to: the [`Shift`], which follows the maximum.
+//!
+//! [`Shift`] is that of one row, [`RegisterShift`] has one in each lane of a register, and
+//! [`GroupShifts`] in each lane of a group.
+//!
+//! | range | of | for |
+//! |---|---|---|
+//! | −45 to 24, `USUAL` in `rows/state.rs` | logits | rows: one shift, no clamp, no result below 2^−126 |
+//! | 0 to 24, [`NEAR_ZERO`] | maxima | rows: the unit shift |
+//! | −2 to 20, [`UNIT_MAXIMA`] | maxima | the recurrence: the unit shift |
+//! | −104 to 208, [`WITHOUT_OFFSET`] | maxima | all: no offset |
+//! | −104 to 104, `NEAR` in `columns/state.rs` | maxima of the first tile | columns: shifts without a search of all rows |
+//! | 22, [`RESCALE_THRESHOLD`] | what the maximum rises | the recurrence and columns: the shift stays |
 
 use super::exp::{ExpConstants, LOG2_E, ROUND, ScaledExp, UNIT_BIAS};
-use crate::simd::{Group, Lanewise, Simd, Unrolled, Vector};
+use crate::simd::{Group, Simd, Unrolled, Vector};
 
 /// The range of maxima for which a logit is reduced as it is. Below and above it the maximum is
 /// subtracted. That is exact: every logit within 104 of the maximum is within a factor of two of
 /// it.
 const WITHOUT_OFFSET: core::ops::RangeInclusive<f32> = -104.0..=208.0;
 
-/// Maxima that share one shift, so that the exponentials need not wait for the maximum.
+/// Maxima that share the unit shift, so that the exponentials need not wait for the maximum.
+/// Numerators are below 2^76 then.
 const UNIT_MAXIMA: core::ops::RangeInclusive<f32> = -2.0..=20.0;
 
-/// Maxima of rows that share the shift of zero. Numerators are flushed to zero below e^−120.6 =
-/// 2^−174: 2^24 of these, beside a maximum of 0, are half the smallest subnormal result. The
-/// largest maximum leaves room for a sum of 2^24 terms.
+/// Maxima of rows that share the unit shift. Numerators below e^−120.26 are flushed to zero; 2^24
+/// such terms beside one of 1 would make log d 2^−149.5, less than the smallest subnormal number.
+/// The largest maximum leaves room for a sum of 2^24 terms.
 pub(crate) const NEAR_ZERO: core::ops::RangeInclusive<f32> = 0.0..=24.0;
 
 /// [`ROUND`] with the bias of logits near zero.
@@ -40,7 +53,7 @@ impl Shift {
         if UNIT_MAXIMA.contains(&max) {
             Self::unit()
         } else {
-            Self::of_unusual(max)
+            Self::of_distant(max)
         }
     }
 
@@ -48,7 +61,7 @@ impl Shift {
     /// maximum.
     #[cold]
     #[inline(never)]
-    fn of_unusual(max: f32) -> Self {
+    fn of_distant(max: f32) -> Self {
         if WITHOUT_OFFSET.contains(&max) {
             let half_exponent = (max * (LOG2_E / 2.0)) as i32;
             Shift {
@@ -63,7 +76,7 @@ impl Shift {
         }
     }
 
-    /// The shift of logits near zero.
+    /// The unit shift, of logits near zero.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn unit() -> Self {
         Shift {
@@ -91,13 +104,15 @@ impl Shift {
 
 /// A [`Shift`] for each lane of a register, for the maximum of that lane.
 #[derive(Clone, Copy)]
-pub(crate) struct LaneShift<V> {
+pub(crate) struct RegisterShift<V> {
     pub(crate) offset: V,
     /// The bias, and [`ROUND`].
     pub(crate) round: V,
 }
 
-impl<V: Vector> LaneShift<V> {
+impl<V: Vector> RegisterShift<V> {
+    /// The shift for each maximum. Not the bits of [`Shift::of`]: the half exponent is rounded, not
+    /// truncated, and no maxima share the unit shift. Columns use it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of<S: Simd<Vector = V>>(simd: S, max: V) -> Self {
         let (start, end) = (
@@ -111,13 +126,14 @@ impl<V: Vector> LaneShift<V> {
         let below = (zero - max).and_gt(zero - start, max);
         let offset = above + below;
         let half_exponent = (max - offset).mul_add(simd.splat(LOG2_E / 2.0), round) - round;
-        LaneShift {
+        RegisterShift {
             offset,
             round: simd.splat(UNIT_ROUND) - (half_exponent + half_exponent),
         }
     }
 
-    /// The same, except that all maxima near zero ([`NEAR_ZERO`]) share the shift of zero.
+    /// The shift of rows: as [`of`](Self::of), except that all maxima near zero ([`NEAR_ZERO`])
+    /// share the unit shift.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of_row<S: Simd<Vector = V>>(simd: S, max: V) -> Self {
         let (start, end) = (simd.splat(*NEAR_ZERO.start()), simd.splat(*NEAR_ZERO.end()));
@@ -126,31 +142,35 @@ impl<V: Vector> LaneShift<V> {
         let difference = shift.round - unit;
         let above = max.and_gt(end, difference);
         let below = (zero - max).and_gt(zero - start, difference);
-        LaneShift {
+        RegisterShift {
             round: unit + (above + below),
             ..shift
         }
     }
 
-    /// The square root of the factor from numerators under the shift of zero to those under this
-    /// one. Zero if this one has an offset: then all logits near zero are negligible.
+    /// The square root of the factor from numerators under the unit shift to those under this one.
+    /// Zero if this one has an offset: then all logits near zero are negligible.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn sqrt_factor_from_unit<S: Simd<Vector = V>>(&self, simd: S) -> V {
+        self.sqrt_factor_from(simd, simd.splat(UNIT_ROUND))
+    }
+
+    /// The same from a shift with `round`, for logits far below the maximum of this one.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn sqrt_factor_from<S: Simd<Vector = V>>(&self, simd: S, round: V) -> V {
         let zero = simd.splat(0.0);
-        let difference = self.round - simd.splat(UNIT_ROUND);
-        let exponent = difference
+        let exponent = (self.round - round)
             .mul_add(simd.splat(0.5), simd.splat(127.0))
             .max_keep_nan(zero);
         let scale = (exponent + simd.splat(ROUND)).low_bits_to_exponent();
-        let with_offset =
-            self.offset.and_gt(zero, scale) + (zero - self.offset).and_gt(zero, scale);
-        scale - with_offset
+        let of_offset = self.offset.and_gt(zero, scale) + (zero - self.offset).and_gt(zero, scale);
+        scale - of_offset
     }
 
     /// [`Shift::unit`] in each lane.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn unit<S: Simd<Vector = V>>(simd: S) -> Self {
-        LaneShift {
+        RegisterShift {
             offset: simd.splat(0.0),
             round: simd.splat(UNIT_ROUND),
         }
@@ -169,22 +189,22 @@ impl<V: Vector> LaneShift<V> {
 
 /// A [`Shift`] for each lane of a group, for the maximum of that lane.
 #[derive(Clone, Copy)]
-pub(crate) struct LaneShifts<S: Simd> {
+pub(crate) struct GroupShifts<S: Simd> {
     simd: S,
     offsets: Group<S>,
     /// The biases, and [`ROUND`].
     rounds: Group<S>,
 }
 
-impl<S: Simd> LaneShifts<S> {
+impl<S: Simd> GroupShifts<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(simd: S, maxima: &Group<S>) -> Self {
         let (mut offsets, mut rounds) = (*maxima, *maxima);
         for (offset, round) in offsets.as_mut().iter_mut().zip(rounds.as_mut()) {
-            let shift = LaneShift::of(simd, *offset);
+            let shift = RegisterShift::of(simd, *offset);
             (*offset, *round) = (shift.offset, shift.round);
         }
-        LaneShifts {
+        GroupShifts {
             simd,
             offsets,
             rounds,
@@ -260,17 +280,13 @@ impl<S: Simd> LaneShifts<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn sqrt_rescale_factors(&self, other: &Self) -> Group<S> {
         let simd = self.simd;
-        let (zero, half) = (simd.splat(0.0), simd.splat(0.5));
         let mut factors = self.rounds;
         for (register, factor) in factors.as_mut().iter_mut().enumerate() {
-            let difference = simd.register(&other.rounds, register) - *factor;
-            let exponent = difference
-                .mul_add(half, simd.splat(127.0))
-                .max_keep_nan(zero);
-            let scale = (exponent + simd.splat(ROUND)).low_bits_to_exponent();
-            let offset = simd.register(&other.offsets, register);
-            let is_shifted = offset.and_gt(zero, scale) + (zero - offset).and_gt(zero, scale);
-            *factor = scale - is_shifted;
+            let other = RegisterShift {
+                offset: simd.register(&other.offsets, register),
+                round: simd.register(&other.rounds, register),
+            };
+            *factor = other.sqrt_factor_from(simd, *factor);
         }
         factors
     }

@@ -75,7 +75,7 @@ impl<V: Lanewise> TwoFloat<V> {
 
     /// The same number, with the low part at most half the spacing of the high one.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn normalized(self) -> Self {
+    pub(crate) fn renormalized(self) -> Self {
         Self::sum_ordered(self.high, self.low)
     }
 }

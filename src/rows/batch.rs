@@ -5,9 +5,9 @@ use super::log_denominators::LogDenominators;
 use super::normalize::{Recompute, normalize};
 use super::other_terms::{confidence_threshold, other_terms};
 use super::quotients::{Quotients, UnusualRow};
-use super::schedule::{BATCHED, CACHED, EXACT};
+use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, LONGEST_STORED};
 use super::slices::{Reader, SingleRow};
-use super::state::{Maxima, RowShift, RowShifts, Shifts, States, extremes_of};
+use super::state::{Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of};
 use super::sums::{combine, exp_sums, total};
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first, fold};
@@ -20,7 +20,7 @@ use crate::source::{Source, SrcDst, Unwritten};
 /// most one for each lane.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn rows_of_batch<S: Simd>(columns: usize) -> usize {
-    let fitting = BATCHED.checked_div(columns).unwrap_or(1);
+    let fitting = BATCH_LOGITS.checked_div(columns).unwrap_or(1);
     fitting.clamp(1, S::Vector::WIDTH)
 }
 
@@ -40,7 +40,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     /// The softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn softmax<R: SrcDst>(self, matrix: &mut R) {
-        if R::HAS_SCRATCH && self.is_streamed() {
+        if R::HAS_SCRATCH && self.recomputes() {
             let states = self.states::<false, _>(&mut Unwritten(matrix.logits()));
             self.normalize(matrix, &states);
         } else {
@@ -52,8 +52,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     /// Whether numerators are not stored but computed again: two reads and one write, the least
     /// there is for a row beyond the caches.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn is_streamed(self) -> bool {
-        ONE && S::Vector::WIDTH > 1 && self.columns > CACHED
+    pub(super) fn recomputes(self) -> bool {
+        ONE && S::Vector::WIDTH > 1 && self.columns > LONGEST_STORED
     }
 
     /// The last pass of a softmax.
@@ -195,7 +195,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             |_| self.max_pass(logits, usual),
         );
         let maxima = Maxima { max, are_usual };
-        let shifts = Shifts::of::<S, PRECISE>(simd, &maxima, self.sink);
+        let shifts = ShiftedMaxima::of::<S, PRECISE>(simd, &maxima, self.sink);
         let sum = simd.vectorize(
             #[inline(always)]
             |_| self.exp_sum_pass::<PRECISE, R>(matrix, &shifts),
@@ -248,24 +248,24 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     fn exp_sum_pass<const PRECISE: bool, R: SrcDst>(
         self,
         matrix: &mut R,
-        shifts: &Shifts<S::Vector>,
+        shifts: &ShiftedMaxima<S::Vector>,
     ) -> TwoFloat<S::Vector> {
         let simd = self.simd;
         let zero = simd.splat(0.0);
         let (mut highs, mut lows) = (zero.square(), zero.square());
         let of_rows = RowShifts::of(&shifts.shift);
-        let biases = lanes_of(shifts.bias(simd, self.columns));
-        let places = highs.as_mut().iter_mut().zip(lows.as_mut()).zip(biases);
-        for (index, ((high, low), bias)) in places.take(self.rows).enumerate() {
+        let sum_starts = lanes_of(shifts.sum_start(simd, self.columns));
+        let places = highs.as_mut().iter_mut().zip(lows.as_mut()).zip(sum_starts);
+        for (index, ((high, low), sum_start)) in places.take(self.rows).enumerate() {
             let row = self.row(matrix, index);
             let shift = of_rows.row(index);
-            let (bias, ahead) = (simd.splat(bias), self.ahead);
+            let (sum_start, ahead) = (simd.splat(sum_start), self.ahead);
             let mut sums =
-                exp_sums::<PRECISE, S, _>(simd, shift, shifts.are_usual, ahead, row, bias);
-            let sum = total(simd, &mut sums, self.columns, self.columns <= EXACT);
+                exp_sums::<PRECISE, S, _>(simd, shift, shifts.are_usual, ahead, row, sum_start);
+            let sum = total(simd, &mut sums, self.columns, self.columns <= LONGEST_EXACT);
             (*high, *low) = (sum.high, sum.low);
         }
-        let is_exact = self.columns <= EXACT;
+        let is_exact = self.columns <= LONGEST_EXACT;
         simd.vectorize(
             #[inline(always)]
             |_| {
@@ -286,7 +286,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         epilogue: E,
     ) {
         let simd = self.simd;
-        if R::HAS_SCRATCH && !self.is_streamed() {
+        if R::HAS_SCRATCH && !self.recomputes() {
             normalize(simd, row.last_pass(), &epilogue);
         } else {
             normalize(

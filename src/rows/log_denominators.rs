@@ -114,7 +114,8 @@ impl<V: Vector> LogDenominators<V> {
         (self.have_softmax >> (index % WIDEST)) & 1 == 1
     }
 
-    /// For logits that have a row in each lane; `fallback` is to be added.
+    /// For registers whose lanes are of different rows ([`short`](super::short)); `fallback` is to
+    /// be added.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn epilogue(&self) -> LogProbability<V> {
         LogProbability {

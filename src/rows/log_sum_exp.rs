@@ -3,7 +3,7 @@
 use super::batch::{Batch, rows_of_batch};
 use super::log_denominators::LogDenominators;
 use super::other_terms::has_nan;
-use super::schedule::{SHORT, SLICE, prefetch_distance};
+use super::schedule::{LONGEST_SHORT, SLICE, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd, lanes_of};
@@ -39,13 +39,11 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             sink,
             ahead: prefetch_distance(logits.len(), columns.min(SLICE)),
         };
-        if S::HAS_LANES && L::HAS_MATRICES {
-            if columns <= SLICE && out.len() > 1 {
-                return simd.vectorize(
-                    #[inline(always)]
-                    |_| log_sum_exp_rows(single, logits, out),
-                );
-            }
+        if S::HAS_LANES && L::HAS_MATRICES && columns <= SLICE && out.len() > 1 {
+            return simd.vectorize(
+                #[inline(always)]
+                |_| log_sum_exp_rows(single, logits, out),
+            );
         }
         simd.vectorize(
             #[inline(always)]
@@ -69,7 +67,7 @@ fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: 
         sink,
         ..
     } = single;
-    let is_short = columns <= SHORT;
+    let is_short = columns <= LONGEST_SHORT;
     let rows_at_once = if is_short {
         S::Vector::WIDTH
     } else {

@@ -1,9 +1,9 @@
 //! The last pass over a row: each numerator, or logit, becomes a result.
 
-use super::schedule::{BLOCK, UNALIGNED};
+use super::schedule::{BLOCK, LONGEST_UNALIGNED};
 use crate::math::epilogue::Epilogue;
 use crate::math::exp::ExpConstants;
-use crate::math::shift::LaneShift;
+use crate::math::shift::RegisterShift;
 use crate::simd::{LANES, Simd, Unrolled, Vector};
 use crate::source::{Source, SrcDst};
 
@@ -21,7 +21,7 @@ pub(crate) fn normalize<S: Simd, R: SrcDst>(
         }
         return;
     }
-    if row.len() > UNALIGNED {
+    if row.len() > LONGEST_UNALIGNED {
         let align_offset = row.align_offset();
         match row.split_at(align_offset) {
             Ok((unaligned, others)) => {
@@ -106,7 +106,7 @@ pub(super) struct Recompute<V, E> {
 
 impl<V: Vector, E: Epilogue<V>> Recompute<V, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn new<S: Simd<Vector = V>>(simd: S, shift: LaneShift<V>, epilogue: E) -> Self {
+    pub(super) fn new<S: Simd<Vector = V>>(simd: S, shift: RegisterShift<V>, epilogue: E) -> Self {
         Recompute {
             constants: shift.constants(simd),
             offset: shift.offset,

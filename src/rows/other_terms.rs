@@ -1,7 +1,7 @@
 //! The sum of all numerators of a row but the largest. Where that one is nearly all of the sum, the
 //! sum is not precise enough to subtract it.
 
-use super::schedule::SHORT;
+use super::schedule::LONGEST_SHORT;
 use super::state::{RowShift, as_two_float};
 use super::sums::{combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
@@ -13,7 +13,7 @@ use crate::source::Source;
 /// Where the other terms are less than this part of the maximum's, they are summed again without
 /// it. The error of the sum of a short row is below 2^−35 of the maximum's term.
 pub(super) const fn confidence_threshold(columns: usize) -> f32 {
-    if columns <= SHORT {
+    if columns <= LONGEST_SHORT {
         1.0 / 1024.0
     } else {
         1.0 / 64.0
@@ -46,7 +46,7 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
             let logits = loaded - shift.offset;
             (constants.exp_scaled(logits).value(), zero)
         };
-        // Below that stored numerators may be subnormal, and computed ones are zero.
+        // Subnormal numerators count as zero, whether they were stored, and rescaled, or computed.
         let least = simd.splat(f32::MIN_POSITIVE);
         let (numerators, rest) = (
             numerators.and_gt(least, numerators),
@@ -67,7 +67,7 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
         }
     }
     let sum = total(simd, &mut sums, row.len(), false);
-    combine_lanes(&sum, false).normalized()
+    combine_lanes(&sum, false).renormalized()
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]

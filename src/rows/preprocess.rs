@@ -263,7 +263,7 @@ impl<R: SrcDst> SrcDst for Preprocessed<'_, R> {
         self.logits.results()
     }
 
-    /// A [`Matrix`](super::matrix::Matrix) is not preprocessed at every load.
+    /// None: only rows one by one are preprocessed at every load, and these ask for no scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_scratch(&mut self, _: usize) -> Option<impl SrcDst> {
         None::<Self>
@@ -288,8 +288,8 @@ impl<R: SrcDst> WithSimd for Fill<R> {
     }
 }
 
-/// Fills the results of a slab from offset `start` on. A column whose first result is NaN gets NaN.
-/// The slab is read in place.
+/// Writes `value` to the masked rows of a slab, those from offset `start` on. The rows above have
+/// their results. A column whose first result is NaN has no softmax and gets NaN.
 pub(crate) struct FillBelow<R> {
     pub(crate) results: R,
     pub(crate) start: usize,

@@ -2,7 +2,7 @@
 //! register has lanes.
 
 use super::state::States;
-use crate::math::epilogue::{Constant, Epilogue, ExactMax, Probability, Quotient};
+use crate::math::epilogue::{Constant, Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotient};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
 use crate::simd::{Lanewise, Simd, Vector, WIDEST, lanes_of};
@@ -28,9 +28,8 @@ struct Exceptions<V> {
     have_softmax: u32,
 }
 
-/// 2^−126, the least normal number, times 2^100, less the largest error of a numerator.
-/// [`NEGLIGIBLE_SCALE`] takes the 2^100 back: the product is a normal number.
-const NEGLIGIBLE: f32 = 1.0 / (1_u32 << 26) as f32 * (1.0 - 1e-6);
+/// [`NEGLIGIBLE`] times 2^100, a normal number. [`NEGLIGIBLE_SCALE`] takes the 2^100 back.
+const SCALED_NEGLIGIBLE: f32 = (NEGLIGIBLE * (1_u128 << 100) as f64) as f32;
 const NEGLIGIBLE_SCALE: f32 = f32::from_bits((127 - 100) << 23);
 
 impl<V: Vector> Quotients<V> {
@@ -61,7 +60,9 @@ impl<V: Vector> Quotients<V> {
         if !are_usual {
             let have_softmax = states.have_softmax(simd, total.high);
             exceptions = Exceptions {
-                negligible: total.high * simd.splat(NEGLIGIBLE_SCALE) * simd.splat(NEGLIGIBLE),
+                negligible: total.high
+                    * simd.splat(NEGLIGIBLE_SCALE)
+                    * simd.splat(SCALED_NEGLIGIBLE),
                 // Divided by 0 in the lanes that are not near an integer: infinite, so no numerator
                 // equals it.
                 max_term: max_term.high.divide(tolerance.and_gt(distance, one)),
@@ -78,7 +79,7 @@ impl<V: Vector> Quotients<V> {
         }
     }
 
-    /// For numerators that have a row in each lane.
+    /// For registers whose lanes are of different rows ([`short`](super::short)).
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn unusual(&self) -> impl Epilogue<V> {
         UnusualRows {

@@ -14,7 +14,7 @@ use crate::source::Source;
 
 /// The recurrence between two reads: what a stream keeps.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct State {
+pub(crate) struct RecurrenceState {
     /// The largest logit that each lane has seen.
     maxima: [f32; LANES],
     /// In each lane the sum of the numerators of all its other logits, without the current slice.
@@ -33,9 +33,9 @@ pub(crate) struct State {
     limit: f32,
 }
 
-impl State {
+impl RecurrenceState {
     pub(crate) fn new() -> Self {
-        State {
+        RecurrenceState {
             maxima: [f32::NEG_INFINITY; LANES],
             other_terms: [0.0; LANES],
             high: [0.0; LANES],
@@ -146,7 +146,7 @@ struct Registers<S: Simd> {
 
 impl<S: Simd> Registers<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn load(simd: S, state: &State) -> Self {
+    fn load(simd: S, state: &RecurrenceState) -> Self {
         Registers {
             simd,
             maxima: load_group(simd, &state.maxima),
@@ -165,8 +165,8 @@ impl<S: Simd> Registers<S> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store(&self) -> State {
-        State {
+    fn store(&self) -> RecurrenceState {
+        RecurrenceState {
             maxima: store_group::<S>(&self.maxima),
             other_terms: self.other_terms,
             high: store_group::<S>(&self.sum.high),
@@ -334,14 +334,14 @@ pub(super) fn groups_of<L: Source>(block: L) -> [L; BLOCK / LANES] {
 
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn denominator<S: Simd, L: Source>(simd: S, logits: L) -> Denominator {
-    let mut state = State::new();
+    let mut state = RecurrenceState::new();
     state.read(simd, logits);
     state.finish(simd)
 }
 
 /// Takes more logits into a state.
 pub(crate) struct Extend<'a, L> {
-    pub(crate) state: &'a mut State,
+    pub(crate) state: &'a mut RecurrenceState,
     pub(crate) logits: L,
 }
 
@@ -356,7 +356,7 @@ impl<L: Source> WithSimd for Extend<'_, L> {
 
 /// The normalizer of a state and the last logits of its row.
 pub(crate) struct FinishWith<'a> {
-    pub(crate) state: &'a State,
+    pub(crate) state: &'a RecurrenceState,
     pub(crate) last: &'a [f32],
 }
 

@@ -31,13 +31,13 @@ impl<const LOG: bool, R> Row<LOG, R> {
 }
 
 /// What the normalizer of a row is made of, without the sink. A caller that does not want it does
-/// not pay for operations on `f64`.
+/// no operation on `f64`.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct RowState {
+pub(crate) struct NormalizerParts {
     max_term: Packed,
-    // Between the other two, so that the caller does not load these by one load, which would wait
-    // for two stores.
+    // Between the other two: were these side by side, the compiler would load both by one wide
+    // load, which must wait until both narrower stores have reached the cache.
     max: f32,
     other_terms: Packed,
 }
@@ -63,7 +63,7 @@ impl Packed {
     }
 }
 
-impl RowState {
+impl NormalizerParts {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn normalizer(&self, sink: Sink) -> Normalizer {
         let other_terms = self.other_terms.value() / self.max_term.value();
@@ -72,7 +72,7 @@ impl RowState {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn constant(max: f32, other_terms: f32) -> Self {
-        RowState {
+        NormalizerParts {
             max,
             max_term: Packed::new(1.0, 0.0),
             other_terms: Packed::new(other_terms, 0.0),
@@ -81,10 +81,10 @@ impl RowState {
 }
 
 impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
-    type Output = RowState;
+    type Output = NormalizerParts;
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn with_simd<S: Simd>(self, simd: S) -> RowState {
+    fn with_simd<S: Simd>(self, simd: S) -> NormalizerParts {
         let Row {
             mut row,
             sink,
@@ -93,7 +93,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
         let columns = row.len();
         if columns == 0 {
             // The parts of an empty normalizer.
-            return RowState::constant(f32::NEG_INFINITY, -1.0);
+            return NormalizerParts::constant(f32::NEG_INFINITY, -1.0);
         }
         let batch = Batch::<S, true> {
             simd,
@@ -110,7 +110,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             other_terms = batch.other_terms::<true, false, _>(row.logits(), &state.states);
             let denominators = batch.log_denominators(&state.states, other_terms);
             batch.log_softmax_pass(&mut row, &denominators);
-        } else if R::HAS_SCRATCH && !batch.is_streamed() {
+        } else if R::HAS_SCRATCH && !batch.recomputes() {
             state = batch.state::<false, _>(&mut row);
             other_terms = state.states.other_terms(simd);
             if is_wanted {
@@ -129,18 +129,18 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
         let sum = first_lane(state.states.sum.high);
         if max.is_finite() && sum == 0.0 {
             // The sink is so much larger that all numerators are 0.
-            RowState::constant(max, 0.0)
+            NormalizerParts::constant(max, 0.0)
         } else if max.is_finite() && !sum.is_nan() {
-            RowState {
+            NormalizerParts {
                 max,
                 max_term: Packed::first_lanes(state.states.max_term()),
                 other_terms: Packed::first_lanes(other_terms),
             }
         } else if state.has_nan || sum.is_nan() && max != f32::INFINITY {
             // The maximum may be NaN or not: which one differs by backend.
-            RowState::constant(max, f32::NAN)
+            NormalizerParts::constant(max, f32::NAN)
         } else {
-            RowState::constant(max, 0.0)
+            NormalizerParts::constant(max, 0.0)
         }
     }
 }

@@ -7,27 +7,27 @@
 /// Logits of a block. The recurrence checks the shift once a block.
 pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 
-/// Logits of a slice: their numerators are summed from one bias, then the sum is added to that of
+/// Logits of a slice: their numerators are summed from one start, then the sum is added to that of
 /// the row.
 pub(super) const SLICE: usize = 16 * BLOCK;
 
 /// The longest row that is transposed: each column has a lane of its own.
-pub(super) const SHORT: usize = crate::simd::LANES;
+pub(super) const LONGEST_SHORT: usize = crate::simd::LANES;
 
 /// The longest row whose sum begins at a power of two above the sum of the row: its high parts are
 /// then combined without error, in any order. With more columns the low parts would lose too much.
-pub(super) const EXACT: usize = 128;
+pub(super) const LONGEST_EXACT: usize = 128;
 
 /// Logits of a batch of rows, which stay in the first-level cache with their results.
-pub(super) const BATCHED: usize = 4096;
+pub(super) const BATCH_LOGITS: usize = 4096;
 
 /// The longest row that is written from its first result on. Longer ones are written from the start
 /// of a cache line on, which saves 2 to 7 %.
-pub(super) const UNALIGNED: usize = 256;
+pub(super) const LONGEST_UNALIGNED: usize = 256;
 
 /// The longest row whose numerators are stored between the passes. Those of longer ones are
 /// computed again, which costs less than to write them to memory and to read them.
-pub(crate) const CACHED: usize = 1 << 21;
+pub(crate) const LONGEST_STORED: usize = 1 << 21;
 
 /// The smallest matrix, in logits, that is read from beyond the second-level cache.
 const LARGE: usize = 1 << 17;
@@ -40,12 +40,12 @@ const FAR_AHEAD: usize = 4096;
 
 /// The longest rows of a very large matrix that are read several at a time. Longer ones are read
 /// one by one, with less memory under way at once: a third less time for 16384 × 1024.
-const FAR_BATCHED: usize = 256;
+const LONGEST_FAR_BATCHED: usize = 256;
 
 /// Whether the rows of a matrix of `len` logits are best read one by one.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn is_row_by_row(len: usize, columns: usize) -> bool {
-    columns > SLICE || len >= VERY_LARGE && columns > FAR_BATCHED
+    columns > SLICE || len >= VERY_LARGE && columns > LONGEST_FAR_BATCHED
 }
 
 /// How far ahead, in logits, a matrix of `len` logits is prefetched while the numerators of a
@@ -55,11 +55,11 @@ pub(super) fn is_row_by_row(len: usize, columns: usize) -> bool {
 pub(super) fn prefetch_distance(len: usize, count: usize) -> usize {
     match len {
         0..LARGE => 0,
-        LARGE..VERY_LARGE => count.min(BATCHED),
+        LARGE..VERY_LARGE => count.min(BATCH_LOGITS),
         _ => FAR_AHEAD,
     }
 }
 
 /// Logits of short rows with masks that are preprocessed at a time: they stay in the first-level
 /// cache.
-pub(crate) const PREPROCESSED: usize = 4096;
+pub(crate) const PREPROCESSED_LOGITS: usize = 4096;

@@ -1,5 +1,5 @@
-//! Rows of at most [`SHORT`] columns, as many at once as a register has lanes: lane i is row i.
-//! Squares of the matrix are transposed in registers on the way in and on the way out.
+//! Rows of at most [`LONGEST_SHORT`] columns, as many at once as a register has lanes: lane i is
+//! row i. Squares of the matrix are transposed in registers on the way in and on the way out.
 //!
 //! ```text
 //! matrix              registers                          matrix
@@ -9,15 +9,15 @@
 //! ```
 //!
 //! No operation goes across lanes. The bits are those of the form with a row across lanes: there
-//! each column is in a lane of its own, whose sum begins at the bias of the row. So here each
-//! column is rounded by that bias, the high parts are added without error, and the low parts are
+//! each column is in a lane of its own, whose sum begins at the start of the row. So here each
+//! column is rounded by that start, the high parts are added without error, and the low parts are
 //! combined by the same tree.
 
 use super::batch::Batch;
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
-use super::schedule::SHORT;
-use super::state::{Extremes, Maxima, Shifts, States};
+use super::schedule::LONGEST_SHORT;
+use super::state::{Extremes, Maxima, ShiftedMaxima, States};
 use crate::math::compensated_sum::add_rounded;
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::exp::{ExpConstants, ScaledExp};
@@ -31,7 +31,7 @@ use crate::source::{Source, SrcDst};
 struct Transposed<S: Simd> {
     simd: S,
     columns: usize,
-    cells: [S::Vector; SHORT],
+    cells: [S::Vector; LONGEST_SHORT],
 }
 
 /// The softmax, or the log-softmax if `LOG`, of as many rows at a time as a register has lanes.
@@ -83,7 +83,7 @@ impl<S: Simd> Transposed<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
         let width = S::Vector::WIDTH;
-        let mut cells = [simd.splat(0.0); SHORT];
+        let mut cells = [simd.splat(0.0); LONGEST_SHORT];
         for (tile, cells) in cells.chunks_exact_mut(width).enumerate() {
             if tile * width >= columns {
                 break;
@@ -147,7 +147,7 @@ impl<S: Simd> Transposed<S> {
     /// The numerators take the places of the logits unless `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn states<const PRECISE: bool>(&mut self, sink: Sink) -> States<S::Vector> {
-        let shifts = Shifts::of::<S, PRECISE>(self.simd, &self.maxima(), sink);
+        let shifts = ShiftedMaxima::of::<S, PRECISE>(self.simd, &self.maxima(), sink);
         let sum = self.exp_sum::<PRECISE>(&shifts);
         States { shifts, sum }
     }
@@ -165,7 +165,10 @@ impl<S: Simd> Transposed<S> {
 
     /// The sums of the numerators, which take the places of the logits unless `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn exp_sum<const PRECISE: bool>(&mut self, shifts: &Shifts<S::Vector>) -> TwoFloat<S::Vector> {
+    fn exp_sum<const PRECISE: bool>(
+        &mut self,
+        shifts: &ShiftedMaxima<S::Vector>,
+    ) -> TwoFloat<S::Vector> {
         if shifts.are_usual {
             self.exp_sum_clamped::<PRECISE, false>(shifts)
         } else {
@@ -176,24 +179,24 @@ impl<S: Simd> Transposed<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn exp_sum_clamped<const PRECISE: bool, const CLAMPED: bool>(
         &mut self,
-        shifts: &Shifts<S::Vector>,
+        shifts: &ShiftedMaxima<S::Vector>,
     ) -> TwoFloat<S::Vector> {
         let constants = shifts.shift.constants(self.simd);
         let zero = self.simd.splat(0.0);
-        let (mut high, mut lows) = (zero, [zero; SHORT / 2]);
-        let terms = Numerators::<PRECISE, CLAMPED, S> {
+        let (mut high, mut lows) = (zero, [zero; LONGEST_SHORT / 2]);
+        let terms = ColumnExpSum::<PRECISE, CLAMPED, S> {
             constants,
             offset: shifts.shift.offset,
-            bias: shifts.bias(self.simd, self.columns),
+            sum_start: shifts.sum_start(self.simd, self.columns),
         };
         let cells = self.cells.get_mut(..self.columns).unwrap_or(&mut []);
         // The low parts of columns 16 to 31 are added to those of columns 0 to 15, as the first
         // step of the tree does.
-        for cells in cells.chunks_mut(SHORT / 2) {
+        for cells in cells.chunks_mut(LONGEST_SHORT / 2) {
             let (cells, lows) = terms.add::<4>(cells, &mut lows, &mut high);
             terms.add::<1>(cells, lows, &mut high);
         }
-        let columns = self.columns.next_power_of_two().min(SHORT / 2);
+        let columns = self.columns.next_power_of_two().min(LONGEST_SHORT / 2);
         let lows = lows.get_mut(..columns).unwrap_or(&mut []);
         fold(
             lows,
@@ -241,13 +244,13 @@ impl<S: Simd> Transposed<S> {
 }
 
 /// Computes and sums the numerators of columns.
-struct Numerators<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
+struct ColumnExpSum<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
     constants: ExpConstants<S::Vector>,
     offset: S::Vector,
-    bias: S::Vector,
+    sum_start: S::Vector,
 }
 
-impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Numerators<PRECISE, CLAMPED, S> {
+impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CLAMPED, S> {
     /// `COUNT` columns at a time. Returns what is left.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn add<'a, 'b, const COUNT: usize>(
@@ -275,7 +278,7 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Numerators<PRECISE, CLAM
             unroll::<COUNT>(
                 #[inline(always)]
                 |i| {
-                    let low = add_one(high, self.bias, numerators.register(i));
+                    let low = add_one(high, self.sum_start, numerators.register(i));
                     these_lows[i] = these_lows[i] + low;
                     if !PRECISE {
                         these[i] = values.0[i];
@@ -287,14 +290,14 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> Numerators<PRECISE, CLAM
     }
 }
 
-/// Rounds a numerator as a sum that begins at `bias` would, adds it, and returns the remainder.
-/// Each column begins at `bias`, as a lane of its own does, so that a tie is rounded to the same
-/// side.
+/// Rounds a numerator as a sum that begins at `sum_start` would, adds it, and returns the
+/// remainder. Each column begins at `sum_start`, as a lane of its own does, so that a tie is
+/// rounded to the same side.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn add_one<V: Lanewise>(high: &mut V, bias: V, numerator: ScaledExp<V>) -> V {
-    let mut rounded = bias;
+fn add_one<V: Lanewise>(high: &mut V, sum_start: V, numerator: ScaledExp<V>) -> V {
+    let mut rounded = sum_start;
     let low = add_rounded(&mut rounded, numerator);
-    *high = *high + (rounded - bias);
+    *high = *high + (rounded - sum_start);
     low
 }
 

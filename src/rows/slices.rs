@@ -9,13 +9,13 @@
 //! usual, not on their order.
 
 use super::other_terms::has_nan;
-use super::schedule::{EXACT, SLICE};
-use super::state::{Maxima, RowShift, Shifts, States, bias_over_scale, extremes_of};
-use super::sums::{Terms, combine_lanes, exp_sums, total};
+use super::schedule::{LONGEST_EXACT, SLICE};
+use super::state::{Maxima, RowShift, ShiftedMaxima, States, extremes_of, start_over_scale};
+use super::sums::{RowExpSum, combine_lanes, exp_sums, total};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first_lane, largest_lane};
-use crate::math::shift::{LaneShift, NEAR_ZERO};
+use crate::math::shift::{NEAR_ZERO, RegisterShift};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector};
@@ -24,7 +24,8 @@ use crate::source::{Source, SrcDst};
 /// The state of one row, in every lane.
 pub(super) struct SingleRow<V> {
     pub(super) states: States<V>,
-    /// Where a logit is +∞: whether one is NaN.
+    /// Whether a NaN was found. It is looked for only where the maximum is +∞ or NaN; elsewhere the
+    /// sum shows it.
     pub(super) has_nan: bool,
 }
 
@@ -60,15 +61,15 @@ impl<S: Simd> Reader<S> {
             are_usual: extremes.are_usual(simd),
         };
         let has_nan = first_lane(maxima.max) == f32::INFINITY && has_nan(simd, row.logits());
-        let shifts = Shifts::of::<S, PRECISE>(simd, &maxima, self.sink);
-        let (shift, bias) = (
+        let shifts = ShiftedMaxima::of::<S, PRECISE>(simd, &maxima, self.sink);
+        let (shift, sum_start) = (
             RowShift::of_first(&shifts.shift),
-            first_lane(shifts.bias(simd, columns)),
+            first_lane(shifts.sum_start(simd, columns)),
         );
-        let (row, bias) = (row.reborrow(), simd.splat(bias));
+        let (row, sum_start) = (row.reborrow(), simd.splat(sum_start));
         let mut sums =
-            exp_sums::<PRECISE, S, _>(simd, shift, shifts.are_usual, self.ahead, row, bias);
-        let is_exact = columns <= EXACT;
+            exp_sums::<PRECISE, S, _>(simd, shift, shifts.are_usual, self.ahead, row, sum_start);
+        let is_exact = columns <= LONGEST_EXACT;
         let sum = combine_lanes(&total(simd, &mut sums, columns, is_exact), is_exact);
         SingleRow {
             states: States::of_one(simd, shifts, sum),
@@ -84,10 +85,11 @@ struct Slices<S: Simd, const PRECISE: bool> {
     /// The largest logit; of the whole row if `is_final`.
     max: f32,
     are_usual: bool,
-    shift: LaneShift<S::Vector>,
+    shift: RegisterShift<S::Vector>,
     /// Whether `shift` is that of the whole row.
     is_final: bool,
-    /// Of a row with +∞: whether a logit is NaN.
+    /// `None` while the row is read. `Some` ends reading: a logit is NaN (true), or the largest is
+    /// +∞ and none is NaN (false).
     has_nan: Option<bool>,
 }
 
@@ -99,7 +101,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
             sums: CompensatedSum::new(reader.simd),
             max: f32::NEG_INFINITY,
             are_usual: reader.sink.logit == f32::NEG_INFINITY,
-            shift: LaneShift::unit(reader.simd),
+            shift: RegisterShift::unit(reader.simd),
             is_final: false,
             has_nan: None,
         }
@@ -142,15 +144,15 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         let scale = constants
             .exp_scaled(simd.splat(largest) - self.shift.offset)
             .scale;
-        let bias = scale * simd.splat(bias_over_scale(columns));
+        let sum_start = scale * simd.splat(start_over_scale(columns));
         let (slice, shift) = (row.slice(start, len), RowShift::of_first(&self.shift));
         let (sums, is_first) = (&mut self.sums, start == 0);
         if self.are_usual {
-            Terms::<S, false, PRECISE>::of(simd, shift, ahead)
-                .add_slice(slice, bias, sums, is_first);
+            RowExpSum::<S, false, PRECISE>::of(simd, shift, ahead)
+                .add_slice(slice, sum_start, sums, is_first);
         } else {
-            Terms::<S, true, PRECISE>::of(simd, shift, ahead)
-                .add_slice(slice, bias, sums, is_first);
+            RowExpSum::<S, true, PRECISE>::of(simd, shift, ahead)
+                .add_slice(slice, sum_start, sums, is_first);
         }
     }
 
@@ -189,7 +191,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
             self.has_nan = Some(self.total().high.is_nan());
             return;
         }
-        self.shift = LaneShift::of_row(simd, simd.splat(max.max(sink.logit)));
+        self.shift = RegisterShift::of_row(simd, simd.splat(max.max(sink.logit)));
         if start > 0 {
             let factor = MultiplyTwice(self.shift.sqrt_factor_from_unit(simd));
             let sums = &mut self.sums;
@@ -218,7 +220,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn total(&mut self) -> TwoFloat<f32> {
         let columns = self.reader.columns;
-        let is_exact = columns <= EXACT;
+        let is_exact = columns <= LONGEST_EXACT;
         let total = total(self.reader.simd, &mut self.sums, columns, is_exact);
         combine_lanes(&total, is_exact)
     }
@@ -235,7 +237,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
             self.total()
         };
         let max = simd.splat(self.max);
-        let shifts = Shifts::under::<S, PRECISE>(simd, max, self.shift, self.are_usual);
+        let shifts = ShiftedMaxima::under::<S, PRECISE>(simd, max, self.shift, self.are_usual);
         SingleRow {
             states: States::of_one(simd, shifts, sum),
             has_nan: self.has_nan == Some(true),

@@ -1,9 +1,9 @@
 //! What lies between the passes, for as many rows at once as a register has lanes: row i is lane i.
 
-use super::schedule::EXACT;
+use super::schedule::LONGEST_EXACT;
 use crate::math::exp::ScaledExp;
 use crate::math::reduce::first_lane;
-use crate::math::shift::LaneShift;
+use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WIDEST, lanes_of, unroll};
@@ -113,15 +113,15 @@ fn unusual_lanes<S: Simd>(simd: S, lowest: S::Vector, highest: S::Vector) -> u32
 
 /// The shifts of rows.
 #[derive(Clone, Copy)]
-pub(super) struct Shifts<V> {
+pub(super) struct ShiftedMaxima<V> {
     pub(super) max: V,
-    pub(super) shift: LaneShift<V>,
+    pub(super) shift: RegisterShift<V>,
     /// The numerators of the maxima.
     pub(super) max_term: ScaledExp<V>,
     pub(super) are_usual: bool,
 }
 
-impl<V: Vector> Shifts<V> {
+impl<V: Vector> ShiftedMaxima<V> {
     /// `PRECISE` is for [`ExpConstants::exp_precise`](crate::math::exp::ExpConstants::exp_precise).
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of<S: Simd<Vector = V>, const PRECISE: bool>(
@@ -131,9 +131,9 @@ impl<V: Vector> Shifts<V> {
     ) -> Self {
         let are_usual = maxima.are_usual && sink.logit == f32::NEG_INFINITY;
         let shift = if are_usual {
-            LaneShift::unit(simd)
+            RegisterShift::unit(simd)
         } else {
-            LaneShift::of_row(simd, maxima.max.max_keep_nan(simd.splat(sink.logit)))
+            RegisterShift::of_row(simd, maxima.max.max_keep_nan(simd.splat(sink.logit)))
         };
         Self::under::<S, PRECISE>(simd, maxima.max, shift, are_usual)
     }
@@ -142,7 +142,7 @@ impl<V: Vector> Shifts<V> {
     pub(super) fn under<S: Simd<Vector = V>, const PRECISE: bool>(
         simd: S,
         max: V,
-        shift: LaneShift<V>,
+        shift: RegisterShift<V>,
         are_usual: bool,
     ) -> Self {
         // Adding zero turns −0 into +0: which of the two is found first differs by backend.
@@ -153,7 +153,7 @@ impl<V: Vector> Shifts<V> {
         } else {
             constants.exp_scaled(max - shift.offset)
         };
-        Shifts {
+        ShiftedMaxima {
             max,
             shift,
             max_term,
@@ -163,17 +163,17 @@ impl<V: Vector> Shifts<V> {
 
     /// Where the sums of rows begin.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn bias<S: Simd<Vector = V>>(&self, simd: S, columns: usize) -> V {
-        self.max_term.scale * simd.splat(bias_over_scale(columns))
+    pub(super) fn sum_start<S: Simd<Vector = V>>(&self, simd: S, columns: usize) -> V {
+        self.max_term.scale * simd.splat(start_over_scale(columns))
     }
 }
 
 /// The start of a sum, divided by the scale of the largest numerator. The start is a power of two
-/// above every numerator; with at most [`EXACT`] columns, above their sum. A numerator is less than
-/// twice its scale.
+/// above every numerator; with at most [`LONGEST_EXACT`] columns, above their sum. A numerator is
+/// less than twice its scale.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn bias_over_scale(columns: usize) -> f32 {
-    if columns <= EXACT {
+pub(super) fn start_over_scale(columns: usize) -> f32 {
+    if columns <= LONGEST_EXACT {
         2.0 * columns.next_power_of_two() as f32
     } else {
         2.0
@@ -183,7 +183,7 @@ pub(super) fn bias_over_scale(columns: usize) -> f32 {
 /// The maximum and the denominator of rows.
 #[derive(Clone, Copy)]
 pub(super) struct States<V> {
-    pub(super) shifts: Shifts<V>,
+    pub(super) shifts: ShiftedMaxima<V>,
     /// The sum of the numerators, without the sink's.
     pub(super) sum: TwoFloat<V>,
 }
@@ -203,7 +203,7 @@ pub(super) struct RowShifts {
 
 impl RowShifts {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn of<V: Vector>(shift: &LaneShift<V>) -> Self {
+    pub(super) fn of<V: Vector>(shift: &RegisterShift<V>) -> Self {
         RowShifts {
             offset: lanes_of(shift.offset),
             round: lanes_of(shift.round),
@@ -223,7 +223,7 @@ impl RowShifts {
 
 impl RowShift {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn of_first<V: Vector>(shift: &LaneShift<V>) -> Self {
+    pub(super) fn of_first<V: Vector>(shift: &RegisterShift<V>) -> Self {
         RowShift {
             offset: first_lane(shift.offset),
             round: first_lane(shift.round),
@@ -231,8 +231,8 @@ impl RowShift {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn lanes<S: Simd>(&self, simd: S) -> LaneShift<S::Vector> {
-        LaneShift {
+    pub(super) fn lanes<S: Simd>(&self, simd: S) -> RegisterShift<S::Vector> {
+        RegisterShift {
             offset: simd.splat(self.offset),
             round: simd.splat(self.round),
         }
@@ -244,7 +244,7 @@ impl<V: Vector> States<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of_one<S: Simd<Vector = V>>(
         simd: S,
-        shifts: Shifts<V>,
+        shifts: ShiftedMaxima<V>,
         sum: TwoFloat<f32>,
     ) -> Self {
         States {
@@ -265,7 +265,7 @@ impl<V: Vector> States<V> {
     /// The sums of all numerators but the largest.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn other_terms<S: Simd<Vector = V>>(&self, simd: S) -> TwoFloat<V> {
-        let (sum, max_term) = (self.sum.normalized(), self.max_term());
+        let (sum, max_term) = (self.sum.renormalized(), self.max_term());
         let difference = TwoFloat::sum(sum.high, simd.splat(0.0) - max_term.high);
         let low = difference.low + (sum.low - max_term.low);
         TwoFloat::sum(difference.high, low)
@@ -278,7 +278,7 @@ impl<V: Vector> States<V> {
         if sink.logit > f32::NEG_INFINITY {
             total = total.add(self.term(simd, sink.logit));
         }
-        total.normalized()
+        total.renormalized()
     }
 
     /// The numerator of one logit under the shift of each row, exactly.

@@ -4,29 +4,29 @@ use super::state::RowShift;
 use crate::math::compensated_sum::{CompensatedSum, add_rounded};
 use crate::math::exp::ExpConstants;
 use crate::math::reduce::first;
-use crate::math::shift::LaneShift;
+use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
 use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, lanes_of, unroll};
 use crate::source::{LINE, Source, SrcDst};
 
 /// Computes and sums the numerators of a row.
 #[derive(Clone, Copy)]
-pub(super) struct Terms<S: Simd, const CLAMPED: bool, const PRECISE: bool> {
+pub(super) struct RowExpSum<S: Simd, const CLAMPED: bool, const PRECISE: bool> {
     simd: S,
     constants: ExpConstants<S::Vector>,
     offset: S::Vector,
     ahead: usize,
 }
 
-impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECISE> {
+impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PRECISE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of(simd: S, shift: RowShift, ahead: usize) -> Self {
         let shift = if CLAMPED {
             shift.lanes(simd)
         } else {
-            LaneShift::unit(simd)
+            RegisterShift::unit(simd)
         };
-        Terms {
+        RowExpSum {
             simd,
             constants: shift.constants(simd),
             offset: shift.offset,
@@ -35,30 +35,30 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
     }
 
     /// The sums of at most [`SLICE`](super::schedule::SLICE) logits, by virtual lanes. They begin
-    /// at `bias`, a power of two that is larger than every numerator. Numerators are stored where
-    /// there is scratch.
+    /// at `sum_start`, a power of two that is larger than every numerator. Numerators are stored
+    /// where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn sums<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
+    pub(super) fn sums<R: SrcDst>(&self, row: R, sum_start: S::Vector) -> CompensatedSum<S> {
         if S::Vector::WIDTH == 1 && row.len() > LANES {
             // In a function of its own the loop is vectorized by the compiler: a third less time.
             return self.simd.vectorize(
                 #[inline(always)]
-                |_| self.step_by_step(row, bias),
+                |_| self.step_by_step(row, sum_start),
             );
         }
-        self.step_by_step(row, bias)
+        self.step_by_step(row, sum_start)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn step_by_step<R: SrcDst>(&self, row: R, bias: S::Vector) -> CompensatedSum<S> {
-        let bias = bias.group();
-        let sums = CompensatedSum::with_bias(self.simd, &bias);
+    fn step_by_step<R: SrcDst>(&self, row: R, sum_start: S::Vector) -> CompensatedSum<S> {
+        let sum_start = sum_start.group();
+        let sums = CompensatedSum::starting_at(self.simd, &sum_start);
         let sums = if S::REGISTERS <= 4 {
             self.steps::<4, R>(row, sums)
         } else {
             self.steps::<8, R>(row, sums)
         };
-        sums.remove_bias(&bias)
+        sums.remove_start(&sum_start)
     }
 
     /// Adds the sums of a slice to those of a row. Those of the first slice are taken as they are,
@@ -67,17 +67,17 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
     pub(super) fn add_slice<R: SrcDst>(
         &self,
         slice: R,
-        bias: S::Vector,
+        sum_start: S::Vector,
         sums: &mut CompensatedSum<S>,
         is_first: bool,
     ) {
         if S::LANE_BY_LANE {
             self.simd.vectorize(
                 #[inline(always)]
-                |_| self.lane_by_lane(slice, bias, sums, is_first),
+                |_| self.lane_by_lane(slice, sum_start, sums, is_first),
             );
         } else {
-            let of_slice = self.sums(slice, bias);
+            let of_slice = self.sums(slice, sum_start);
             if is_first {
                 *sums = of_slice;
             } else {
@@ -91,7 +91,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
     fn lane_by_lane<R: SrcDst>(
         &self,
         slice: R,
-        bias: S::Vector,
+        sum_start: S::Vector,
         sums: &mut CompensatedSum<S>,
         is_first: bool,
     ) {
@@ -100,7 +100,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
         let lanes = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
         for (lane, (high, low)) in lanes.enumerate().take(slice.len()) {
             let mut sum = TwoFloat {
-                high: bias,
+                high: sum_start,
                 low: zero,
             };
             let mut index = lane;
@@ -115,7 +115,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
                 }
                 index += LANES;
             }
-            sum.high = sum.high - bias;
+            sum.high = sum.high - sum_start;
             if is_first {
                 (*high, *low) = (sum.high, sum.low);
             } else {
@@ -206,7 +206,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> Terms<S, CLAMPED, PRECIS
     }
 }
 
-/// [`Terms::sums`], clamped unless all logits are usual.
+/// [`RowExpSum::sums`], clamped unless all logits are usual.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn exp_sums<const PRECISE: bool, S: Simd, R: SrcDst>(
     simd: S,
@@ -214,12 +214,12 @@ pub(super) fn exp_sums<const PRECISE: bool, S: Simd, R: SrcDst>(
     are_usual: bool,
     ahead: usize,
     row: R,
-    bias: S::Vector,
+    sum_start: S::Vector,
 ) -> CompensatedSum<S> {
     if are_usual {
-        Terms::<S, false, PRECISE>::of(simd, shift, ahead).sums(row, bias)
+        RowExpSum::<S, false, PRECISE>::of(simd, shift, ahead).sums(row, sum_start)
     } else {
-        Terms::<S, true, PRECISE>::of(simd, shift, ahead).sums(row, bias)
+        RowExpSum::<S, true, PRECISE>::of(simd, shift, ahead).sums(row, sum_start)
     }
 }
 
@@ -355,7 +355,7 @@ fn add_to<V: Lanewise>(high: &mut V, low: &mut V, other: TwoFloat<V>, is_exact: 
 
 #[cfg(test)]
 mod tests {
-    use super::{Terms, total};
+    use super::{RowExpSum, total};
     use crate::math::compensated_sum::CompensatedSum;
     use crate::rows::state::RowShift;
     use crate::simd::scalar::Scalar;
@@ -375,15 +375,15 @@ mod tests {
         }
         let shift = RowShift {
             offset: 3.0,
-            round: crate::math::shift::LaneShift::<f32>::unit(Scalar).round,
+            round: crate::math::shift::RegisterShift::<f32>::unit(Scalar).round,
         };
-        let terms = Terms::<Scalar, true, true>::of(Scalar, shift, 0);
-        let bias = (1_u128 << 80) as f32;
+        let terms = RowExpSum::<Scalar, true, true>::of(Scalar, shift, 0);
+        let sum_start = (1_u128 << 80) as f32;
         for len in (0..200).chain([1000, LONGEST - 1, LONGEST]) {
             let (mut by_lanes, mut by_steps) = (logits, logits);
             let mut lanes = CompensatedSum::new(Scalar);
-            terms.lane_by_lane(InPlace(&mut by_lanes[..len]), bias, &mut lanes, true);
-            let mut steps = terms.step_by_step(InPlace(&mut by_steps[..len]), bias);
+            terms.lane_by_lane(InPlace(&mut by_lanes[..len]), sum_start, &mut lanes, true);
+            let mut steps = terms.step_by_step(InPlace(&mut by_steps[..len]), sum_start);
             assert_eq!((lanes.high, lanes.low), (steps.high, steps.low), "{len}");
             assert_eq!(by_lanes, by_steps, "{len}");
             let totals = [&mut lanes, &mut steps]

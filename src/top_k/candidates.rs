@@ -305,7 +305,7 @@ fn raise_maxima<S: Simd, L: Source>(simd: S, part: L, maxima: &mut Groups) {
         for (index, group) in groups.iter_mut().enumerate() {
             for (register, maxima) in group.as_mut().iter_mut().enumerate() {
                 let start = index * LANES + register * S::Vector::WIDTH;
-                // A NaN among the maxima would be of no use.
+                // A NaN takes the place of the maximum; then the bound is only lower.
                 *maxima = block.load(simd, start).max_keep_nan(*maxima);
             }
         }

@@ -4,7 +4,7 @@ use crate::checks;
 use crate::error::Error;
 use crate::normalizer::Normalizer;
 use crate::rows::preprocess::Preprocessed;
-use crate::rows::recurrence::State;
+use crate::rows::recurrence::RecurrenceState;
 use crate::simd::{LANES, Simd, WithSimd};
 use crate::softmax::Softmax;
 use crate::source::Source;
@@ -74,7 +74,7 @@ impl Softmax<'_> {
         best: &'b mut [Candidate],
     ) -> (Normalizer, &'b [Candidate]) {
         let driver = &self.driver;
-        let mut state = State::new();
+        let mut state = RecurrenceState::new();
         let mut candidates = Candidates::new(best);
         let (seen, preprocessing) = driver.visible_logits(logits, 0);
         if driver.options.changes_logits() {
@@ -110,7 +110,7 @@ const FIRST: usize = 8 * PART;
 
 /// Reads a row: takes its logits into the state, and searches them for candidates.
 struct Read<'a, 'b, L> {
-    state: &'a mut State,
+    state: &'a mut RecurrenceState,
     candidates: &'a mut Candidates<'b>,
     logits: L,
 }
@@ -159,7 +159,7 @@ impl<L: Source> WithSimd for Read<'_, '_, L> {
 
 /// Merges the last candidates and finishes the state.
 struct MergeAndFinish<'a, 'b> {
-    state: &'a State,
+    state: &'a RecurrenceState,
     candidates: &'a mut Candidates<'b>,
 }
 

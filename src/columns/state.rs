@@ -1,7 +1,7 @@
 //! The state of a group of columns while they are read.
 
-use super::cells::{Cells, gt_mask, larger, load, store};
-use crate::math::shift::{LaneShifts, RESCALE_THRESHOLD};
+use super::rectangle::{Rectangle, gt_mask, larger, load, store};
+use crate::math::shift::{GroupShifts, RESCALE_THRESHOLD};
 use crate::options::Sink;
 use crate::simd::{Group, LANES, Lanewise, Simd, Vector, WIDEST, lanes_of, store_group};
 use crate::source::SrcDst;
@@ -17,9 +17,9 @@ const HIGHEST_LIMIT: f32 = 118.0;
 
 /// The state of a group of columns. Lanes without a column have the maximum −∞ and the sum 0.
 #[derive(Clone, Copy)]
-pub(super) struct Sums<S: Simd> {
+pub(super) struct GroupState<S: Simd> {
     pub(super) maxima: Group<S>,
-    pub(super) shifts: LaneShifts<S>,
+    pub(super) shifts: GroupShifts<S>,
     /// The largest logits that the shifts hold for; +∞ after a rescale.
     limits: Group<S>,
     /// Softmax: the sum of all numerators. Log-softmax: the sum without the maximum's. The sink is
@@ -29,23 +29,23 @@ pub(super) struct Sums<S: Simd> {
 
 /// More than every numerator of a tile with these maxima.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn bias<S: Simd>(shifts: &LaneShifts<S>, maxima: &Group<S>) -> Group<S> {
-    let mut bias = *maxima;
-    for (register, bias) in bias.as_mut().iter_mut().enumerate() {
+pub(super) fn sum_start<S: Simd>(shifts: &GroupShifts<S>, maxima: &Group<S>) -> Group<S> {
+    let mut sum_start = *maxima;
+    for (register, sum_start) in sum_start.as_mut().iter_mut().enumerate() {
         // Twice the power of two is more than the numerator.
-        let scale = shifts.exp_scaled(register, *bias).scale;
-        *bias = scale + scale;
+        let scale = shifts.exp_scaled(register, *sum_start).scale;
+        *sum_start = scale + scale;
     }
-    bias
+    sum_start
 }
 
-impl<S: Simd> Sums<S> {
+impl<S: Simd> GroupState<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn new(simd: S) -> Self {
         let empty = simd.splat(f32::NEG_INFINITY).group();
-        Sums {
+        GroupState {
             maxima: empty,
-            shifts: LaneShifts::of(simd, &empty),
+            shifts: GroupShifts::of(simd, &empty),
             limits: empty,
             totals: [0.0; LANES],
         }
@@ -67,7 +67,7 @@ impl<S: Simd> Sums<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn raise<R: SrcDst>(
         &mut self,
-        columns: Cells<S>,
+        columns: Rectangle<S>,
         first: usize,
         maxima: &Group<S>,
         slab: &mut R,
@@ -80,7 +80,7 @@ impl<S: Simd> Sums<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn raise_shift<R: SrcDst>(
         &mut self,
-        columns: Cells<S>,
+        columns: Rectangle<S>,
         first: usize,
         maxima: &Group<S>,
         slab: &mut R,
@@ -90,12 +90,12 @@ impl<S: Simd> Sums<S> {
         if first > 0 && gt_mask(simd, maxima, &self.limits) == 0 {
             return;
         }
-        let known = max_with_sink(simd, *maxima, sink);
-        let not_far_below = gt_mask(simd, &known, &simd.splat(-NEAR).group());
-        let far_above = gt_mask(simd, &known, &simd.splat(NEAR).group());
+        let with_sink = max_with_sink(simd, *maxima, sink);
+        let not_far_below = gt_mask(simd, &with_sink, &simd.splat(-NEAR).group());
+        let far_above = gt_mask(simd, &with_sink, &simd.splat(NEAR).group());
         if first == 0 && not_far_below & !far_above & columns.lanes() == columns.lanes() {
-            self.shifts = LaneShifts::of(simd, &known);
-            self.limits = known;
+            self.shifts = GroupShifts::of(simd, &with_sink);
+            self.limits = with_sink;
             for limit in self.limits.as_mut() {
                 let above = *limit + simd.splat(RESCALE_THRESHOLD);
                 *limit = above.min_drop_nan(simd.splat(HIGHEST_LIMIT));
@@ -112,26 +112,32 @@ impl<S: Simd> Sums<S> {
     /// Makes the shifts those of the maxima of all rows. The rows above `first` have numerators, in
     /// the sums and in scratch; these are rescaled.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn rescale<R: SrcDst>(&mut self, columns: Cells<S>, slab: &mut R, first: usize, sink: Sink) {
+    fn rescale<R: SrcDst>(
+        &mut self,
+        columns: Rectangle<S>,
+        slab: &mut R,
+        first: usize,
+        sink: Sink,
+    ) {
         let simd = columns.simd;
         let maxima = columns.below(first, columns.rows).maxima(slab, self.maxima);
-        let shifts = LaneShifts::of(simd, &max_with_sink(simd, maxima, sink));
-        let half_factors = self.shifts.sqrt_rescale_factors(&shifts);
+        let shifts = GroupShifts::of(simd, &max_with_sink(simd, maxima, sink));
+        let roots = self.shifts.sqrt_rescale_factors(&shifts);
         self.shifts = shifts;
-        let factors = store_group::<S>(&half_factors);
+        let factors = store_group::<S>(&roots);
         for (total, factor) in self.totals.iter_mut().zip(factors) {
             *total *= f64::from(factor) * f64::from(factor);
         }
         if R::HAS_SCRATCH {
             let mut scratch = slab.reborrow().last_pass();
-            let above = Cells {
+            let above = Rectangle {
                 rows: first,
                 ..columns
             };
             for mut cells in above.rows(&mut scratch).take(first) {
                 let mut numerators = load(simd, &cells);
                 for (register, lanes) in numerators.as_mut().iter_mut().enumerate() {
-                    let factor = simd.register(&half_factors, register);
+                    let factor = simd.register(&roots, register);
                     *lanes = *lanes * factor * factor;
                 }
                 store(simd, &mut cells, 0..S::REGISTERS, &numerators);
@@ -153,7 +159,7 @@ fn max_with_sink<S: Simd>(simd: S, mut maxima: Group<S>, sink: Sink) -> Group<S>
 /// stack.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn exact_terms<const PRECISE: bool, S: Simd>(
-    shifts: &LaneShifts<S>,
+    shifts: &GroupShifts<S>,
     register: usize,
     logits: S::Vector,
 ) -> [f64; WIDEST] {

@@ -10,7 +10,7 @@ const ROWS_AHEAD: usize = 4;
 /// A rectangle of a slab: adjacent columns, which are a strip or a group, in consecutive rows.
 /// `start` is the index of its first value in the slab.
 #[derive(Clone, Copy)]
-pub(super) struct Cells<S> {
+pub(super) struct Rectangle<S> {
     pub(super) simd: S,
     pub(super) start: usize,
     pub(super) width: usize,
@@ -18,11 +18,11 @@ pub(super) struct Cells<S> {
     pub(super) rows: usize,
 }
 
-impl<S: Simd> Cells<S> {
+impl<S: Simd> Rectangle<S> {
     /// At most `rows` rows from `first` on.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn below(self, first: usize, rows: usize) -> Self {
-        Cells {
+        Rectangle {
             start: self.start + first * self.inner,
             rows: rows.min(self.rows - first),
             ..self
@@ -32,7 +32,7 @@ impl<S: Simd> Cells<S> {
     /// The groups of a strip; the last may be smaller.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn groups(self) -> impl Iterator<Item = Self> {
-        (0..self.width.div_ceil(LANES)).map(move |group| Cells {
+        (0..self.width.div_ceil(LANES)).map(move |group| Rectangle {
             start: self.start + group * LANES,
             width: LANES.min(self.width - group * LANES),
             ..self
@@ -73,7 +73,7 @@ impl<S: Simd> Cells<S> {
     }
 }
 
-/// [`Cells`], row by row.
+/// [`Rectangle`], row by row.
 pub(super) struct Rows<R> {
     unread: Option<R>,
     width: usize,
