@@ -2,15 +2,10 @@
 
 use crate::simd::{Group, LANES, Simd, Vector, lanes_of};
 
-/// The first `count` lanes, a power of two, combined by a tree: lane i with lane i + count/2, and
-/// so on with half as many.
+/// All lanes combined by a tree: lane i with lane i + n/2 of n, and so on with half as many.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn reduce<T: Copy>(
-    mut lanes: [T; LANES],
-    count: usize,
-    combine: impl Fn(T, T) -> T,
-) -> T {
-    let mut half = count / 2;
+pub(crate) fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
+    let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
             lanes[lane] = combine(lanes[lane], lanes[lane + half]);
@@ -23,7 +18,7 @@ pub(crate) fn reduce<T: Copy>(
 /// The sum of all lanes.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn total(lanes: [f64; LANES]) -> f64 {
-    reduce(lanes, LANES, |a, b| a + b)
+    reduce(lanes, |a, b| a + b)
 }
 
 /// The larger of two numbers.

@@ -81,7 +81,7 @@ impl RecurrenceState {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn finish<S: Simd>(&self, simd: S) -> Denominator {
         // Adding zero makes −0 into +0: which zero is kept differs by backend.
-        let maximum = reduce(self.maxima, LANES, larger) + 0.0;
+        let maximum = reduce(self.maxima, larger) + 0.0;
         let other_terms = self.total_other_terms();
         let mut denominator = Denominator {
             max: maximum,

@@ -18,7 +18,6 @@ use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
 use super::schedule::LONGEST_SHORT;
 use super::state::{Extremes, Maxima, ShiftedMaxima, States};
-use crate::math::compensated_sum::add_rounded;
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::exp::{ExpConstants, ScaledExp};
 use crate::math::reduce::{first, fold};
@@ -28,10 +27,10 @@ use crate::simd::{Lanewise, Simd, Unrolled, Vector, unroll};
 use crate::source::{Source, SrcDst};
 
 /// A matrix of as many rows as a register has lanes, transposed.
-struct Transposed<S: Simd> {
+struct Transposed<'a, S: Simd> {
     simd: S,
     columns: usize,
-    cells: [S::Vector; LONGEST_SHORT],
+    cells: &'a mut [S::Vector; LONGEST_SHORT],
 }
 
 /// The softmax, or the log-softmax if `LOG`, of as many rows at a time as a register has lanes.
@@ -44,6 +43,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     sink: Sink,
 ) -> R {
     let mut unread = matrix;
+    let mut cells = [simd.splat(0.0); LONGEST_SHORT];
     loop {
         let mut rows = match unread.split_at(S::Vector::WIDTH * columns) {
             Ok((rows, others)) => {
@@ -52,15 +52,20 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
             }
             Err(rest) => return rest,
         };
-        let mut transposed = Transposed::load(simd, rows.logits(), columns);
+        let mut transposed = Transposed {
+            simd,
+            columns,
+            cells: &mut cells,
+        };
+        let maxima = transposed.load(rows.logits());
         if LOG {
-            let (denominators, _) = transposed.log_denominators(rows.logits(), sink, true);
+            let denominators = transposed.log_denominators(&maxima, rows.logits(), sink, true);
             transposed.apply(WithFallback {
                 log_probability: denominators.epilogue(),
                 fallback: denominators.fallback(),
             });
         } else {
-            let states = transposed.states::<false>(sink);
+            let states = transposed.states::<false>(&maxima, sink);
             transposed.normalize(&states, sink);
         }
         transposed.store(&mut rows);
@@ -75,79 +80,74 @@ pub(super) fn log_sum_exp<S: Simd, L: Source>(
     columns: usize,
     sink: Sink,
 ) -> (LogDenominators<S::Vector>, S::Vector) {
-    let mut transposed = Transposed::load(simd, rows, columns);
-    transposed.log_denominators(rows, sink, false)
+    let mut transposed = Transposed {
+        simd,
+        columns,
+        cells: &mut [simd.splat(0.0); LONGEST_SHORT],
+    };
+    let maxima = transposed.load(rows);
+    let denominators = transposed.log_denominators(&maxima, rows, sink, false);
+    (denominators, maxima.max + simd.splat(0.0))
 }
 
-impl<S: Simd> Transposed<S> {
+impl<S: Simd> Transposed<'_, S> {
+    /// Loads rows and finds their maxima.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn load<L: Source>(simd: S, rows: L, columns: usize) -> Self {
-        let width = S::Vector::WIDTH;
-        let mut cells = [simd.splat(0.0); LONGEST_SHORT];
-        for (tile, cells) in cells.chunks_exact_mut(width).enumerate() {
-            if tile * width >= columns {
-                break;
-            }
-            let mut square = simd.splat(0.0).square();
-            for (row, register) in square.as_mut().iter_mut().enumerate() {
-                // The lanes past the end of the row are of the next row, or −∞.
-                *register = rows.load(simd, row * columns + tile * width);
-            }
-            S::Vector::transpose(&mut square);
-            for (cell, register) in cells.iter_mut().zip(square.as_ref()) {
-                *cell = *register;
-            }
-        }
-        Transposed {
-            simd,
-            columns,
-            cells,
-        }
-    }
-
-    /// Each row is written from its first column, and what is beyond its end is overwritten by the
-    /// next row. The last row is written exactly.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn store<R: SrcDst>(&mut self, rows: &mut R) {
-        let width = S::Vector::WIDTH;
+    fn load<L: Source>(&mut self, rows: L) -> Maxima<S::Vector> {
+        let (simd, columns, width) = (self.simd, self.columns, S::Vector::WIDTH);
+        let mut extremes = Extremes::new(simd);
         for (tile, cells) in self.cells.chunks_exact_mut(width).enumerate() {
-            if tile * width >= self.columns {
+            let start = tile * width;
+            if start >= columns {
                 break;
             }
-            let mut square = self.simd.splat(0.0).square();
-            for (cell, register) in cells.iter().zip(square.as_mut()) {
-                *register = *cell;
-            }
+            // The lanes past the end of a row are of the next row, or −∞.
+            let mut square = rows.load_square(simd, start, columns);
             S::Vector::transpose(&mut square);
             for (cell, register) in cells.iter_mut().zip(square.as_ref()) {
                 *cell = *register;
             }
-        }
-        for row in 0..width {
-            for tile in 0..self.columns.div_ceil(width) {
-                if let Some(register) = self.cells.get(tile * width + row) {
-                    rows.store(row * self.columns + tile * width, *register);
-                }
+            let in_tile = cells.get(..columns - start).unwrap_or(cells);
+            let (fours, others) = in_tile.as_chunks::<4>();
+            for four in fours {
+                extremes.add_four(*four);
             }
-        }
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn maxima(&self) -> Maxima<S::Vector> {
-        let mut extremes = Extremes::new(self.simd);
-        for column in self.cells.iter().take(self.columns) {
-            extremes.add(*column);
+            for column in others {
+                extremes.add(*column);
+            }
         }
         Maxima {
             max: extremes.highest,
-            are_usual: extremes.are_usual(self.simd),
+            are_usual: extremes.are_usual(simd),
+        }
+    }
+
+    /// A row is written with what is beyond its end, which the next row overwrites. The last row is
+    /// written exactly. So the last columns come first.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store<R: SrcDst>(&mut self, rows: &mut R) {
+        let (simd, columns, width) = (self.simd, self.columns, S::Vector::WIDTH);
+        for (tile, cells) in self.cells.chunks_exact(width).enumerate().rev() {
+            let start = tile * width;
+            if start < columns {
+                let mut square = simd.splat(0.0).square();
+                for (cell, register) in cells.iter().zip(square.as_mut()) {
+                    *register = *cell;
+                }
+                S::Vector::transpose(&mut square);
+                rows.store_square(simd, start, columns, &square);
+            }
         }
     }
 
     /// The numerators take the places of the logits unless `PRECISE`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn states<const PRECISE: bool>(&mut self, sink: Sink) -> States<S::Vector> {
-        let shifts = ShiftedMaxima::of::<S, PRECISE>(self.simd, &self.maxima(), sink);
+    fn states<const PRECISE: bool>(
+        &mut self,
+        maxima: &Maxima<S::Vector>,
+        sink: Sink,
+    ) -> States<S::Vector> {
+        let shifts = ShiftedMaxima::of::<S, PRECISE>(self.simd, maxima, sink);
         let sum = self.exp_sum::<PRECISE>(&shifts);
         States { shifts, sum }
     }
@@ -213,12 +213,13 @@ impl<S: Simd> Transposed<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn log_denominators<L: Source>(
         &mut self,
+        maxima: &Maxima<S::Vector>,
         rows: L,
         sink: Sink,
         is_precise: bool,
-    ) -> (LogDenominators<S::Vector>, S::Vector) {
+    ) -> LogDenominators<S::Vector> {
         let (simd, columns) = (self.simd, self.columns);
-        let states = self.states::<true>(Sink::NONE);
+        let states = self.states::<true>(maxima, Sink::NONE);
         let batch = Batch::<S, false> {
             simd,
             rows: S::Vector::WIDTH,
@@ -231,8 +232,7 @@ impl<S: Simd> Transposed<S> {
         } else {
             states.other_terms(simd)
         };
-        let denominators = batch.log_denominators(&states, other_terms);
-        (denominators, states.shifts.max)
+        batch.log_denominators(&states, other_terms)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -290,15 +290,15 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CL
     }
 }
 
-/// Rounds a numerator as a sum that begins at `sum_start` would, adds it, and returns the
-/// remainder. Each column begins at `sum_start`, as a lane of its own does, so that a tie is
-/// rounded to the same side.
+/// Rounds a numerator as a sum that begins at `sum_start` would, adds it, and returns the remainder.
+/// Each column begins at `sum_start`, as a lane of its own does, so that a tie is rounded to the
+/// same side.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn add_one<V: Lanewise>(high: &mut V, sum_start: V, numerator: ScaledExp<V>) -> V {
-    let mut rounded = sum_start;
-    let low = add_rounded(&mut rounded, numerator);
-    *high = *high + (rounded - sum_start);
-    low
+    let rounded = (sum_start + numerator.value()) - sum_start;
+    *high = *high + rounded;
+    let rest = numerator.scale - rounded;
+    numerator.scale.mul_add(numerator.expm1, rest)
 }
 
 /// A log-softmax where some lanes may have none.

@@ -53,6 +53,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PR
     fn step_by_step<R: SrcDst>(&self, row: R, sum_start: S::Vector) -> CompensatedSum<S> {
         let sum_start = sum_start.group();
         let sums = CompensatedSum::starting_at(self.simd, &sum_start);
+        // With sums in four registers or fewer, eight numerators side by side gain nothing.
         let sums = if S::REGISTERS <= 4 {
             self.steps::<4, R>(row, sums)
         } else {

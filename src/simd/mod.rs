@@ -113,6 +113,24 @@ pub(crate) trait Simd: Copy {
     fn load(self, values: &[f32], fill: f32) -> Self::Vector;
 
     leaf! {
+        /// A square, each register of which is loaded as by [`load`](Self::load): register i from
+        /// value i · `stride` on.
+        fn load_square(self, values: &[f32], stride: usize, fill: f32) -> Square<Self> {
+            let mut square = self.splat(fill).square();
+            for (row, register) in square.as_mut().iter_mut().enumerate() {
+                *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
+            }
+            square
+        }
+
+        /// Writes the registers of a square, one after another, each as by [`Vector::store`]:
+        /// register i to the places from i · `stride` on.
+        fn store_square(self, square: &Square<Self>, values: &mut [f32], stride: usize) {
+            for (row, register) in square.as_ref().iter().enumerate() {
+                register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
+            }
+        }
+
         /// As [`load`](Self::load), of values that are given by the upper 16 bits of their
         /// representations (`bf16`).
         #[cfg(feature = "half")]
@@ -241,6 +259,9 @@ pub(crate) trait Vector: Lanewise {
         }
     }
 }
+
+/// As many registers as a register has lanes.
+pub(crate) type Square<S> = <<S as Simd>::Vector as Vector>::Square;
 
 /// The registers that make up [`LANES`] lanes.
 pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;

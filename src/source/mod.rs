@@ -11,7 +11,7 @@
 //! numerators are kept where later rows of the matrix get their results
 //! ([`SrcDst::with_scratch`]), or are computed again by the last pass.
 
-use crate::simd::{LANES, Simd, Vector};
+use crate::simd::{LANES, Simd, Square, Vector};
 
 #[cfg(feature = "half")]
 mod scratch;
@@ -49,6 +49,16 @@ pub(crate) trait Source: Copy {
     /// A register of logits from `start`, and −∞ past the end.
     fn load<S: Simd>(self, simd: S, start: usize) -> S::Vector;
 
+    /// Registers of logits as by [`load`](Self::load): register i from `start` + i · `stride` on.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn load_square<S: Simd>(self, simd: S, start: usize, stride: usize) -> Square<S> {
+        let mut square = simd.splat(f32::NEG_INFINITY).square();
+        for (row, register) in square.as_mut().iter_mut().enumerate() {
+            *register = self.load(simd, start + row * stride);
+        }
+        square
+    }
+
     /// One logit, and −∞ past the end.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn at<S: Simd>(self, simd: S, index: usize) -> f32 {
@@ -78,8 +88,28 @@ pub(crate) trait Element: Copy {
     /// The first of `values` in a register, and −∞ past the end.
     fn load<S: Simd>(simd: S, values: &[Self]) -> S::Vector;
 
+    /// Registers as by [`load`](Self::load): register i from value i · `stride` on.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn load_square<S: Simd>(simd: S, values: &[Self], stride: usize) -> Square<S> {
+        let mut square = simd.splat(f32::NEG_INFINITY).square();
+        for (row, register) in square.as_mut().iter_mut().enumerate() {
+            *register = Self::load(simd, values.get(row * stride..).unwrap_or(&[]));
+        }
+        square
+    }
+
     /// Writes a register to the first of `places`, and nothing past the end.
     fn store<V: Vector>(register: V, places: &mut [Self]);
+
+    /// Writes registers, one after another, as by [`store`](Self::store): register i to the places
+    /// from i · `stride` on.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store_square<S: Simd>(simd: S, square: &Square<S>, places: &mut [Self], stride: usize) {
+        let _ = simd;
+        for (row, register) in square.as_ref().iter().enumerate() {
+            Self::store(*register, places.get_mut(row * stride..).unwrap_or(&mut []));
+        }
+    }
 
     fn prefetch<S: Simd>(simd: S, values: &[Self], distance: usize);
 
@@ -112,8 +142,18 @@ impl Element for f32 {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn load_square<S: Simd>(simd: S, values: &[f32], stride: usize) -> Square<S> {
+        simd.load_square(values, stride, f32::NEG_INFINITY)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(register: V, places: &mut [f32]) {
         register.store(places);
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store_square<S: Simd>(simd: S, square: &Square<S>, places: &mut [f32], stride: usize) {
+        simd.store_square(square, places, stride);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -144,6 +184,11 @@ impl<E: Element> Source for &[E] {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn load_square<S: Simd>(self, simd: S, start: usize, stride: usize) -> Square<S> {
+        E::load_square(simd, self.get(start..).unwrap_or(&[]), stride)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(self, simd: S, distance: usize) {
         E::prefetch(simd, self, distance);
     }
@@ -163,6 +208,16 @@ pub(crate) trait SrcDst: Sized {
 
     /// Writes a register of results from `start`, and nothing past the end.
     fn store<V: Vector>(&mut self, start: usize, results: V);
+
+    /// Writes registers, one after another, as by [`store`](Self::store): register i from `start` +
+    /// i · `stride` on.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store_square<S: Simd>(&mut self, simd: S, start: usize, stride: usize, square: &Square<S>) {
+        let _ = simd;
+        for (row, register) in square.as_ref().iter().enumerate() {
+            self.store(start + row * stride, *register);
+        }
+    }
 
     /// Prefetches the logit, and the place of the result, that is `distance` beyond the first.
     fn prefetch<S: Simd>(&self, simd: S, distance: usize);
@@ -231,6 +286,12 @@ impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         E::store(results, self.results.get_mut(start..).unwrap_or(&mut []));
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store_square<S: Simd>(&mut self, simd: S, start: usize, stride: usize, square: &Square<S>) {
+        let places = self.results.get_mut(start..).unwrap_or(&mut []);
+        E::store_square(simd, square, places, stride);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -305,6 +366,12 @@ impl<E: Element> SrcDst for InPlace<'_, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn store<V: Vector>(&mut self, start: usize, results: V) {
         E::store(results, self.0.get_mut(start..).unwrap_or(&mut []));
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store_square<S: Simd>(&mut self, simd: S, start: usize, stride: usize, square: &Square<S>) {
+        let places = self.0.get_mut(start..).unwrap_or(&mut []);
+        E::store_square(simd, square, places, stride);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

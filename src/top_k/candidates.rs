@@ -100,7 +100,7 @@ impl<'b> Candidates<'b> {
                 (*low, *high) = (low.min(maximum), high.max(maximum));
             }
         }
-        let (mut low, mut high) = (reduce(low, LANES, f32::min), reduce(high, LANES, f32::max));
+        let (mut low, mut high) = (reduce(low, f32::min), reduce(high, f32::max));
         let are_enough = |bound| greater_than(simd, &self.maxima, bound) >= self.best.len();
         if !are_enough(low) {
             return None;

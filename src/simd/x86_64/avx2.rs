@@ -6,7 +6,7 @@
 
 use super::{align_stack, detect::features};
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{LANES, Lanewise, Simd, Vector};
+use crate::simd::{LANES, Lanewise, Simd, Square, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -124,6 +124,40 @@ impl Simd for Avx2 {
                 let loaded = _mm256_maskload_ps(values.as_ptr(), mask);
                 _mm256_blendv_ps(_mm256_set1_ps(fill), loaded, _mm256_castsi256_ps(mask))
             })
+        }
+
+        fn load_square(self, values: &[f32], stride: usize, fill: f32) -> Square<Self> {
+            const LAST: usize = F32x8::WIDTH - 1;
+            let mut square = self.splat(fill).square();
+            if stride > 0 && values.len() / stride >= LAST && values.len() - (LAST - 1) * stride >= F32x8::WIDTH {
+                for row in 0..LAST {
+                    // SAFETY: row `LAST` − 1 has all values, as was just checked, and others end
+                    // before it.
+                    square[row] = F32x8(unsafe { _mm256_loadu_ps(values.as_ptr().add(row * stride)) });
+                }
+                square[LAST] = self.load(values.get(LAST * stride..).unwrap_or(&[]), fill);
+                return square;
+            }
+            for (row, register) in square.iter_mut().enumerate() {
+                *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
+            }
+            square
+        }
+
+        fn store_square(self, square: &Square<Self>, values: &mut [f32], stride: usize) {
+            const LAST: usize = F32x8::WIDTH - 1;
+            if stride > 0 && values.len() / stride >= LAST && values.len() - (LAST - 1) * stride >= F32x8::WIDTH {
+                for row in 0..LAST {
+                    // SAFETY: row `LAST` − 1 has all places, as was just checked, and others end
+                    // before it.
+                    unsafe { _mm256_storeu_ps(values.as_mut_ptr().add(row * stride), square[row].0) };
+                }
+                square[LAST].store(values.get_mut(LAST * stride..).unwrap_or(&mut []));
+                return;
+            }
+            for (row, register) in square.iter().enumerate() {
+                register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
+            }
         }
 
         #[cfg(feature = "half")]
