@@ -67,13 +67,14 @@ fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: 
         sink,
         ..
     } = single;
-    let is_short = columns <= LONGEST_SHORT;
-    let rows_at_once = if is_short {
-        S::Vector::WIDTH
-    } else {
-        rows_of_batch::<S>(columns)
-    };
-    let mut unread = logits;
+    let (mut unread, mut out) = (logits, out);
+    if columns <= LONGEST_SHORT {
+        (unread, out) = simd.vectorize(
+            #[inline(always)]
+            |simd| short::log_sum_exp(simd, unread, columns, sink, out),
+        );
+    }
+    let rows_at_once = rows_of_batch::<S>(columns);
     for out in out.chunks_mut(rows_at_once) {
         let batch = Batch::<S, false> {
             simd,
@@ -83,20 +84,10 @@ fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: 
             ahead: prefetch_distance(logits.len(), rows_at_once * columns),
         };
         let (rows, others) = split(unread, out.len() * columns);
-        if is_short && out.len() == S::Vector::WIDTH {
-            simd.vectorize(
-                #[inline(always)]
-                |simd| {
-                    let (denominators, max) = short::log_sum_exp(simd, rows, columns, sink);
-                    batch.write(rows, &denominators, max, out);
-                },
-            );
-        } else {
-            simd.vectorize(
-                #[inline(always)]
-                |_| batch.log_sum_exp(rows, out),
-            );
-        }
+        simd.vectorize(
+            #[inline(always)]
+            |_| batch.log_sum_exp(rows, out),
+        );
         unread = others;
     }
 }
@@ -117,7 +108,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
 
     /// Writes the results of rows.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn write<L: Source>(
+    pub(super) fn write<L: Source>(
         self,
         rows: L,
         denominators: &LogDenominators<S::Vector>,

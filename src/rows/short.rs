@@ -27,10 +27,13 @@ use crate::simd::{Lanewise, Simd, Unrolled, Vector, unroll};
 use crate::source::{Source, SrcDst};
 
 /// A matrix of as many rows as a register has lanes, transposed.
-struct Transposed<'a, S: Simd> {
+struct Transposed<S: Simd> {
     simd: S,
     columns: usize,
-    cells: &'a mut [S::Vector; LONGEST_SHORT],
+    /// The columns, and what is beyond the end of the rows.
+    cells: [S::Vector; LONGEST_SHORT],
+    /// What rounding left out of the sums.
+    lows: [S::Vector; LONGEST_SHORT / 2],
 }
 
 /// The softmax, or the log-softmax if `LOG`, of as many rows at a time as a register has lanes.
@@ -43,7 +46,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     sink: Sink,
 ) -> R {
     let mut unread = matrix;
-    let mut cells = [simd.splat(0.0); LONGEST_SHORT];
+    let mut transposed = Transposed::new(simd, columns);
     loop {
         let mut rows = match unread.split_at(S::Vector::WIDTH * columns) {
             Ok((rows, others)) => {
@@ -52,45 +55,65 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
             }
             Err(rest) => return rest,
         };
-        let mut transposed = Transposed {
-            simd,
-            columns,
-            cells: &mut cells,
-        };
         let maxima = transposed.load(rows.logits());
         if LOG {
             let denominators = transposed.log_denominators(&maxima, rows.logits(), sink, true);
-            transposed.apply(WithFallback {
+            let epilogue = WithFallback {
                 log_probability: denominators.epilogue(),
                 fallback: denominators.fallback(),
-            });
+            };
+            transposed.write(&mut rows, epilogue);
         } else {
             let states = transposed.states::<false>(&maxima, sink);
-            transposed.normalize(&states, sink);
+            let quotients = Quotients::of(simd, &states, sink);
+            if quotients.are_usual {
+                transposed.write(&mut rows, quotients.quotient);
+            } else {
+                transposed.write(&mut rows, quotients.unusual());
+            }
         }
-        transposed.store(&mut rows);
     }
 }
 
-/// The logarithms of the denominators, and the maxima, of as many rows as a register has lanes.
+/// log Σ e^x of as many rows at a time as a register has lanes. Returns the rows that are left, and
+/// the places of their results.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn log_sum_exp<S: Simd, L: Source>(
     simd: S,
-    rows: L,
+    matrix: L,
     columns: usize,
     sink: Sink,
-) -> (LogDenominators<S::Vector>, S::Vector) {
-    let mut transposed = Transposed {
-        simd,
-        columns,
-        cells: &mut [simd.splat(0.0); LONGEST_SHORT],
-    };
-    let maxima = transposed.load(rows);
-    let denominators = transposed.log_denominators(&maxima, rows, sink, false);
-    (denominators, maxima.max + simd.splat(0.0))
+    out: &mut [f32],
+) -> (L, &mut [f32]) {
+    let (mut unread, mut unwritten) = (matrix, out);
+    let mut transposed = Transposed::new(simd, columns);
+    let batch = transposed.batch(sink);
+    loop {
+        let Ok((rows, others)) = unread.split_at(batch.rows * columns) else {
+            return (unread, unwritten);
+        };
+        let Some((out, others_out)) = unwritten.split_at_mut_checked(batch.rows) else {
+            return (unread, &mut []);
+        };
+        let maxima = transposed.load(rows);
+        let denominators = transposed.log_denominators(&maxima, rows, sink, false);
+        batch.write(rows, &denominators, maxima.max + simd.splat(0.0), out);
+        (unread, unwritten) = (others, others_out);
+    }
 }
 
-impl<S: Simd> Transposed<'_, S> {
+impl<S: Simd> Transposed<S> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn new(simd: S, columns: usize) -> Self {
+        let zero = simd.splat(0.0);
+        Transposed {
+            simd,
+            columns,
+            cells: [zero; LONGEST_SHORT],
+            lows: [zero; LONGEST_SHORT / 2],
+        }
+    }
+
     /// Loads rows and finds their maxima.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn load<L: Source>(&mut self, rows: L) -> Maxima<S::Vector> {
@@ -122,17 +145,17 @@ impl<S: Simd> Transposed<'_, S> {
         }
     }
 
-    /// A row is written with what is beyond its end, which the next row overwrites. The last row is
-    /// written exactly. So the last columns come first.
+    /// Applies `epilogue` and writes the rows. A row is written with what is beyond its end, which
+    /// the next row overwrites. The last row is written exactly. So the last columns come first.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store<R: SrcDst>(&mut self, rows: &mut R) {
+    fn write<R: SrcDst>(&self, rows: &mut R, epilogue: impl Epilogue<S::Vector>) {
         let (simd, columns, width) = (self.simd, self.columns, S::Vector::WIDTH);
         for (tile, cells) in self.cells.chunks_exact(width).enumerate().rev() {
             let start = tile * width;
             if start < columns {
                 let mut square = simd.splat(0.0).square();
                 for (cell, register) in cells.iter().zip(square.as_mut()) {
-                    *register = *cell;
+                    *register = epilogue.apply(*cell);
                 }
                 S::Vector::transpose(&mut square);
                 rows.store_square(simd, start, columns, &square);
@@ -150,17 +173,6 @@ impl<S: Simd> Transposed<'_, S> {
         let shifts = ShiftedMaxima::of::<S, PRECISE>(self.simd, maxima, sink);
         let sum = self.exp_sum::<PRECISE>(&shifts);
         States { shifts, sum }
-    }
-
-    /// Makes probabilities of numerators.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn normalize(&mut self, states: &States<S::Vector>, sink: Sink) {
-        let quotients = Quotients::of(self.simd, states, sink);
-        if quotients.are_usual {
-            self.apply(quotients.quotient);
-        } else {
-            self.apply(quotients.unusual());
-        }
     }
 
     /// The sums of the numerators, which take the places of the logits unless `PRECISE`.
@@ -183,19 +195,27 @@ impl<S: Simd> Transposed<'_, S> {
     ) -> TwoFloat<S::Vector> {
         let constants = shifts.shift.constants(self.simd);
         let zero = self.simd.splat(0.0);
-        let (mut high, mut lows) = (zero, [zero; LONGEST_SHORT / 2]);
+        let mut high = zero;
         let terms = ColumnExpSum::<PRECISE, CLAMPED, S> {
             constants,
             offset: shifts.shift.offset,
             sum_start: shifts.sum_start(self.simd, self.columns),
         };
         let cells = self.cells.get_mut(..self.columns).unwrap_or(&mut []);
+        let lows = &mut self.lows;
+        let (first_cells, other_cells) = match cells.split_at_mut_checked(lows.len()) {
+            Some((first, others)) => (first, others),
+            None => {
+                for low in &mut lows[cells.len()..] {
+                    *low = zero;
+                }
+                (cells, &mut [][..])
+            }
+        };
+        terms.add::<true>(first_cells, lows, &mut high);
         // The low parts of columns 16 to 31 are added to those of columns 0 to 15, as the first
         // step of the tree does.
-        for cells in cells.chunks_mut(LONGEST_SHORT / 2) {
-            let (cells, lows) = terms.add::<4>(cells, &mut lows, &mut high);
-            terms.add::<1>(cells, lows, &mut high);
-        }
+        terms.add::<false>(other_cells, lows, &mut high);
         let columns = self.columns.next_power_of_two().min(LONGEST_SHORT / 2);
         let lows = lows.get_mut(..columns).unwrap_or(&mut []);
         fold(
@@ -209,6 +229,18 @@ impl<S: Simd> Transposed<'_, S> {
         }
     }
 
+    /// The rows as a batch.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn batch(&self, sink: Sink) -> Batch<S, false> {
+        Batch {
+            simd: self.simd,
+            rows: S::Vector::WIDTH,
+            columns: self.columns,
+            sink,
+            ahead: 0,
+        }
+    }
+
     /// If `is_precise`, small logarithms are accurate relative to themselves.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn log_denominators<L: Source>(
@@ -218,28 +250,14 @@ impl<S: Simd> Transposed<'_, S> {
         sink: Sink,
         is_precise: bool,
     ) -> LogDenominators<S::Vector> {
-        let (simd, columns) = (self.simd, self.columns);
         let states = self.states::<true>(maxima, Sink::NONE);
-        let batch = Batch::<S, false> {
-            simd,
-            rows: S::Vector::WIDTH,
-            columns,
-            sink,
-            ahead: 0,
-        };
+        let batch = self.batch(sink);
         let other_terms = if is_precise {
             batch.other_terms::<true, false, _>(rows, &states)
         } else {
-            states.other_terms(simd)
+            states.other_terms(self.simd)
         };
         batch.log_denominators(&states, other_terms)
-    }
-
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn apply(&mut self, epilogue: impl Epilogue<S::Vector>) {
-        for column in self.cells.iter_mut().take(self.columns) {
-            *column = epilogue.apply(*column);
-        }
     }
 }
 
@@ -251,42 +269,48 @@ struct ColumnExpSum<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
 }
 
 impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CLAMPED, S> {
-    /// `COUNT` columns at a time. Returns what is left.
+    /// Adds the numerators to `high`, and what rounding leaves out to `lows`, or puts it there if
+    /// `FIRST`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn add<'a, 'b, const COUNT: usize>(
+    fn add<const FIRST: bool>(
         &self,
-        cells: &'a mut [S::Vector],
-        lows: &'b mut [S::Vector],
+        cells: &mut [S::Vector],
+        lows: &mut [S::Vector],
         high: &mut S::Vector,
-    ) -> (&'a mut [S::Vector], &'b mut [S::Vector]) {
-        let constants = self.constants.unrolled::<COUNT>();
-        let (mut cells, mut lows) = (cells, lows);
-        loop {
-            if cells.len() < COUNT || lows.len() < COUNT {
-                return (cells, lows);
-            }
-            let (these, other_cells) = cells.split_at_mut(COUNT);
-            let (these_lows, other_lows) = lows.split_at_mut(COUNT);
-            let mut logits = Unrolled([self.offset; COUNT]);
-            unroll::<COUNT>(
-                #[inline(always)]
-                |i| logits.0[i] = these[i],
-            );
-            let offset = Unrolled([self.offset; COUNT]);
-            let numerators = constants.numerators::<CLAMPED, PRECISE>(logits, offset);
-            let values = numerators.value();
-            unroll::<COUNT>(
-                #[inline(always)]
-                |i| {
-                    let low = add_one(high, self.sum_start, numerators.register(i));
-                    these_lows[i] = these_lows[i] + low;
-                    if !PRECISE {
-                        these[i] = values.0[i];
-                    }
-                },
-            );
-            (cells, lows) = (other_cells, other_lows);
+    ) {
+        let (fours, others) = cells.as_chunks_mut::<4>();
+        let (four_lows, other_lows) = lows
+            .split_at_mut_checked(4 * fours.len())
+            .unwrap_or_default();
+        for (cells, lows) in fours.iter_mut().zip(four_lows.as_chunks_mut::<4>().0) {
+            self.step::<FIRST, 4>(cells, lows, high);
         }
+        let other_lows = other_lows.as_chunks_mut::<1>().0;
+        for (cells, lows) in others.as_chunks_mut::<1>().0.iter_mut().zip(other_lows) {
+            self.step::<FIRST, 1>(cells, lows, high);
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn step<const FIRST: bool, const COUNT: usize>(
+        &self,
+        cells: &mut [S::Vector; COUNT],
+        lows: &mut [S::Vector; COUNT],
+        high: &mut S::Vector,
+    ) {
+        let constants = self.constants.unrolled::<COUNT>();
+        let offset = Unrolled([self.offset; COUNT]);
+        let numerators = constants.numerators::<CLAMPED, PRECISE>(Unrolled(*cells), offset);
+        if !PRECISE {
+            *cells = numerators.value().0;
+        }
+        unroll::<COUNT>(
+            #[inline(always)]
+            |i| {
+                let low = add_one(high, self.sum_start, numerators.register(i));
+                lows[i] = if FIRST { low } else { lows[i] + low };
+            },
+        );
     }
 }
 
