@@ -8,12 +8,13 @@ use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, LONGEST_STORED};
 use super::slices::{Reader, SingleRow};
 use super::state::{Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of};
-use super::sums::{combine, exp_sums, total};
+use super::sums::{RowExpSum, combine, total};
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first, fold};
+use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Simd, Vector, lanes_of};
+use crate::simd::{Simd, Square, Vector, WIDEST, lanes_of};
 use crate::source::{Source, SrcDst, Unwritten};
 
 /// How many rows of a batch stay in the first-level cache with their results: at least one, and at
@@ -252,28 +253,50 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     ) -> TwoFloat<S::Vector> {
         let simd = self.simd;
         let zero = simd.splat(0.0);
-        let (mut highs, mut lows) = (zero.square(), zero.square());
-        let of_rows = RowShifts::of(&shifts.shift);
-        let sum_starts = lanes_of(shifts.sum_start(simd, self.columns));
-        let places = highs.as_mut().iter_mut().zip(lows.as_mut()).zip(sum_starts);
-        for (index, ((high, low), sum_start)) in places.take(self.rows).enumerate() {
-            let row = self.row(matrix, index);
-            let shift = of_rows.row(index);
-            let (sum_start, ahead) = (simd.splat(sum_start), self.ahead);
-            let mut sums =
-                exp_sums::<PRECISE, S, _>(simd, shift, shifts.are_usual, ahead, row, sum_start);
-            let sum = total(simd, &mut sums, self.columns, self.columns <= LONGEST_EXACT);
-            (*high, *low) = (sum.high, sum.low);
+        let mut sums = TwoFloat {
+            high: zero.square(),
+            low: zero.square(),
+        };
+        let starts = lanes_of(shifts.sum_start(simd, self.columns));
+        if shifts.are_usual {
+            self.exp_sums(matrix, &starts, &mut sums, |_| {
+                RowExpSum::<S, false, PRECISE>::of(simd, RegisterShift::unit(simd), self.ahead)
+            });
+        } else {
+            let of_rows = RowShifts::of(&shifts.shift);
+            self.exp_sums(matrix, &starts, &mut sums, |index| {
+                RowExpSum::<S, true, PRECISE>::of(simd, of_rows.row(index).lanes(simd), self.ahead)
+            });
         }
         let is_exact = self.columns <= LONGEST_EXACT;
         simd.vectorize(
             #[inline(always)]
             |_| {
-                S::Vector::transpose(&mut highs);
-                S::Vector::transpose(&mut lows);
-                combine(highs.as_mut(), lows.as_mut(), is_exact, zero)
+                S::Vector::transpose(&mut sums.high);
+                S::Vector::transpose(&mut sums.low);
+                combine(sums.high.as_mut(), sums.low.as_mut(), is_exact, zero)
             },
         )
+    }
+
+    /// The sums of rows, each across the lanes of a register. `terms` are those of a row.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn exp_sums<const CLAMPED: bool, const PRECISE: bool, R: SrcDst>(
+        self,
+        matrix: &mut R,
+        starts: &[f32; WIDEST],
+        sums: &mut TwoFloat<Square<S>>,
+        terms: impl Fn(usize) -> RowExpSum<S, CLAMPED, PRECISE>,
+    ) {
+        let simd = self.simd;
+        let is_exact = self.columns <= LONGEST_EXACT;
+        let places = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
+        for (index, ((high, low), start)) in places.zip(starts).take(self.rows).enumerate() {
+            let row = self.row(matrix, index);
+            let mut of_row = terms(index).sums(row, simd.splat(*start));
+            let sum = total(simd, &mut of_row, self.columns, is_exact);
+            (*high, *low) = (sum.high, sum.low);
+        }
     }
 
     /// Applies an epilogue of numerators to a row. Where these were not stored, they are computed

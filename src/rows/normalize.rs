@@ -1,63 +1,81 @@
 //! The last pass over a row: each numerator, or logit, becomes a result.
 
-use super::schedule::{BLOCK, LONGEST_UNALIGNED};
+use super::schedule::LONGEST_UNALIGNED;
 use crate::math::epilogue::Epilogue;
 use crate::math::exp::ExpConstants;
 use crate::math::shift::RegisterShift;
-use crate::simd::{LANES, Simd, Unrolled, Vector};
+use crate::simd::{Simd, Unrolled, Vector, unroll};
 use crate::source::{Source, SrcDst};
 
 /// Reads a row, applies `epilogue`, and writes the results.
+///
+/// A row of at least one register is written by whole registers: the first and the last may overlap
+/// their neighbours. They are loaded before anything is written. A store of a part of a register
+/// would delay loads from the 64 bytes that the whole would cover: 5 to 8 ns a row.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn normalize<S: Simd, R: SrcDst>(
     simd: S,
     mut row: R,
     epilogue: &impl Epilogue<S::Vector>,
 ) {
-    if S::LANE_BY_LANE {
-        for index in 0..row.len() {
-            let loaded = row.logits().load(simd, index);
-            row.store(index, epilogue.apply(loaded));
+    let (len, width) = (row.len(), S::Vector::WIDTH);
+    if S::LANE_BY_LANE || len < width {
+        for register in 0..len.div_ceil(width) {
+            let loaded = row.logits().load(simd, register * width);
+            row.store(register * width, epilogue.apply(loaded));
         }
         return;
     }
-    if row.len() > LONGEST_UNALIGNED {
-        let align_offset = row.align_offset();
-        match row.split_at(align_offset) {
-            Ok((unaligned, others)) => {
-                write_group(simd, unaligned, epilogue);
-                row = others;
-            }
-            Err(all) => row = all,
-        }
+    let start = if len > LONGEST_UNALIGNED {
+        row.align_offset().min(width)
+    } else {
+        0
+    };
+    let (left, last_start) = ((len - start) % width, len - width);
+    let (mut first, mut last) = (simd.splat(0.0), simd.splat(0.0));
+    if start > 0 {
+        first = row.logits().load(simd, 0);
     }
+    if left > 0 {
+        last = row.logits().load(simd, last_start);
+    }
+    let inner = row.slice(start, len - start);
     if epilogue.recomputes() {
         let epilogue = *epilogue;
-        row = simd.vectorize(
+        simd.vectorize(
             #[inline(always)]
-            move |simd| write_blocks(simd, row, &epilogue),
+            move |simd| write_registers(simd, inner, &epilogue),
         );
+    } else {
+        write_registers(simd, inner, epilogue);
     }
-    loop {
-        match row.split_at(LANES) {
-            Ok((group, others)) => {
-                write_group(simd, group, epilogue);
-                row = others;
-            }
-            Err(last) if last.len() > 0 => return write_group(simd, last, epilogue),
-            Err(_) => return,
-        }
+    if start > 0 {
+        row.store(0, epilogue.apply(first));
+    }
+    if left > 0 {
+        row.store(last_start, epilogue.apply(last));
     }
 }
 
-/// Writes the whole blocks of a row and returns the remainder.
+/// Writes the whole registers of a row.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn write_blocks<S: Simd, R: SrcDst>(simd: S, mut row: R, epilogue: &impl Epilogue<S::Vector>) -> R {
+fn write_registers<S: Simd, R: SrcDst>(simd: S, mut row: R, epilogue: &impl Epilogue<S::Vector>) {
+    // Eight registers would need more than 64 KiB of stack without optimization.
+    row = write_blocks::<4, S, R>(simd, row, epilogue);
+    write_blocks::<1, S, R>(simd, row, epilogue);
+}
+
+/// Writes `COUNT` registers at a time. Returns what is left.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn write_blocks<const COUNT: usize, S: Simd, R: SrcDst>(
+    simd: S,
+    mut row: R,
+    epilogue: &impl Epilogue<S::Vector>,
+) -> R {
     loop {
-        match row.split_at(BLOCK) {
-            Ok((block, others)) => {
-                // Eight would need more than 64 KiB of stack without optimisation.
-                write_block::<4, S, R>(simd, block, epilogue);
+        match row.split_at(COUNT * S::Vector::WIDTH) {
+            Ok((mut block, others)) => {
+                write_block::<COUNT, S, R>(simd, &mut block, epilogue);
                 row = others;
             }
             Err(last) => return last,
@@ -66,33 +84,28 @@ fn write_blocks<S: Simd, R: SrcDst>(simd: S, mut row: R, epilogue: &impl Epilogu
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-fn write_block<const UNROLL: usize, S: Simd, R: SrcDst>(
+fn write_block<const COUNT: usize, S: Simd, R: SrcDst>(
     simd: S,
-    mut block: R,
+    block: &mut R,
     epilogue: &impl Epilogue<S::Vector>,
 ) {
-    for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
-        let first = step * UNROLL;
-        let start = |i: usize| (first + i) * S::Vector::WIDTH;
-        let mut loaded = Unrolled([simd.splat(0.0); UNROLL]);
-        for (i, loaded) in loaded.0.iter_mut().enumerate() {
-            *loaded = block.logits().load(simd, start(i));
-        }
-        let results = epilogue.apply_unrolled(loaded);
-        for (i, results) in results.0.into_iter().enumerate() {
-            block.store(start(i), results);
-        }
+    let width = S::Vector::WIDTH;
+    if !epilogue.recomputes() {
+        return unroll::<COUNT>(
+            #[inline(always)]
+            |i| {
+                let loaded = block.logits().load(simd, i * width);
+                block.store(i * width, epilogue.apply(loaded));
+            },
+        );
     }
-}
-
-#[cfg_attr(not(unoptimized), inline(always))]
-fn write_group<S: Simd, R: SrcDst>(simd: S, mut group: R, epilogue: &impl Epilogue<S::Vector>) {
-    for register in 0..S::REGISTERS {
-        let start = register * S::Vector::WIDTH;
-        if start < group.len() {
-            let loaded = group.logits().load(simd, start);
-            group.store(start, epilogue.apply(loaded));
-        }
+    let mut loaded = Unrolled([simd.splat(0.0); COUNT]);
+    for (i, loaded) in loaded.0.iter_mut().enumerate() {
+        *loaded = block.logits().load(simd, i * width);
+    }
+    let results = epilogue.apply_unrolled(loaded);
+    for (i, results) in results.0.into_iter().enumerate() {
+        block.store(i * width, results);
     }
 }
 

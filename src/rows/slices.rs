@@ -145,13 +145,13 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
             .exp_scaled(simd.splat(largest) - self.shift.offset)
             .scale;
         let sum_start = scale * simd.splat(start_over_scale(columns));
-        let (slice, shift) = (row.slice(start, len), RowShift::of_first(&self.shift));
+        let slice = row.slice(start, len);
         let (sums, is_first) = (&mut self.sums, start == 0);
         if self.are_usual {
-            RowExpSum::<S, false, PRECISE>::of(simd, shift, ahead)
+            RowExpSum::<S, false, PRECISE>::of(simd, RegisterShift::unit(simd), ahead)
                 .add_slice(slice, sum_start, sums, is_first);
         } else {
-            RowExpSum::<S, true, PRECISE>::of(simd, shift, ahead)
+            RowExpSum::<S, true, PRECISE>::of(simd, self.shift, ahead)
                 .add_slice(slice, sum_start, sums, is_first);
         }
     }

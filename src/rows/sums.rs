@@ -20,12 +20,7 @@ pub(super) struct RowExpSum<S: Simd, const CLAMPED: bool, const PRECISE: bool> {
 
 impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PRECISE> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn of(simd: S, shift: RowShift, ahead: usize) -> Self {
-        let shift = if CLAMPED {
-            shift.lanes(simd)
-        } else {
-            RegisterShift::unit(simd)
-        };
+    pub(super) fn of(simd: S, shift: RegisterShift<S::Vector>, ahead: usize) -> Self {
         RowExpSum {
             simd,
             constants: shift.constants(simd),
@@ -218,9 +213,10 @@ pub(super) fn exp_sums<const PRECISE: bool, S: Simd, R: SrcDst>(
     sum_start: S::Vector,
 ) -> CompensatedSum<S> {
     if are_usual {
-        RowExpSum::<S, false, PRECISE>::of(simd, shift, ahead).sums(row, sum_start)
+        RowExpSum::<S, false, PRECISE>::of(simd, RegisterShift::unit(simd), ahead)
+            .sums(row, sum_start)
     } else {
-        RowExpSum::<S, true, PRECISE>::of(simd, shift, ahead).sums(row, sum_start)
+        RowExpSum::<S, true, PRECISE>::of(simd, shift.lanes(simd), ahead).sums(row, sum_start)
     }
 }
 
@@ -358,7 +354,7 @@ fn add_to<V: Lanewise>(high: &mut V, low: &mut V, other: TwoFloat<V>, is_exact: 
 mod tests {
     use super::{RowExpSum, total};
     use crate::math::compensated_sum::CompensatedSum;
-    use crate::rows::state::RowShift;
+    use crate::math::shift::RegisterShift;
     use crate::simd::scalar::Scalar;
     use crate::source::InPlace;
 
@@ -374,9 +370,9 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *logit = (state >> 8) as f32 / (1 << 19) as f32 - 16.0;
         }
-        let shift = RowShift {
+        let shift = RegisterShift {
             offset: 3.0,
-            round: crate::math::shift::RegisterShift::<f32>::unit(Scalar).round,
+            ..RegisterShift::unit(Scalar)
         };
         let terms = RowExpSum::<Scalar, true, true>::of(Scalar, shift, 0);
         let sum_start = (1_u128 << 80) as f32;
