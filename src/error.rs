@@ -90,7 +90,7 @@ impl fmt::Display for Error {
         match *self {
             Error::LengthMismatch { expected, given } => write!(
                 f,
-                "expected {expected} values, as many as there are logits, but {given} were given"
+                "expected {expected} values, as many as in the first slice, but {given} were given"
             ),
             Error::RowsMismatch { expected, given } => write!(
                 f,
@@ -121,8 +121,8 @@ impl fmt::Display for Error {
                 given,
             } => write!(
                 f,
-                "expected a mask of whole rows of {columns} columns whose number divides {rows}, the \
-                 rows of the matrix, but {given} values were given"
+                "expected a mask of k · {columns} values, where k divides {rows}, but {given} values were \
+                 given"
             ),
             Error::LengthBeyondRow { columns, given } => write!(
                 f,

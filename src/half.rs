@@ -58,9 +58,10 @@ impl<'a> Softmax<'a> {
 
 /// A [`Softmax`] over logits of type `L`, made by [`Softmax::of`].
 ///
-/// Every method has the name, the options, the errors and the special values of the method of
-/// [`Softmax`]. The results are, bit for bit, those of logits that were converted to `f32` before
-/// the call. Results of type `L` are then rounded to nearest, ties to even.
+/// It has all methods of [`Softmax`] that read logits but `cross_entropy_gradient`, `axis` forms
+/// included. Every method has the name, the options, the errors and the special values of the
+/// method of [`Softmax`]. The results are, bit for bit, those of logits that were converted to
+/// `f32` before the call. Results of type `L` are then rounded to nearest, ties to even.
 ///
 /// ```
 /// use half::f16;

@@ -49,8 +49,9 @@ impl Softmax<'_> {
     /// The cross-entropy −log p(target) = log d + (m − x_target), in natural units: one read. It is
     /// as accurate as the log-softmax, also near zero, where the prediction is confident and right.
     ///
-    /// NaN if the row has no softmax. +∞ if the target's logit is −∞ or masked, and another logit
-    /// is not.
+    /// NaN if the row has no softmax; +∞ if all logits are masked and the results of such rows are
+    /// 0 ([`FullyMasked::Zero`]). +∞ if the target's logit is −∞ or masked, and another logit is
+    /// not.
     ///
     /// # Errors
     ///

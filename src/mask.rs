@@ -8,7 +8,10 @@
 /// A `Keep` or `Additive` mask has the values of one row, of all rows of the matrix, or of a number
 /// of rows that divides it; then it repeats. Along an axis with `inner` > 1, a "row" is all
 /// `axis · inner` logits that share an outer index. Every other shape is an error
-/// ([`Error::MaskMismatch`](crate::Error::MaskMismatch)).
+/// ([`Error::MaskMismatch`](crate::Error::MaskMismatch)), unless there are no logits.
+///
+/// `Keep` masks whatever `Additive` adds. A length is one number for all rows: rows of different
+/// lengths need a `Keep` mask, or a call for each length.
 ///
 /// ```
 /// use online_softmax::{Mask, Softmax};
@@ -30,7 +33,21 @@ pub enum Mask<'a> {
     /// read: the results of the first n are, bit for bit, those of a row that has no others.
     Length(usize),
     /// Row i of a matrix keeps the columns 0 ..= `first` + i. The others are not read, as with a
-    /// length.
+    /// length. i counts all rows of the call, so each head and each sequence of a batch needs a
+    /// call of its own:
+    ///
+    /// ```
+    /// use online_softmax::{Mask, Softmax};
+    ///
+    /// let (heads, queries, keys) = (2, 2, 2);
+    /// let mut scores = vec![1.0; heads * queries * keys];
+    /// let causal = Softmax::new().mask(Mask::Causal { first: keys - queries });
+    /// for head in scores.chunks_exact_mut(queries * keys) {
+    ///     causal.rows_in_place(head, keys)?;
+    /// }
+    /// assert_eq!(scores, [1.0, 0.0, 0.5, 0.5, 1.0, 0.0, 0.5, 0.5]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
     Causal {
         /// The last column that the first row sees.
         first: usize,

@@ -17,6 +17,15 @@
 /// `f32`. For speed, give slices to a [`Stream`](crate::Stream) instead, or merge the normalizers
 /// of slices.
 ///
+/// The normalizer that a softmax or log-softmax of a row returns has the sum of that operation, in
+/// two `f32`: its denominator can differ from that of
+/// [`Softmax::normalizer`](crate::Softmax::normalizer) and [`Stream`](crate::Stream) by a few ULP
+/// of `f32`.
+///
+/// With a scale or a soft cap, "logits" are the preprocessed ones, also as arguments of the methods
+/// here. Each normalizer of a [`Softmax`](crate::Softmax) with a sink includes the sink: of parts
+/// to be merged, only one may have it.
+///
 /// ```
 /// use online_softmax::Normalizer;
 ///

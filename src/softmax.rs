@@ -70,6 +70,8 @@ impl Default for Softmax<'_> {
 
 impl<'a> Softmax<'a> {
     /// The softmax without options, on the best backend.
+    ///
+    /// Options apply to each logit in this order: scale, soft cap, masks.
     #[must_use]
     pub fn new() -> Self {
         Softmax {
@@ -127,6 +129,9 @@ impl<'a> Softmax<'a> {
     /// Source: Bello et al., "Neural Combinatorial Optimization with Reinforcement Learning", arXiv
     /// 1611.09940. Gemma 2 uses it in attention.
     ///
+    /// The cap of −∞ is −`cap`: logits that are set to −∞ are not masked any more. A [`Mask`] is
+    /// applied after the cap.
+    ///
     /// ```
     /// let mut row = [1000.0, -1000.0];
     /// online_softmax::Softmax::new().soft_cap(1.0).row_in_place(&mut row)?;
@@ -175,7 +180,8 @@ impl<'a> Softmax<'a> {
     }
 
     /// Sets the results of fully masked rows: NaN by default. A row with a finite sink is not fully
-    /// masked.
+    /// masked. With [`FullyMasked::Zero`] the cross-entropy of such a row is +∞, and the gradient
+    /// of the target −1: leave such rows out of a loss.
     ///
     /// ```
     /// use online_softmax::{FullyMasked, Mask, Softmax};

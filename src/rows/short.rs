@@ -314,9 +314,9 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CL
     }
 }
 
-/// Rounds a numerator as a sum that begins at `sum_start` would, adds it, and returns the remainder.
-/// Each column begins at `sum_start`, as a lane of its own does, so that a tie is rounded to the
-/// same side.
+/// Rounds a numerator as a sum that begins at `sum_start` would, adds it, and returns the
+/// remainder. Each column begins at `sum_start`, as a lane of its own does, so that a tie is
+/// rounded to the same side.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn add_one<V: Lanewise>(high: &mut V, sum_start: V, numerator: ScaledExp<V>) -> V {
     let rounded = (sum_start + numerator.value()) - sum_start;
