@@ -7,7 +7,7 @@
 //! makes the first, and only with the first is the second made. So the `SAFETY` comments below are
 //! of memory only.
 
-use super::{align_stack, detect::features};
+use super::{align_stack, are_whole, detect::features};
 use crate::simd::operations::{leaf, operations};
 use crate::simd::{LANES, Lanewise, Simd, Square, Vector};
 use core::arch::x86_64::*;
@@ -186,37 +186,37 @@ impl Simd for Avx512 {
         }
 
         fn load_square(self, values: &[f32], stride: usize, fill: f32) -> Square<Self> {
-            const LAST: usize = F32x16::WIDTH - 1;
             let mut square = self.splat(fill).square();
-            if stride > 0 && values.len() / stride >= LAST && values.len() - (LAST - 1) * stride >= F32x16::WIDTH {
-                for row in 0..LAST {
-                    // SAFETY: row `LAST` − 1 has all values, as was just checked, and others end
-                    // before it.
-                    square[row] = F32x16(unsafe { _mm512_loadu_ps(values.as_ptr().add(row * stride)) });
+            let [first @ .., last] = &mut square;
+            if are_whole(values.len(), stride, F32x16::WIDTH) {
+                for (row, register) in first.iter_mut().enumerate() {
+                    // SAFETY: `values` has all of every register but the last.
+                    *register = F32x16(unsafe { _mm512_loadu_ps(values.as_ptr().add(row * stride)) });
                 }
-                square[LAST] = self.load(values.get(LAST * stride..).unwrap_or(&[]), fill);
-                return square;
+            } else {
+                for (row, register) in first.iter_mut().enumerate() {
+                    *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
+                }
             }
-            for (row, register) in square.iter_mut().enumerate() {
-                *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
-            }
+            let start = (F32x16::WIDTH - 1) * stride;
+            *last = self.load(values.get(start..).unwrap_or(&[]), fill);
             square
         }
 
         fn store_square(self, square: &Square<Self>, values: &mut [f32], stride: usize) {
-            const LAST: usize = F32x16::WIDTH - 1;
-            if stride > 0 && values.len() / stride >= LAST && values.len() - (LAST - 1) * stride >= F32x16::WIDTH {
-                for row in 0..LAST {
-                    // SAFETY: row `LAST` − 1 has all places, as was just checked, and others end
-                    // before it.
-                    unsafe { _mm512_storeu_ps(values.as_mut_ptr().add(row * stride), square[row].0) };
+            let [first @ .., last] = square;
+            if are_whole(values.len(), stride, F32x16::WIDTH) {
+                for (row, register) in first.iter().enumerate() {
+                    // SAFETY: `values` has places for all of every register but the last.
+                    unsafe { _mm512_storeu_ps(values.as_mut_ptr().add(row * stride), register.0) };
                 }
-                square[LAST].store(values.get_mut(LAST * stride..).unwrap_or(&mut []));
-                return;
+            } else {
+                for (row, register) in first.iter().enumerate() {
+                    register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
+                }
             }
-            for (row, register) in square.iter().enumerate() {
-                register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
-            }
+            let start = (F32x16::WIDTH - 1) * stride;
+            last.store(values.get_mut(start..).unwrap_or(&mut []));
         }
 
         #[cfg(feature = "half")]

@@ -11,3 +11,10 @@ pub(crate) mod detect;
 fn align_stack<Register>() {
     core::hint::black_box(&core::mem::MaybeUninit::<Register>::uninit());
 }
+
+/// Whether `len` values have all of every register of a square but the last. Register i begins at
+/// value i · `stride`, and a square has as many registers as `width`.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn are_whole(len: usize, stride: usize, width: usize) -> bool {
+    stride.saturating_mul(width - 2).saturating_add(width) <= len
+}
