@@ -7,7 +7,7 @@ use core::fmt;
 ///
 /// ```
 /// let error = online_softmax::softmax(&[1.0, 2.0, 3.0], &mut [0.0; 2]).unwrap_err();
-/// assert_eq!(error.to_string(), "expected 3 values, as many as there are logits, but 2 were given");
+/// assert_eq!(error.to_string(), "expected 3 values, as many as in the first slice, but 2 were given");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
