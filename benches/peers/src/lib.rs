@@ -252,7 +252,7 @@ impl Operation {
         }
     }
 
-    /// The results, rounded to `f64` only.
+    /// The results in `f64`.
     fn truth(self, logits: &[f32], columns: usize) -> Vec<f64> {
         let mut truth = Vec::with_capacity(logits.len());
         for row in logits.chunks_exact(columns) {
@@ -262,10 +262,11 @@ impl Operation {
             // The denominator less the 1 of the maximum: a log-softmax near 0 depends on its digits.
             let others = row().enumerate().filter(|(i, _)| Some(*i) != top);
             let rest: f64 = others.map(|(_, x)| (x - max).exp()).sum();
+            let log = rest.ln_1p();
             match self {
                 Operation::Softmax => truth.extend(row().map(|x| (x - max).exp() / (1.0 + rest))),
-                Operation::LogSoftmax => truth.extend(row().map(|x| x - max - rest.ln_1p())),
-                Operation::LogSumExp => truth.push(max + rest.ln_1p()),
+                Operation::LogSoftmax => truth.extend(row().map(|x| x - max - log)),
+                Operation::LogSumExp => truth.push(max + log),
             }
         }
         truth
