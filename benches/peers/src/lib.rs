@@ -8,8 +8,11 @@
 //! part.
 //!
 //! What is compared with is to be at its best. So the whole program is optimised at once, and the
-//! log forms are built with the flag that their programs name: without it, passes of rten-vecmath call a function for every
-//! vector instruction and take four times as long.
+//! log forms are built with the flag that their programs name: without it, passes of rten-vecmath
+//! call a function for every vector instruction and take four times as long.
+//!
+//! Errors are in units in the last place (ULP) of the `f32` result, against `f64`, over all results:
+//! of the log-sum-exp in ULP of max(1, |result|). All of them are normal numbers.
 
 use online_softmax::{Backend, Softmax, reference};
 use std::fmt::Write;
@@ -18,17 +21,21 @@ use std::mem::MaybeUninit;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "candle")]
+pub mod candle;
+
 /// rows × columns: from what few classes need to a large vocabulary, and 64 MiB.
-const SHAPES: [Shape; 12] = [
+const SHAPES: [Shape; 13] = [
     Shape::new(65_536, 10),
+    Shape::new(16_384, 17),
     Shape::new(8192, 32),
     Shape::new(4096, 64),
     Shape::new(4096, 100),
+    Shape::new(2048, 197),
     Shape::new(1024, 256),
     Shape::new(1024, 1000),
     Shape::new(256, 4096),
     Shape::new(32, 32_768),
-    Shape::new(32, 50_257),
     Shape::new(16, 128_256),
     Shape::new(1, 1_048_576),
     Shape::new(16_384, 1024),
@@ -55,7 +62,7 @@ pub fn compare(operation: Operation, peers: Vec<Contender>) -> ExitCode {
     for shape in &arguments.shapes {
         eprintln!("{} × {} ...", shape.rows, shape.columns);
         match measure(operation, &mut contenders, *shape, arguments.budget) {
-            Ok(times) => results.push((*shape, times)),
+            Ok(measured) => results.push((*shape, measured)),
             Err(wrong) => {
                 eprintln!("{wrong}");
                 return ExitCode::FAILURE;
@@ -112,37 +119,65 @@ impl Shape {
     }
 }
 
-/// From logits and a number of columns to results.
-type Function = Box<dyn FnMut(&[f32], usize, &mut [f32])>;
+/// A way to compute. `load` comes first, and `unload` last: neither is measured.
+pub trait Implementation {
+    /// Copies the logits, where `compute` needs them elsewhere.
+    fn load(&mut self, _logits: &[f32], _columns: usize) {}
+
+    /// From logits and a number of columns to results.
+    fn compute(&mut self, logits: &[f32], columns: usize, results: &mut [f32]);
+
+    /// Copies the results, where `compute` leaves them elsewhere.
+    fn unload(&self, _results: &mut [f32]) {}
+}
+
+impl<F: FnMut(&[f32], usize, &mut [f32])> Implementation for F {
+    fn compute(&mut self, logits: &[f32], columns: usize, results: &mut [f32]) {
+        self(logits, columns, results);
+    }
+}
 
 /// Something to compare.
 pub struct Contender {
     name: String,
-    function: Function,
-    /// Whether it computes the operation, and its results are checked.
-    computes: bool,
+    implementation: Box<dyn Implementation>,
+    role: Role,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Backend,
+    Peer,
+    Textbook,
+    /// It does not compute the operation, and its results are not checked.
+    Memcpy,
 }
 
 impl Contender {
+    /// A peer.
+    pub fn of(name: impl Into<String>, implementation: impl Implementation + 'static) -> Self {
+        Contender {
+            name: name.into(),
+            implementation: Box::new(implementation),
+            role: Role::Peer,
+        }
+    }
+
     /// A function of a whole matrix.
     pub fn new(
         name: impl Into<String>,
         function: impl FnMut(&[f32], usize, &mut [f32]) + 'static,
     ) -> Self {
-        Contender {
-            name: name.into(),
-            function: Box::new(function),
-            computes: true,
-        }
+        Self::of(name, function)
+    }
+
+    fn with_role(self, role: Role) -> Self {
+        Contender { role, ..self }
     }
 
     fn memcpy() -> Self {
-        Contender {
-            computes: false,
-            ..Self::new("memcpy", |logits, _, results| {
-                results.copy_from_slice(logits);
-            })
-        }
+        let copy = |logits: &[f32], _: usize, results: &mut [f32]| results.copy_from_slice(logits);
+        Self::new("memcpy", copy).with_role(Role::Memcpy)
     }
 
     /// A function of one row.
@@ -185,12 +220,13 @@ impl Operation {
         let others = Backend::available().filter(|backend| *backend != best);
         let mut contenders: Vec<_> = std::iter::once(best)
             .chain(others)
-            .map(|backend| self.ours(backend))
+            .map(|backend| self.ours(backend).with_role(Role::Backend))
             .collect();
         contenders.extend(peers);
         if self == Operation::Softmax {
-            contenders.push(Contender::each_row(ONLINE, reference::online));
-            contenders.push(Contender::each_row("three-loop", reference::three_loop));
+            let online = Contender::each_row(ONLINE, reference::online);
+            let three_loop = Contender::each_row("three-loop", reference::three_loop);
+            contenders.extend([online, three_loop].map(|it| it.with_role(Role::Textbook)));
         }
         contenders.push(Contender::memcpy());
         contenders
@@ -216,27 +252,43 @@ impl Operation {
         }
     }
 
-    /// Whether a contender computes what it is said to compute, roughly: the textbook sum of a
-    /// million values is off by some thousandths.
-    fn check(self, logits: &[f32], columns: usize, results: &[f32]) -> bool {
-        logits.chunks_exact(columns).enumerate().all(|(i, row)| {
-            // No logit is so far from zero that the maximum would have to be subtracted in f64.
-            let d: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
-            let near = |result: f32, truth: f64, scale: f64| {
-                (f64::from(result) - truth).abs() <= 0.02 * scale
-            };
-            if self == Operation::LogSumExp {
-                return near(results[i], d.ln(), 1.0);
+    /// The results in `f64`.
+    fn truth(self, logits: &[f32], columns: usize) -> Vec<f64> {
+        let mut truth = Vec::with_capacity(logits.len());
+        for row in logits.chunks_exact(columns) {
+            let row = || row.iter().map(|x| f64::from(*x));
+            let max = row().fold(f64::NEG_INFINITY, f64::max);
+            let top = row().position(|x| x == max);
+            // The denominator less the 1 of the maximum: a log-softmax near 0 depends on its digits.
+            let others = row().enumerate().filter(|(i, _)| Some(*i) != top);
+            let rest: f64 = others.map(|(_, x)| (x - max).exp()).sum();
+            let log = rest.ln_1p();
+            match self {
+                Operation::Softmax => truth.extend(row().map(|x| (x - max).exp() / (1.0 + rest))),
+                Operation::LogSoftmax => truth.extend(row().map(|x| x - max - log)),
+                Operation::LogSumExp => truth.push(max + log),
             }
-            let result = &results[i * columns..][..columns];
-            row.iter()
-                .map(|x| f64::from(*x))
-                .zip(result)
-                .all(|(x, y)| match self {
-                    Operation::Softmax => near(*y, x.exp() / d, x.exp() / d),
-                    _ => near(*y, x - d.ln(), 1.0),
-                })
-        })
+        }
+        truth
+    }
+
+    /// The worst error in ULP, unless a result is one of something else: the textbook sum of a million
+    /// values is off by some thousandths.
+    fn worst_error(self, truth: &[f64], results: &[f32]) -> Option<f64> {
+        let mut worst: f64 = 0.0;
+        for (truth, result) in truth.iter().zip(results) {
+            let error = (f64::from(*result) - truth).abs();
+            let (scale, size) = match self {
+                Operation::Softmax => (*truth, *truth),
+                Operation::LogSoftmax => (1.0, truth.abs()),
+                Operation::LogSumExp => (1.0, truth.abs().max(1.0)),
+            };
+            if error.is_nan() || error > 0.02 * scale {
+                return None;
+            }
+            worst = worst.max(error / ulp(size));
+        }
+        Some(worst)
     }
 }
 
@@ -254,30 +306,48 @@ pub unsafe fn as_uninit(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), count) }
 }
 
+/// The unit in the last place of a normal `f32` of this size.
+fn ulp(size: f64) -> f64 {
+    let power_of_two = f64::from_bits(size.to_bits() & 0x7FF0_0000_0000_0000);
+    power_of_two * f64::from(f32::EPSILON)
+}
+
 /// Seconds of each contender in each round: `times[round][contender]`.
 type Times = Vec<Vec<f64>>;
+
+/// Of one shape.
+struct Measured {
+    times: Times,
+    /// Of each contender in ULP, where it has one.
+    errors: Vec<Option<f64>>,
+}
 
 fn measure(
     operation: Operation,
     contenders: &mut [Contender],
     shape: Shape,
     budget: Duration,
-) -> Result<Times, String> {
+) -> Result<Measured, String> {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let logits: Vec<f32> = (0..shape.values()).map(|_| random.logit()).collect();
     let mut results = vec![0.0_f32; shape.values()];
 
-    // The first rows suffice to tell a wrong contender. All of it is run, to touch all memory.
-    let checked = shape.columns * shape.rows.min(16);
+    let truth = operation.truth(&logits, shape.columns);
+    let mut errors = Vec::new();
     for contender in &mut *contenders {
         results.fill(f32::NAN);
-        (contender.function)(&logits, shape.columns, &mut results);
-        let right = operation.check(&logits[..checked], shape.columns, &results);
-        if contender.computes && !right {
+        let implementation = &mut contender.implementation;
+        implementation.load(&logits, shape.columns);
+        implementation.compute(&logits, shape.columns, &mut results);
+        implementation.unload(&mut results);
+        let error = operation.worst_error(&truth, &results);
+        if error.is_none() && contender.role != Role::Memcpy {
             let (operation, name) = (operation.name(), &contender.name);
             return Err(format!("{name} does not compute the {operation}"));
         }
+        errors.push(error.filter(|_| contender.role != Role::Memcpy));
     }
+    drop(truth);
 
     let mut order: Vec<usize> = (0..contenders.len()).collect();
     let mut times = Times::new();
@@ -286,51 +356,71 @@ fn measure(
         random.shuffle(&mut order);
         let mut round = vec![0.0; contenders.len()];
         for contender in &order {
-            let function = &mut contenders[*contender].function;
+            let implementation = &mut contenders[*contender].implementation;
+            let (logits, results) = (black_box(&logits), black_box(&mut results));
             let start = Instant::now();
-            function(black_box(&logits), shape.columns, black_box(&mut results));
+            implementation.compute(logits, shape.columns, results);
             round[*contender] = start.elapsed().as_secs_f64();
         }
         times.push(round);
     }
-    Ok(times)
+    Ok(Measured { times, errors })
 }
 
-fn report(operation: Operation, contenders: &[Contender], results: &[(Shape, Times)]) -> String {
-    let compiler = concat!(env!("RUSTC_VERSION"), " ", env!("RUSTC_FLAGS"));
+fn report(operation: Operation, contenders: &[Contender], results: &[(Shape, Measured)]) -> String {
     let mut text = format!(
-        "{}; {}; best backend: {}; f32, one thread, {} of each row, out of place.\n",
-        processor(),
-        compiler.trim(),
-        contenders[0].name,
+        "{} of each row, f32, one thread, out of place. Best backend: {}.\n",
         operation.name(),
+        contenders[0].name,
     );
-    let mut table = |title: &str, cell: &dyn Fn(Shape, &Times, usize) -> String| {
+    let mut table = |title: &str, cell: &dyn Fn(Shape, &Measured, usize) -> String| {
         let names: Vec<&str> = contenders.iter().map(|c| c.name.as_str()).collect();
         _ = writeln!(text, "\n{title}:\n");
         _ = writeln!(text, "| rows × columns | {} |", names.join(" | "));
         _ = writeln!(text, "|---|{}", "---:|".repeat(names.len()));
-        for (shape, times) in results {
+        for (shape, measured) in results {
             _ = write!(text, "| {} × {} |", shape.rows, shape.columns);
             for contender in 0..names.len() {
-                _ = write!(text, " {} |", cell(*shape, times, contender));
+                _ = write!(text, " {} |", cell(*shape, measured, contender));
             }
             _ = writeln!(text);
         }
     };
     table(
         "Least time of all rounds, nanoseconds per element",
-        &|shape, times, contender| {
-            let least = times.iter().map(|round| round[contender]).reduce(f64::min);
-            let nanoseconds = least.unwrap_or(f64::NAN) * 1e9 / shape.values() as f64;
-            three_digits(nanoseconds)
+        &|shape, measured, contender| {
+            let times = measured.times.iter().map(|round| round[contender]);
+            let least = times.reduce(f64::min).unwrap_or(f64::NAN);
+            three_digits(least * 1e9 / shape.values() as f64)
         },
     );
     table(
         "Time as a multiple of the best backend's, median of all rounds",
-        &|_, times, contender| format!("{}×", three_digits(ratio(times, contender, 0))),
+        &|_, measured, contender| {
+            format!("{}×", three_digits(ratio(&measured.times, contender, 0)))
+        },
     );
+    table("Worst error, ULP", &|_, measured, contender| {
+        measured.errors[contender].map_or(String::new(), three_digits)
+    });
 
+    let peers = contenders.iter().enumerate();
+    let peers = peers.filter(|(_, contender)| contender.role == Role::Peer);
+    let peers: Vec<usize> = peers.map(|(index, _)| index).collect();
+    let best_peer = results.iter().filter_map(|(_, Measured { times, .. })| {
+        let ratios = peers.iter().map(|peer| ratio(times, *peer, 0));
+        ratios.reduce(f64::min)
+    });
+    let mean = best_peer.map(f64::ln).sum::<f64>() / results.len() as f64;
+    _ = writeln!(
+        text,
+        "\nThe best peer's time, geometric mean over the shapes: {}×.",
+        three_digits(mean.exp()),
+    );
+    #[cfg(feature = "candle")]
+    {
+        _ = writeln!(text, "{}", candle::NOTE);
+    }
     if operation != Operation::Softmax && !env!("RUSTC_FLAGS").contains(INLINE) {
         _ = writeln!(
             text,
@@ -339,7 +429,7 @@ fn report(operation: Operation, contenders: &[Contender], results: &[(Shape, Tim
     }
     let position = |name: &str| contenders.iter().position(|c| c.name == name);
     let thousand = results.iter().find(|(shape, _)| shape.columns == 1000);
-    if let (Some(online), Some(portable), Some((_, times))) = (
+    if let (Some(online), Some(portable), Some((_, Measured { times, .. }))) = (
         position(ONLINE),
         position(Backend::Portable.name()),
         thousand,
@@ -351,6 +441,8 @@ fn report(operation: Operation, contenders: &[Contender], results: &[(Shape, Tim
             ratio(times, online, portable),
         );
     }
+    let compiler = concat!(env!("RUSTC_VERSION"), " ", env!("RUSTC_FLAGS"));
+    _ = writeln!(text, "\n{}; {}.", processor(), compiler.trim());
     text
 }
 
@@ -371,13 +463,18 @@ fn three_digits(number: f64) -> String {
     format!("{number:.decimals$}")
 }
 
+/// Some clouds hide the model's name, but not its numbers.
 fn processor() -> String {
     let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = information
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find_map(|(key, value)| (key.trim() == "model name").then_some(value.trim()));
-    name.unwrap_or("unknown processor").to_owned()
+    let fields = || information.lines().filter_map(|line| line.split_once(':'));
+    let value =
+        |name: &str| fields().find_map(|(key, value)| (key.trim() == name).then_some(value.trim()));
+    match (value("model name"), value("cpu family"), value("model")) {
+        (Some(name), Some(family), Some(model)) => {
+            format!("{name} (family {family}, model {model})")
+        }
+        _ => std::env::consts::ARCH.to_owned(),
+    }
 }
 
 /// Marsaglia's xorshift: the same at every run.

@@ -1,10 +1,12 @@
-//! Log-softmax beside rten-vecmath.
+//! Log-softmax beside rten-vecmath and candle.
 //!
 //! ```text
 //! RUSTFLAGS=-Cllvm-args=-inline-threshold=3000 \
-//! cargo run --release --manifest-path benches/peers/Cargo.toml --bin log_softmax -- \
-//!     [--seconds SECONDS_A_SHAPE] [ROWSxCOLUMNS ...]
+//! cargo run --release --manifest-path benches/peers/Cargo.toml --features candle \
+//!     --bin log_softmax -- [--seconds SECONDS_A_SHAPE] [ROWSxCOLUMNS ...]
 //! ```
+//!
+//! Without the feature candle is left out.
 
 use peers::{Contender, Operation, as_uninit, compare};
 use rten_simd::SimdOp;
@@ -16,5 +18,10 @@ fn main() -> ExitCode {
         // SAFETY: it writes floats and nothing else.
         LogSoftmax::new(logits, unsafe { as_uninit(log_probabilities) }).dispatch();
     });
-    compare(Operation::LogSoftmax, vec![rten])
+    let peers = vec![
+        rten,
+        #[cfg(feature = "candle")]
+        peers::candle::log_softmax(),
+    ];
+    compare(Operation::LogSoftmax, peers)
 }

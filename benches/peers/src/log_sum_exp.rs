@@ -1,10 +1,12 @@
-//! Log-sum-exp beside rten-vecmath.
+//! Log-sum-exp beside rten-vecmath and candle.
 //!
 //! ```text
 //! RUSTFLAGS=-Cllvm-args=-inline-threshold=3000 \
-//! cargo run --release --manifest-path benches/peers/Cargo.toml --bin log_sum_exp -- \
-//!     [--seconds SECONDS_A_SHAPE] [ROWSxCOLUMNS ...]
+//! cargo run --release --manifest-path benches/peers/Cargo.toml --features candle \
+//!     --bin log_sum_exp -- [--seconds SECONDS_A_SHAPE] [ROWSxCOLUMNS ...]
 //! ```
+//!
+//! Without the feature candle is left out.
 //!
 //! rten-vecmath has no log-sum-exp, but the log-softmax of one element gives it: x − log a. That is
 //! faster than the maximum and the sum from its two functions for them.
@@ -24,5 +26,10 @@ fn main() -> ExitCode {
             *result = row[0] - log_probabilities[0];
         }
     });
-    compare(Operation::LogSumExp, vec![rten])
+    let peers = vec![
+        rten,
+        #[cfg(feature = "candle")]
+        peers::candle::log_sum_exp(),
+    ];
+    compare(Operation::LogSumExp, peers)
 }

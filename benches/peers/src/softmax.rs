@@ -1,9 +1,11 @@
-//! Softmax beside rten-vecmath.
+//! Softmax beside rten-vecmath and candle.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/peers/Cargo.toml -- \
+//! cargo run --release --manifest-path benches/peers/Cargo.toml --features candle -- \
 //!     [--seconds SECONDS_A_SHAPE] [ROWSxCOLUMNS ...]
 //! ```
+//!
+//! Without the feature candle is left out.
 
 use peers::{Contender, Operation, as_uninit, compare};
 use rten_simd::SimdOp;
@@ -15,5 +17,10 @@ fn main() -> ExitCode {
         // SAFETY: it writes floats and nothing else.
         Softmax::new(logits, unsafe { as_uninit(probabilities) }).dispatch();
     });
-    compare(Operation::Softmax, vec![rten])
+    let peers = vec![
+        rten,
+        #[cfg(feature = "candle")]
+        peers::candle::softmax(),
+    ];
+    compare(Operation::Softmax, peers)
 }
