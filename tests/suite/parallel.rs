@@ -192,7 +192,12 @@ fn compare_axes(
 fn compare_settings(backend: Backend, settings: fn(&mut Random, usize, usize) -> Vec<Setting>) {
     let pools = pools();
     let mut random = Random(1);
-    for [rows, columns] in MATRICES {
+    let matrices = if THOROUGH {
+        &MATRICES[..]
+    } else {
+        &MATRICES[2..4]
+    };
+    for [rows, columns] in matrices.iter().copied() {
         let logits = matrix(&mut random, rows, columns);
         for (index, setting) in settings(&mut random, rows, columns).iter().enumerate() {
             let name = format!("{rows} × {columns}, setting {index}");
@@ -257,14 +262,16 @@ fn other_options(backend: Backend) {
 fn axes(backend: Backend) {
     let pools = pools();
     let mut random = Random(4);
-    for shape in [
+    let shapes = [
         [6, 100, 300],
         [200, 10, 100],
         [12, 1, 20_000],
         [60_000, 3, 2],
         [1, 300, 300],
         [120, 1000, 1],
-    ] {
+    ];
+    let shapes = if THOROUGH { &shapes[..] } else { &shapes[..2] };
+    for shape in shapes.iter().copied() {
         let [outer, axis, inner] = shape;
         let slab = axis * inner;
         let logits = matrix(&mut random, outer, slab);
