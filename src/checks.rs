@@ -49,6 +49,31 @@ pub(crate) fn result_for_each_row(
     }
 }
 
+/// A matrix and its masks. The number of rows; 0 if rows have no columns.
+pub(crate) fn rows(options: &Options<'_>, values: usize, columns: usize) -> Result<usize, Error> {
+    let rows = whole_rows(values, columns)?;
+    masks(options, rows, columns, 1)?;
+    Ok(rows)
+}
+
+/// A matrix with a result for each row, and its masks.
+pub(crate) fn log_sum_exp_rows(
+    options: &Options<'_>,
+    values: usize,
+    columns: usize,
+    given: usize,
+) -> Result<(), Error> {
+    result_for_each_row(values, columns, given)?;
+    masks(options, given, columns, 1)
+}
+
+/// The options of a tensor of `shape` with an inner axis.
+pub(crate) fn inner_axis(options: &Options<'_>, shape: [usize; 3]) -> Result<(), Error> {
+    let [outer, axis, inner] = shape;
+    not_causal(options, "a softmax along an inner axis")?;
+    masks(options, outer, axis, inner)
+}
+
 pub(crate) fn shape(shape: [usize; 3], given: usize) -> Result<(), Error> {
     let [outer, axis, inner] = shape;
     // A dimension of 0 makes the product 0, however large the others are.

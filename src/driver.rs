@@ -87,29 +87,46 @@ impl Driver<'_> {
         matrix: R,
         columns: usize,
     ) -> Result<(), Error> {
-        let rows = checks::whole_rows(matrix.len(), columns)?;
-        checks::masks(&self.options, rows, columns, 1)?;
-        if rows == 0 {
-            return Ok(());
-        }
-        let sink = self.options.sink(LOG);
-        if self.options.allows_whole_matrices() {
-            self.dispatch(Matrix::<LOG, R> {
-                matrix,
-                columns,
-                sink,
-            });
-        } else {
-            self.preprocessed_rows::<LOG, R>(matrix, columns, sink);
+        if checks::rows(&self.options, matrix.len(), columns)? > 0 {
+            let len = matrix.len();
+            self.part_of_rows::<LOG, R>(matrix, columns, 0, len);
         }
         Ok(())
     }
 
+    /// The results of some rows, at least one, of a matrix of `matrix_len` logits. The first has the
+    /// index `first`.
+    pub(crate) fn part_of_rows<const LOG: bool, R: SrcDst>(
+        &self,
+        rows: R,
+        columns: usize,
+        first: usize,
+        matrix_len: usize,
+    ) {
+        let sink = self.options.sink(LOG);
+        if self.options.allows_whole_matrices() {
+            self.dispatch(Matrix::<LOG, R> {
+                rows,
+                columns,
+                sink,
+                matrix_len,
+            });
+        } else {
+            self.preprocessed_rows::<LOG, R>(rows, columns, first, sink);
+        }
+    }
+
     /// Preprocesses several rows at once. Goes row by row if rows have lengths, or if the results
     /// cannot hold preprocessed logits.
-    fn preprocessed_rows<const LOG: bool, R: SrcDst>(&self, matrix: R, columns: usize, sink: Sink) {
+    fn preprocessed_rows<const LOG: bool, R: SrcDst>(
+        &self,
+        matrix: R,
+        columns: usize,
+        first: usize,
+        sink: Sink,
+    ) {
         let by_row = self.options.needs_single_rows() || !R::HAS_SCRATCH;
-        let mut index = 0;
+        let mut index = first;
         let mut unread = matrix;
         while unread.len() > 0 {
             let rows = if by_row {
@@ -130,10 +147,12 @@ impl Driver<'_> {
                     row: rows.reborrow(),
                     preprocessing: self.options.preprocessing_of(index, columns, 0),
                 });
+                let matrix_len = rows.len();
                 self.dispatch(Matrix::<LOG, _> {
-                    matrix: rows.results(),
+                    rows: rows.results(),
                     columns,
                     sink,
+                    matrix_len,
                 });
             }
             index += count;
@@ -144,8 +163,15 @@ impl Driver<'_> {
         }
     }
 
-    /// The results along the middle axis of a tensor [outer, `axis`, `inner`] that is not empty.
-    pub(crate) fn axis<const LOG: bool, R: SrcDst>(&self, tensor: R, axis: usize, inner: usize) {
+    /// The results along the middle axis of some slabs, at least one, of a tensor [outer, `axis`,
+    /// `inner`]. The first has the index `first`.
+    pub(crate) fn part_of_axis<const LOG: bool, R: SrcDst>(
+        &self,
+        tensor: R,
+        axis: usize,
+        inner: usize,
+        first: usize,
+    ) {
         let sink = self.options.sink(LOG);
         if self.options.allows_whole_matrices() {
             return self.dispatch(Columns::<LOG, R> {
@@ -156,7 +182,7 @@ impl Driver<'_> {
             });
         }
         let visible = self.options.visible(0, axis);
-        let mut index = 0;
+        let mut index = first;
         let mut unread = tensor;
         while let Ok((mut slab, others)) = unread.split_at(axis * inner) {
             if sink.allows_softmax() && visible > 0 {
@@ -228,27 +254,37 @@ impl Driver<'_> {
         self.options.sink(false).merge_into(normalizer)
     }
 
-    /// log Σ e^x of each row of a matrix that has as many rows as `out` has places.
-    pub(crate) fn log_sum_exp_rows<L: Source>(&self, logits: L, columns: usize, out: &mut [f32]) {
+    /// log Σ e^x of as many rows as `out` has places, of a matrix of `matrix_len` logits. The first
+    /// has the index `first`.
+    pub(crate) fn part_of_log_sum_exp_rows<L: Source>(
+        &self,
+        logits: L,
+        columns: usize,
+        first: usize,
+        matrix_len: usize,
+        out: &mut [f32],
+    ) {
         let sink = self.options.sink(true);
         if self.options.allows_whole_matrices() {
             return self.dispatch(LogSumExpRows {
                 logits,
                 columns,
                 sink,
+                matrix_len,
                 out,
             });
         }
         let mut unread = logits;
         for (index, place) in out.chunks_mut(1).enumerate() {
             let (row, others) = unread.split_at(columns).unwrap_or((L::empty(), L::empty()));
-            let (logits, preprocessing) = self.visible_logits(row, index);
+            let (logits, preprocessing) = self.visible_logits(row, first + index);
             let columns = logits.len();
             if self.options.changes_logits() {
                 self.dispatch(LogSumExpRows {
                     logits: Preprocessed::new(logits, &preprocessing),
                     columns,
                     sink,
+                    matrix_len: columns,
                     out: place,
                 });
             } else {
@@ -256,6 +292,7 @@ impl Driver<'_> {
                     logits,
                     columns,
                     sink,
+                    matrix_len: columns,
                     out: place,
                 });
             }
@@ -266,7 +303,7 @@ impl Driver<'_> {
     /// log Σ e^x of a row.
     pub(crate) fn log_sum_exp<L: Source>(&self, logits: L) -> f32 {
         let mut result = [f32::NEG_INFINITY];
-        self.log_sum_exp_rows(logits, logits.len(), &mut result);
+        self.part_of_log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result);
         result[0]
     }
 

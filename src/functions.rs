@@ -112,6 +112,7 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
             logits,
             columns,
             sink,
+            matrix_len: columns,
             out: &mut out,
         },
     );

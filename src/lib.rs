@@ -10,7 +10,8 @@ extern crate std;
 // The path of a call, from top to bottom. A module imports only from those below it. All may import
 // the values at the end.
 //
-// softmax, functions, stream, loss, gradient, top_k, half      public calls
+// softmax, parallel, functions, stream, loss, gradient,
+//   top_k, half                                                public calls
 //   checks                                                     every `Error`
 //   driver                                                     options → operations on parts
 //   rows (a row fills the registers), columns (a lane each)    algorithms; start with their mod.rs
@@ -34,6 +35,8 @@ mod mask;
 mod math;
 mod normalizer;
 mod options;
+#[cfg(feature = "rayon")]
+mod parallel;
 pub mod reference;
 mod rows;
 #[allow(unsafe_code, reason = "intrinsics and their detection")]
@@ -52,6 +55,8 @@ pub use gradient::{log_softmax_gradient, softmax_gradient};
 pub use loss::{cross_entropy, cross_entropy_gradient};
 pub use mask::{FullyMasked, Mask};
 pub use normalizer::{Normalizer, Outcome};
+#[cfg(feature = "rayon")]
+pub use parallel::ParallelSoftmax;
 pub use softmax::Softmax;
 pub use stream::Stream;
 pub use top_k::{Candidate, top_k};

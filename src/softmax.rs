@@ -480,14 +480,13 @@ impl<'a> Softmax<'a> {
         shape: [usize; 3],
     ) -> Result<(), Error> {
         checks::shape(shape, tensor.len())?;
-        let [outer, axis, inner] = shape;
+        let [_, axis, inner] = shape;
         if inner == 1 {
             return self.driver.rows::<LOG, R>(tensor, axis);
         }
-        checks::not_causal(&self.driver.options, "a softmax along an inner axis")?;
-        checks::masks(&self.driver.options, outer, axis, inner)?;
+        checks::inner_axis(&self.driver.options, shape)?;
         if tensor.len() > 0 {
-            self.driver.axis::<LOG, R>(tensor, axis, inner);
+            self.driver.part_of_axis::<LOG, R>(tensor, axis, inner, 0);
         }
         Ok(())
     }
@@ -508,9 +507,10 @@ impl<'a> Softmax<'a> {
         columns: usize,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        checks::result_for_each_row(logits.len(), columns, out.len())?;
-        checks::masks(&self.driver.options, out.len(), columns, 1)?;
-        self.driver.log_sum_exp_rows(logits, columns, out);
+        checks::log_sum_exp_rows(&self.driver.options, logits.len(), columns, out.len())?;
+        let len = logits.len();
+        self.driver
+            .part_of_log_sum_exp_rows(logits, columns, 0, len, out);
         Ok(())
     }
 }

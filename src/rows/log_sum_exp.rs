@@ -9,11 +9,13 @@ use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd, lanes_of};
 use crate::source::{Source, Unwritten};
 
-/// log Σ e^x of each row of a matrix.
+/// log Σ e^x of each row of a matrix, or of a part of it.
 pub(crate) struct LogSumExpRows<'a, L> {
     pub(crate) logits: L,
     pub(crate) columns: usize,
     pub(crate) sink: Sink,
+    /// The logits of the whole matrix, which tell what memory it is read from.
+    pub(crate) matrix_len: usize,
     pub(crate) out: &'a mut [f32],
 }
 
@@ -26,6 +28,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             logits,
             columns,
             sink,
+            matrix_len,
             out,
         } = self;
         if columns == 0 {
@@ -37,12 +40,12 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(logits.len(), columns.min(SLICE)),
+            ahead: prefetch_distance(matrix_len, columns.min(SLICE)),
         };
         if S::HAS_LANES && L::HAS_MATRICES && columns <= SLICE && out.len() > 1 {
             return simd.vectorize(
                 #[inline(always)]
-                |_| log_sum_exp_rows(single, logits, out),
+                |_| log_sum_exp_rows(single, logits, matrix_len, out),
             );
         }
         simd.vectorize(
@@ -60,7 +63,12 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: &mut [f32]) {
+fn log_sum_exp_rows<S: Simd, L: Source>(
+    single: Batch<S, true>,
+    logits: L,
+    matrix_len: usize,
+    out: &mut [f32],
+) {
     let Batch {
         simd,
         columns,
@@ -81,7 +89,7 @@ fn log_sum_exp_rows<S: Simd, L: Source>(single: Batch<S, true>, logits: L, out: 
             rows: out.len(),
             columns,
             sink,
-            ahead: prefetch_distance(logits.len(), rows_at_once * columns),
+            ahead: prefetch_distance(matrix_len, rows_at_once * columns),
         };
         let (rows, others) = split(unread, out.len() * columns);
         simd.vectorize(

@@ -8,11 +8,13 @@ use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
 use crate::source::SrcDst;
 
-/// The softmax of each row of a matrix, or the log-softmax if `LOG`.
+/// The softmax of each row of a matrix, or of a part of it; the log-softmax if `LOG`.
 pub(crate) struct Matrix<const LOG: bool, R> {
-    pub(crate) matrix: R,
+    pub(crate) rows: R,
     pub(crate) columns: usize,
     pub(crate) sink: Sink,
+    /// The logits of the whole matrix, which tell what memory it is read from.
+    pub(crate) matrix_len: usize,
 }
 
 impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
@@ -21,12 +23,12 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let Matrix {
-            matrix,
+            rows,
             columns,
             sink,
+            matrix_len,
         } = self;
-        let len = matrix.len();
-        let mut unread = matrix;
+        let mut unread = rows;
         if S::HAS_LANES {
             if columns <= LONGEST_SHORT {
                 unread = simd.vectorize(
@@ -35,14 +37,14 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
                 );
             }
             let has_scratch = LOG || R::HAS_SCRATCH;
-            if has_scratch && unread.len() > 0 && !is_row_by_row(len, columns) {
+            if has_scratch && unread.len() > 0 && !is_row_by_row(matrix_len, columns) {
                 return simd.vectorize(
                     #[inline(always)]
-                    |simd| batches::<LOG, S, R>(simd, unread, columns, sink, len),
+                    |simd| batches::<LOG, S, R>(simd, unread, columns, sink, matrix_len),
                 );
             }
         }
-        rows_one_by_one::<LOG, S, R>(simd, unread, columns, sink, len);
+        rows_one_by_one::<LOG, S, R>(simd, unread, columns, sink, matrix_len);
     }
 }
 
@@ -53,9 +55,9 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
     matrix: R,
     columns: usize,
     sink: Sink,
-    len: usize,
+    matrix_len: usize,
 ) {
-    let matrix_len = Some(len);
+    let matrix_len = Some(matrix_len);
     let mut unread = matrix;
     while unread.len() > 0 {
         if !LOG && let Some(row) = unread.with_scratch(columns) {
@@ -85,7 +87,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
     matrix: R,
     columns: usize,
     sink: Sink,
-    len: usize,
+    matrix_len: usize,
 ) {
     let rows = rows_of_batch::<S>(columns);
     let mut batch = Batch::<S, false> {
@@ -93,7 +95,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
         rows,
         columns,
         sink,
-        ahead: prefetch_distance(len, rows * columns),
+        ahead: prefetch_distance(matrix_len, rows * columns),
     };
     let mut unread = matrix;
     while unread.len() > 0 {

@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "checks",
     "driver",
     "softmax",
+    "parallel",
     "reference",
     "stream",
     "functions",

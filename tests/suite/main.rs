@@ -17,6 +17,8 @@ mod harness;
 mod house;
 mod operations;
 mod options;
+#[cfg(feature = "rayon")]
+mod parallel;
 mod properties;
 mod same_bits;
 mod special_values;

@@ -1,0 +1,342 @@
+//! Rows of matrices and slabs of tensors in parallel, on the threads of rayon. A part is computed
+//! as the same rows of the whole are, so that neither the parts nor the threads change a bit.
+
+use crate::checks::{self, out_of_place};
+use crate::error::Error;
+use crate::softmax::Softmax;
+use crate::source::{InPlace, SrcDst};
+
+/// The largest matrix, in logits, that is not divided: 12 µs on an AMD EPYC core (family 26), about
+/// what a call from outside the pool waits for its threads.
+const SERIAL: usize = 1 << 16;
+
+/// The least number of parts of a matrix that is divided, so that a thread that starts late still
+/// finds work, and all threads end at about the same time.
+const PARTS: usize = 16;
+
+/// The most logits of a part, unless it is a single row. On one thread parts of this size take at
+/// most 2 % more time than the whole, parts of 2^14 at most 3 % (AMD EPYC, family 26).
+const LARGEST_PART: usize = 1 << 16;
+
+impl<'a> Softmax<'a> {
+    /// The same softmax over rows in parallel.
+    ///
+    /// ```
+    /// use online_softmax::Softmax;
+    ///
+    /// let mut rows = vec![1.0; 1000 * 512];
+    /// Softmax::new().parallel().rows_in_place(&mut rows, 512)?;
+    /// assert!(rows.iter().all(|probability| *probability == 1.0 / 512.0));
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn parallel(self) -> ParallelSoftmax<'a> {
+        ParallelSoftmax { softmax: self }
+    }
+}
+
+/// A [`Softmax`] over rows in parallel, made by [`Softmax::parallel`].
+///
+/// Every method has the name, the options, the errors and the special values of the method of
+/// [`Softmax`]. The results have the same bits, whatever the number of threads. The arguments are
+/// checked before the first write.
+///
+/// The rows are done on rayon's current thread pool: the one in which the method is called, or the
+/// global one. A matrix of at most 2^16 logits, or of one row, is done on one thread. A call from
+/// outside the pool waits for a thread of the pool to wake up, some microseconds; several calls
+/// inside one [`rayon::ThreadPool::install`] or [`rayon::scope`] wait once. The crate allocates
+/// nothing here either, but rayon does.
+///
+/// ```
+/// use online_softmax::{Mask, Softmax};
+///
+/// let causal = Softmax::new().mask(Mask::Causal { first: 0 });
+/// let (mut parallel, mut serial) = (vec![0.5; 400 * 400], vec![0.5; 400 * 400]);
+/// causal.parallel().rows_in_place(&mut parallel, 400)?;
+/// causal.rows_in_place(&mut serial, 400)?;
+/// assert_eq!(parallel, serial);
+/// # Ok::<(), online_softmax::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ParallelSoftmax<'a> {
+    softmax: Softmax<'a>,
+}
+
+impl ParallelSoftmax<'_> {
+    /// The softmax of each row of a matrix: [`Softmax::rows`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::rows`].
+    ///
+    /// ```
+    /// let logits = vec![3.0; 300 * 256];
+    /// let mut probabilities = vec![0.0; 300 * 256];
+    /// online_softmax::Softmax::new().parallel().rows(&logits, 256, &mut probabilities)?;
+    /// assert_eq!(probabilities, vec![1.0 / 256.0; 300 * 256]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn rows(
+        &self,
+        logits: &[f32],
+        columns: usize,
+        probabilities: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_rows::<false, _>(out_of_place(logits, probabilities)?, columns)
+    }
+
+    /// The softmax of each row of a matrix in its place: [`Softmax::rows_in_place`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::rows_in_place`].
+    ///
+    /// ```
+    /// let mut rows = vec![3.0; 300 * 256];
+    /// online_softmax::Softmax::new().parallel().rows_in_place(&mut rows, 256)?;
+    /// assert_eq!(rows, vec![1.0 / 256.0; 300 * 256]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn rows_in_place(&self, rows: &mut [f32], columns: usize) -> Result<(), Error> {
+        self.checked_rows::<false, _>(InPlace(rows), columns)
+    }
+
+    /// The log-softmax of each row of a matrix: [`Softmax::log_rows`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::log_rows`].
+    ///
+    /// ```
+    /// let logits = vec![3.0; 100_000];
+    /// let mut log_probabilities = vec![1.0; 100_000];
+    /// online_softmax::Softmax::new().parallel().log_rows(&logits, 1, &mut log_probabilities)?;
+    /// assert_eq!(log_probabilities, vec![0.0; 100_000]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn log_rows(
+        &self,
+        logits: &[f32],
+        columns: usize,
+        log_probabilities: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
+    }
+
+    /// log Σ e^x of each row of a matrix: [`Softmax::log_sum_exp_rows`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::log_sum_exp_rows`].
+    ///
+    /// ```
+    /// let logits = [3.0, -1e30].repeat(100_000);
+    /// let mut out = vec![0.0; 100_000];
+    /// online_softmax::Softmax::new().parallel().log_sum_exp_rows(&logits, 2, &mut out)?;
+    /// assert_eq!(out, vec![3.0; 100_000]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn log_sum_exp_rows(
+        &self,
+        logits: &[f32],
+        columns: usize,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let driver = self.softmax.driver;
+        checks::log_sum_exp_rows(&driver.options, logits.len(), columns, out.len())?;
+        let (len, rows) = (logits.len(), out.len());
+        Part::whole((logits, out), rows).in_parallel(
+            columns,
+            &|(logits, out): (&[f32], &mut [f32]), rows| {
+                let Some((logits_of_first, other_logits)) = logits.split_at_checked(rows * columns)
+                else {
+                    return Err((logits, out));
+                };
+                let (out, other_out) = out.split_at_mut(rows);
+                Ok(((logits_of_first, out), (other_logits, other_out)))
+            },
+            &|(logits, out), first| {
+                driver.part_of_log_sum_exp_rows(logits, columns, first, len, out);
+            },
+        );
+        Ok(())
+    }
+
+    /// The softmax along the middle axis of a tensor [outer, axis, inner]: [`Softmax::axis`]. What
+    /// has one outer index is done on one thread, unless `inner` is 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::axis`].
+    ///
+    /// ```
+    /// let logits = vec![3.0; 100 * 32 * 32];
+    /// let mut probabilities = vec![0.0; 100 * 32 * 32];
+    /// let softmax = online_softmax::Softmax::new().parallel();
+    /// softmax.axis(&logits, [100, 32, 32], &mut probabilities)?;
+    /// assert_eq!(probabilities, vec![1.0 / 32.0; 100 * 32 * 32]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn axis(
+        &self,
+        logits: &[f32],
+        shape: [usize; 3],
+        probabilities: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_axis::<false, _>(out_of_place(logits, probabilities)?, shape)
+    }
+
+    /// [`axis`](Self::axis) in the place of the logits: [`Softmax::axis_in_place`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::axis_in_place`].
+    ///
+    /// ```
+    /// let mut data = vec![3.0; 100 * 32 * 32];
+    /// let softmax = online_softmax::Softmax::new().parallel();
+    /// softmax.axis_in_place(&mut data, [100, 32, 32])?;
+    /// assert_eq!(data, vec![1.0 / 32.0; 100 * 32 * 32]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn axis_in_place(&self, data: &mut [f32], shape: [usize; 3]) -> Result<(), Error> {
+        self.checked_axis::<false, _>(InPlace(data), shape)
+    }
+
+    /// The log-softmax along the middle axis of a tensor, as [`axis`](Self::axis):
+    /// [`Softmax::log_axis`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::log_axis`].
+    ///
+    /// ```
+    /// let logits = vec![3.0; 400 * 1 * 256];
+    /// let mut log_probabilities = vec![1.0; 400 * 1 * 256];
+    /// let softmax = online_softmax::Softmax::new().parallel();
+    /// softmax.log_axis(&logits, [400, 1, 256], &mut log_probabilities)?;
+    /// assert_eq!(log_probabilities, vec![0.0; 400 * 1 * 256]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn log_axis(
+        &self,
+        logits: &[f32],
+        shape: [usize; 3],
+        log_probabilities: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_axis::<true, _>(out_of_place(logits, log_probabilities)?, shape)
+    }
+
+    fn checked_rows<const LOG: bool, R: SrcDst + Send>(
+        &self,
+        matrix: R,
+        columns: usize,
+    ) -> Result<(), Error> {
+        let driver = self.softmax.driver;
+        let len = matrix.len();
+        let rows = checks::rows(&driver.options, len, columns)?;
+        if rows > 0 {
+            Part::whole(matrix, rows).in_parallel(
+                columns,
+                &|matrix: R, rows| matrix.split_at(rows * columns),
+                &|matrix, first| driver.part_of_rows::<LOG, R>(matrix, columns, first, len),
+            );
+        }
+        Ok(())
+    }
+
+    fn checked_axis<const LOG: bool, R: SrcDst + Send>(
+        &self,
+        tensor: R,
+        shape: [usize; 3],
+    ) -> Result<(), Error> {
+        checks::shape(shape, tensor.len())?;
+        let [outer, axis, inner] = shape;
+        if inner == 1 {
+            return self.checked_rows::<LOG, R>(tensor, axis);
+        }
+        let driver = self.softmax.driver;
+        checks::inner_axis(&driver.options, shape)?;
+        if tensor.len() > 0 {
+            let slab = axis * inner;
+            Part::whole(tensor, outer).in_parallel(
+                slab,
+                &|tensor: R, slabs| tensor.split_at(slabs * slab),
+                &|tensor, first| driver.part_of_axis::<LOG, R>(tensor, axis, inner, first),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Some rows of a matrix, or slabs of a tensor.
+struct Part<T> {
+    first: usize,
+    rows: usize,
+    values: T,
+}
+
+impl<T: Send> Part<T> {
+    fn whole(values: T, rows: usize) -> Self {
+        Part {
+            first: 0,
+            rows,
+            values,
+        }
+    }
+
+    /// Calls `run` with the whole, if it is small, or else with its parts, and the indices of their
+    /// first rows. `split` gives the values of a number of rows, and the others. The parts do not
+    /// depend on the number of threads.
+    fn in_parallel(
+        self,
+        columns: usize,
+        split: &(impl Fn(T, usize) -> Result<(T, T), T> + Sync),
+        run: &(impl Fn(T, usize) + Sync),
+    ) {
+        let len = self.rows.saturating_mul(columns);
+        if len <= SERIAL {
+            run(self.values, self.first);
+        } else {
+            let most = LARGEST_PART.min(len / PARTS).checked_div(columns);
+            self.divide(most.unwrap_or(1).max(1), split, run);
+        }
+    }
+
+    /// Divides what has more than `most` rows.
+    fn divide(
+        self,
+        most: usize,
+        split: &(impl Fn(T, usize) -> Result<(T, T), T> + Sync),
+        run: &(impl Fn(T, usize) + Sync),
+    ) {
+        let Part {
+            first,
+            rows,
+            values,
+        } = self;
+        if rows <= most {
+            return run(values, first);
+        }
+        let half = rows / 2;
+        match split(values, half) {
+            Ok((values, others)) => {
+                let part = Part {
+                    first,
+                    rows: half,
+                    values,
+                };
+                let other = Part {
+                    first: first + half,
+                    rows: rows - half,
+                    values: others,
+                };
+                rayon::join(
+                    || part.divide(most, split, run),
+                    || other.divide(most, split, run),
+                );
+            }
+            Err(whole) => run(whole, first),
+        }
+    }
+}
