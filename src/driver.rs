@@ -1,5 +1,5 @@
 //! From options and a shape to the operations on parts of the logits. The callers have checked the
-//! arguments, except those of [`Driver::rows`].
+//! arguments.
 
 use crate::backend::Backend;
 use crate::checks;
@@ -81,22 +81,8 @@ impl Driver<'_> {
         }
     }
 
-    /// The results of each row of a matrix, if it has whole rows and the masks fit.
+    /// The results of some rows of a matrix of `matrix_len` logits. The first has the index `first`.
     pub(crate) fn rows<const LOG: bool, R: SrcDst>(
-        &self,
-        matrix: R,
-        columns: usize,
-    ) -> Result<(), Error> {
-        if checks::rows(&self.options, matrix.len(), columns)? > 0 {
-            let len = matrix.len();
-            self.part_of_rows::<LOG, R>(matrix, columns, 0, len);
-        }
-        Ok(())
-    }
-
-    /// The results of some rows, at least one, of a matrix of `matrix_len` logits. The first has the
-    /// index `first`.
-    pub(crate) fn part_of_rows<const LOG: bool, R: SrcDst>(
         &self,
         rows: R,
         columns: usize,
@@ -104,6 +90,9 @@ impl Driver<'_> {
         matrix_len: usize,
     ) {
         let sink = self.options.sink(LOG);
+        if rows.len() == 0 {
+            return;
+        }
         if self.options.allows_whole_matrices() {
             self.dispatch(Matrix::<LOG, R> {
                 rows,
@@ -165,7 +154,7 @@ impl Driver<'_> {
 
     /// The results along the middle axis of some slabs, at least one, of a tensor [outer, `axis`,
     /// `inner`]. The first has the index `first`.
-    pub(crate) fn part_of_axis<const LOG: bool, R: SrcDst>(
+    pub(crate) fn axis<const LOG: bool, R: SrcDst>(
         &self,
         tensor: R,
         axis: usize,
@@ -256,7 +245,7 @@ impl Driver<'_> {
 
     /// log Σ e^x of as many rows as `out` has places, of a matrix of `matrix_len` logits. The first
     /// has the index `first`.
-    pub(crate) fn part_of_log_sum_exp_rows<L: Source>(
+    pub(crate) fn log_sum_exp_rows<L: Source>(
         &self,
         logits: L,
         columns: usize,
@@ -303,7 +292,7 @@ impl Driver<'_> {
     /// log Σ e^x of a row.
     pub(crate) fn log_sum_exp<L: Source>(&self, logits: L) -> f32 {
         let mut result = [f32::NEG_INFINITY];
-        self.part_of_log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result);
+        self.log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result);
         result[0]
     }
 

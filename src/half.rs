@@ -155,9 +155,13 @@ impl<L: Logit> SoftmaxOf<'_, L> {
         columns: usize,
         probabilities: &mut [P],
     ) -> Result<(), Error> {
+        let matrix = out_of_place(logits, probabilities)?;
+        let len = matrix.len();
+        checks::rows(&self.softmax.driver.options, len, columns)?;
         self.softmax
             .driver
-            .rows::<false, _>(out_of_place(logits, probabilities)?, columns)
+            .rows::<false, _>(matrix, columns, 0, len);
+        Ok(())
     }
 
     /// The softmax of each row of a matrix in its place: [`Softmax::rows_in_place`].
@@ -166,7 +170,13 @@ impl<L: Logit> SoftmaxOf<'_, L> {
     ///
     /// As [`Softmax::rows_in_place`].
     pub fn rows_in_place(&self, rows: &mut [L], columns: usize) -> Result<(), Error> {
-        self.softmax.driver.rows::<false, _>(InPlace(rows), columns)
+        let matrix = InPlace(rows);
+        let len = matrix.len();
+        checks::rows(&self.softmax.driver.options, len, columns)?;
+        self.softmax
+            .driver
+            .rows::<false, _>(matrix, columns, 0, len);
+        Ok(())
     }
 
     /// The log-softmax of each row of a matrix: [`Softmax::log_rows`].
@@ -180,9 +190,11 @@ impl<L: Logit> SoftmaxOf<'_, L> {
         columns: usize,
         log_probabilities: &mut [P],
     ) -> Result<(), Error> {
-        self.softmax
-            .driver
-            .rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
+        let matrix = out_of_place(logits, log_probabilities)?;
+        let len = matrix.len();
+        checks::rows(&self.softmax.driver.options, len, columns)?;
+        self.softmax.driver.rows::<true, _>(matrix, columns, 0, len);
+        Ok(())
     }
 
     /// log Σ e^x of each row of a matrix: [`Softmax::log_sum_exp_rows`].

@@ -156,7 +156,7 @@ impl ParallelSoftmax<'_> {
                 Ok(((logits_of_first, out), (other_logits, other_out)))
             },
             &|(logits, out), first| {
-                driver.part_of_log_sum_exp_rows(logits, columns, first, len, out);
+                driver.log_sum_exp_rows(logits, columns, first, len, out);
             },
         );
         Ok(())
@@ -239,7 +239,7 @@ impl ParallelSoftmax<'_> {
             Part::whole(matrix, rows).in_parallel(
                 columns,
                 &|matrix: R, rows| matrix.split_at(rows * columns),
-                &|matrix, first| driver.part_of_rows::<LOG, R>(matrix, columns, first, len),
+                &|matrix, first| driver.rows::<LOG, R>(matrix, columns, first, len),
             );
         }
         Ok(())
@@ -262,7 +262,7 @@ impl ParallelSoftmax<'_> {
             Part::whole(tensor, outer).in_parallel(
                 slab,
                 &|tensor: R, slabs| tensor.split_at(slabs * slab),
-                &|tensor, first| driver.part_of_axis::<LOG, R>(tensor, axis, inner, first),
+                &|tensor, first| driver.axis::<LOG, R>(tensor, axis, inner, first),
             );
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! The public methods over `f32` rows, matrices and axes. They check their arguments, except those
-//! of rows, which [`Driver::rows`] checks; the [`Driver`] does the work.
+//! The public methods over `f32` rows, matrices and axes. They check their arguments; the [`Driver`]
+//! does the work.
 
 use crate::backend::Backend;
 use crate::checks::{self, out_of_place};
@@ -322,8 +322,11 @@ impl<'a> Softmax<'a> {
         columns: usize,
         probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        self.driver
-            .rows::<false, _>(out_of_place(logits, probabilities)?, columns)
+        let matrix = out_of_place(logits, probabilities)?;
+        let len = matrix.len();
+        checks::rows(&self.driver.options, len, columns)?;
+        self.driver.rows::<false, _>(matrix, columns, 0, len);
+        Ok(())
     }
 
     /// The softmax of each row of a matrix in its place: the same bits as [`rows`](Self::rows).
@@ -341,7 +344,11 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn rows_in_place(&self, rows: &mut [f32], columns: usize) -> Result<(), Error> {
-        self.driver.rows::<false, _>(InPlace(rows), columns)
+        let matrix = InPlace(rows);
+        let len = matrix.len();
+        checks::rows(&self.driver.options, len, columns)?;
+        self.driver.rows::<false, _>(matrix, columns, 0, len);
+        Ok(())
     }
 
     /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -362,8 +369,11 @@ impl<'a> Softmax<'a> {
         columns: usize,
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        self.driver
-            .rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
+        let matrix = out_of_place(logits, log_probabilities)?;
+        let len = matrix.len();
+        checks::rows(&self.driver.options, len, columns)?;
+        self.driver.rows::<true, _>(matrix, columns, 0, len);
+        Ok(())
     }
 
     /// log Σ e^x of each row of a matrix. `out` has a place for each row. A row of no columns gives
@@ -482,11 +492,14 @@ impl<'a> Softmax<'a> {
         checks::shape(shape, tensor.len())?;
         let [_, axis, inner] = shape;
         if inner == 1 {
-            return self.driver.rows::<LOG, R>(tensor, axis);
+            let len = tensor.len();
+            checks::rows(&self.driver.options, len, axis)?;
+            self.driver.rows::<LOG, R>(tensor, axis, 0, len);
+            return Ok(());
         }
         checks::inner_axis(&self.driver.options, shape)?;
         if tensor.len() > 0 {
-            self.driver.part_of_axis::<LOG, R>(tensor, axis, inner, 0);
+            self.driver.axis::<LOG, R>(tensor, axis, inner, 0);
         }
         Ok(())
     }
@@ -509,8 +522,7 @@ impl<'a> Softmax<'a> {
     ) -> Result<(), Error> {
         checks::log_sum_exp_rows(&self.driver.options, logits.len(), columns, out.len())?;
         let len = logits.len();
-        self.driver
-            .part_of_log_sum_exp_rows(logits, columns, 0, len, out);
+        self.driver.log_sum_exp_rows(logits, columns, 0, len, out);
         Ok(())
     }
 }
