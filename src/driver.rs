@@ -2,10 +2,8 @@
 //! arguments.
 
 use crate::backend::Backend;
-use crate::checks;
 use crate::columns::slab::Columns;
 use crate::dispatch::dispatch;
-use crate::error::Error;
 use crate::normalizer::Normalizer;
 use crate::options::{Options, Preprocessing, Sink};
 use crate::rows::log_sum_exp::LogSumExpRows;

@@ -1,7 +1,7 @@
 //! Half precision: `bf16` and `f16` logits and results. They are widened as they are loaded and
 //! rounded as they are stored; all arithmetic is that of `f32`.
 
-use crate::checks::out_of_place;
+use crate::checks::{self, out_of_place};
 use crate::error::Error;
 use crate::normalizer::Normalizer;
 use crate::softmax::Softmax;
