@@ -5,7 +5,7 @@ use crate::checks::{self, out_of_place};
 use crate::error::Error;
 use crate::normalizer::Normalizer;
 use crate::softmax::Softmax;
-use crate::source::InPlace;
+use crate::source::{InPlace, SrcDst};
 use crate::top_k::Candidate;
 use core::marker::PhantomData;
 
