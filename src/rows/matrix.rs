@@ -7,6 +7,7 @@ use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
 use crate::source::SrcDst;
+use core::num::NonZeroUsize;
 
 /// The softmax of each row of a matrix, or of a part of it; the log-softmax if `LOG`.
 pub(crate) struct Matrix<const LOG: bool, R> {
@@ -57,7 +58,7 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
     sink: Sink,
     matrix_len: usize,
 ) {
-    let matrix_len = Some(matrix_len);
+    let matrix_len = NonZeroUsize::new(matrix_len);
     let mut unread = matrix;
     while unread.len() > 0 {
         if !LOG && let Some(row) = unread.with_scratch(columns) {

@@ -8,6 +8,7 @@ use crate::normalizer::Normalizer;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd};
 use crate::source::{SrcDst, Unwritten};
+use core::num::NonZeroUsize;
 
 /// The softmax of one row, or the log-softmax if `LOG`. Returns the state of the row.
 pub(crate) struct Row<const LOG: bool, R> {
@@ -15,7 +16,7 @@ pub(crate) struct Row<const LOG: bool, R> {
     pub(crate) sink: Sink,
     /// For a row of a matrix, the logits of the matrix. The state of such a row is not wanted, and
     /// what is returned in its place has no meaning.
-    pub(crate) matrix_len: Option<usize>,
+    pub(crate) matrix_len: Option<NonZeroUsize>,
 }
 
 impl<const LOG: bool, R> Row<LOG, R> {
@@ -100,10 +101,13 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             rows: 1,
             columns,
             sink,
-            ahead: prefetch_distance(matrix_len.unwrap_or(columns), columns.min(SLICE)),
+            ahead: prefetch_distance(
+                matrix_len.map_or(columns, NonZeroUsize::get),
+                columns.min(SLICE),
+            ),
         };
         let is_wanted = matrix_len.is_none();
-        let (state, mut other_terms);
+        let (state, other_terms);
         if LOG {
             let logits = &mut Unwritten(row.logits());
             state = batch.without_sink().state::<true, _>(logits);
@@ -112,17 +116,19 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             batch.log_softmax_pass(&mut row, &denominators);
         } else if R::HAS_SCRATCH && !batch.recomputes() {
             state = batch.state::<false, _>(&mut row);
-            other_terms = state.states.other_terms(simd);
-            if is_wanted {
-                other_terms = batch.other_terms::<false, true, _>(row.numerators(), &state.states);
-            }
+            other_terms = if is_wanted {
+                batch.other_terms::<false, true, _>(row.numerators(), &state.states)
+            } else {
+                state.states.other_terms(simd)
+            };
             batch.normalize(&mut row, &state.states);
         } else {
             state = batch.state::<false, _>(&mut Unwritten(row.logits()));
-            other_terms = state.states.other_terms(simd);
-            if is_wanted {
-                other_terms = batch.other_terms::<false, false, _>(row.logits(), &state.states);
-            }
+            other_terms = if is_wanted {
+                batch.other_terms::<false, false, _>(row.logits(), &state.states)
+            } else {
+                state.states.other_terms(simd)
+            };
             batch.normalize(&mut row, &state.states);
         }
         let max = first_lane(state.states.shifts.max);
