@@ -11,7 +11,8 @@ use crate::source::{Source, SrcDst};
 ///
 /// A row of at least one register is written by whole registers: the first and the last may overlap
 /// their neighbours. They are loaded before anything is written. A store of a part of a register
-/// would delay loads from the 64 bytes that the whole would cover: 5 to 8 ns a row.
+/// would delay loads from the 64 bytes that the whole would cover: 5 to 8 ns a row of 100 columns,
+/// beside one of 96, on an AMD EPYC core (family 26).
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn normalize<S: Simd, R: SrcDst>(
     simd: S,

@@ -4,9 +4,9 @@
 //! makes the first, and only with the first is the second made. So the `SAFETY` comments below are
 //! of memory only.
 
-use super::{align_stack, are_whole, detect::features};
+use super::{align_stack, detect::features, squares};
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{LANES, Lanewise, Simd, Square, Vector};
+use crate::simd::{LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -125,41 +125,11 @@ impl Simd for Avx2 {
                 _mm256_blendv_ps(_mm256_set1_ps(fill), loaded, _mm256_castsi256_ps(mask))
             })
         }
+    }
 
-        fn load_square(self, values: &[f32], stride: usize, fill: f32) -> Square<Self> {
-            let mut square = self.splat(fill).square();
-            let [first @ .., last] = &mut square;
-            if are_whole(values.len(), stride, F32x8::WIDTH) {
-                for (row, register) in first.iter_mut().enumerate() {
-                    // SAFETY: `values` has all of every register but the last.
-                    *register = F32x8(unsafe { _mm256_loadu_ps(values.as_ptr().add(row * stride)) });
-                }
-            } else {
-                for (row, register) in first.iter_mut().enumerate() {
-                    *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
-                }
-            }
-            let start = (F32x8::WIDTH - 1) * stride;
-            *last = self.load(values.get(start..).unwrap_or(&[]), fill);
-            square
-        }
+    squares! { F32x8, _mm256_loadu_ps, _mm256_storeu_ps }
 
-        fn store_square(self, square: &Square<Self>, values: &mut [f32], stride: usize) {
-            let [first @ .., last] = square;
-            if are_whole(values.len(), stride, F32x8::WIDTH) {
-                for (row, register) in first.iter().enumerate() {
-                    // SAFETY: `values` has places for all of every register but the last.
-                    unsafe { _mm256_storeu_ps(values.as_mut_ptr().add(row * stride), register.0) };
-                }
-            } else {
-                for (row, register) in first.iter().enumerate() {
-                    register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
-                }
-            }
-            let start = (F32x8::WIDTH - 1) * stride;
-            last.store(values.get_mut(start..).unwrap_or(&mut []));
-        }
-
+    leaf! {
         #[cfg(feature = "half")]
         fn load_upper_halves(self, halves: &[u16], fill: f32) -> F32x8 {
             if let Some(full) = halves.first_chunk::<{ F32x8::WIDTH }>() {

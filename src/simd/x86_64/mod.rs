@@ -18,3 +18,59 @@ fn align_stack<Register>() {
 fn are_whole(len: usize, stride: usize, width: usize) -> bool {
     stride.saturating_mul(width - 2).saturating_add(width) <= len
 }
+
+/// [`Simd::load_square`](super::Simd::load_square) and its counterpart, for a register type with
+/// the intrinsics that load and store a whole register at any alignment.
+macro_rules! squares {
+    ($register:ident, $load:ident, $store:ident) => {
+        crate::simd::operations::leaf! {
+            fn load_square(
+                self,
+                values: &[f32],
+                stride: usize,
+                fill: f32,
+            ) -> crate::simd::Square<Self> {
+                let mut square = self.splat(fill).square();
+                let [first @ .., last] = &mut square;
+                if crate::simd::x86_64::are_whole(values.len(), stride, $register::WIDTH) {
+                    for (row, register) in first.iter_mut().enumerate() {
+                        // SAFETY: `are_whole` says that `values` has all of every register but the
+                        // last.
+                        *register = $register(unsafe { $load(values.as_ptr().add(row * stride)) });
+                    }
+                } else {
+                    for (row, register) in first.iter_mut().enumerate() {
+                        *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
+                    }
+                }
+                let start = ($register::WIDTH - 1) * stride;
+                *last = self.load(values.get(start..).unwrap_or(&[]), fill);
+                square
+            }
+
+            fn store_square(
+                self,
+                square: &crate::simd::Square<Self>,
+                values: &mut [f32],
+                stride: usize,
+            ) {
+                let [first @ .., last] = square;
+                if crate::simd::x86_64::are_whole(values.len(), stride, $register::WIDTH) {
+                    for (row, register) in first.iter().enumerate() {
+                        // SAFETY: `are_whole` says that `values` has places for all of every
+                        // register but the last.
+                        unsafe { $store(values.as_mut_ptr().add(row * stride), register.0) };
+                    }
+                } else {
+                    for (row, register) in first.iter().enumerate() {
+                        register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
+                    }
+                }
+                let start = ($register::WIDTH - 1) * stride;
+                last.store(values.get_mut(start..).unwrap_or(&mut []));
+            }
+        }
+    };
+}
+
+use squares;
