@@ -68,7 +68,7 @@ const FROM_UNIT_BIAS: f32 = 1.0 / (1_u64 << HEADROOM) as f32;
 #[derive(Clone, Copy)]
 pub(crate) struct ExpConstants<V> {
     /// A logit whose 2^n is flushed to zero. Lower logits are raised to it.
-    pub(super) lowest: V,
+    pub(crate) lowest: V,
     pub(super) round: V,
     log2_e: V,
     minus_ln_2_high: V,

@@ -3,7 +3,7 @@
 use super::batch::{Batch, rows_of_batch};
 use super::log_denominators::LogDenominators;
 use super::other_terms::has_nan;
-use super::schedule::{LONGEST_SHORT, SLICE, prefetch_distance};
+use super::schedule::{SLICE, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd, lanes_of};
@@ -76,7 +76,7 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
         ..
     } = single;
     let (mut unread, mut out) = (logits, out);
-    if columns <= LONGEST_SHORT {
+    if columns <= S::LONGEST_SHORT {
         (unread, out) = simd.vectorize(
             #[inline(always)]
             |simd| short::log_sum_exp(simd, unread, columns, sink, out),

@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, rows_of_batch};
 use super::row::Row;
-use super::schedule::{LONGEST_SHORT, is_row_by_row, prefetch_distance};
+use super::schedule::{is_row_by_row, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
@@ -31,7 +31,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         } = self;
         let mut unread = rows;
         if S::HAS_LANES {
-            if columns <= LONGEST_SHORT {
+            if columns <= S::LONGEST_SHORT {
                 unread = simd.vectorize(
                     #[inline(always)]
                     |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),

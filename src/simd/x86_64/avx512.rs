@@ -152,6 +152,9 @@ impl Simd for Avx512 {
     type Vector = F32x16;
     const UNROLL: usize = 8;
 
+    // 33 columns take 0.55 to 0.7 times the time of a batch, 64 columns 0.8 to 0.95 times.
+    const LONGEST_SHORT: usize = 2 * LANES;
+
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
         #[target_feature(enable = "avx512f,popcnt")]
@@ -278,15 +281,16 @@ impl Vector for F32x16 {
         fn transpose(square: &mut Self::Square) {
             // Squares of 4 × 4 lanes first, which lie in the quarters of four registers each; then
             // the quarters of every fourth register.
-            for first in [0, 4, 8, 12] {
-                let rows = [square[first], square[first + 1], square[first + 2], square[first + 3]];
-                let columns = Self::transpose_lanes(rows);
-                square[first..first + 4].copy_from_slice(&columns);
-            }
-            for i in 0..4 {
-                [square[i], square[i + 4], square[i + 8], square[i + 12]] =
-                    Self::transpose_quarters([square[i], square[i + 4], square[i + 8], square[i + 12]]);
-            }
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *square;
+            let [a, b, c, d] = Self::transpose_lanes([a, b, c, d]);
+            let [e, f, g, h] = Self::transpose_lanes([e, f, g, h]);
+            let [i, j, k, l] = Self::transpose_lanes([i, j, k, l]);
+            let [m, n, o, p] = Self::transpose_lanes([m, n, o, p]);
+            let [a, e, i, m] = Self::transpose_quarters([a, e, i, m]);
+            let [b, f, j, n] = Self::transpose_quarters([b, f, j, n]);
+            let [c, g, k, o] = Self::transpose_quarters([c, g, k, o]);
+            let [d, h, l, p] = Self::transpose_quarters([d, h, l, p]);
+            *square = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
         }
 
         fn store(self, values: &mut [f32]) {
