@@ -41,6 +41,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             columns,
             sink,
             ahead: prefetch_distance(matrix_len, columns.min(SLICE)),
+            recomputes: false,
         };
         if S::HAS_LANES && L::HAS_MATRICES && columns <= SLICE && out.len() > 1 {
             return simd.vectorize(
@@ -90,6 +91,7 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
             columns,
             sink,
             ahead: prefetch_distance(matrix_len, rows_at_once * columns),
+            recomputes: false,
         };
         let (rows, others) = split(unread, out.len() * columns);
         simd.vectorize(

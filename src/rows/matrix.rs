@@ -97,6 +97,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
         columns,
         sink,
         ahead: prefetch_distance(matrix_len, rows * columns),
+        recomputes: false,
     };
     let mut unread = matrix;
     while unread.len() > 0 {

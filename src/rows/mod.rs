@@ -26,7 +26,8 @@
 //! A row by itself ([`row`]) is a batch of one row ([`slices`]), whatever its length. So is each
 //! row of a matrix where registers have one lane, where results of half precision hold no
 //! numerators, and where a matrix is so large that fewer rows at a time are faster ([`schedule`]).
-//! Targets without vector instructions have no other form.
+//! Targets without vector instructions have no other form. With the feature `rayon` several threads
+//! may share a row of more than 2^17 columns (`parts`).
 //!
 //! # Usual and unusual logits
 //!
@@ -79,6 +80,8 @@ pub(crate) mod log_sum_exp;
 pub(crate) mod matrix;
 mod normalize;
 mod other_terms;
+#[cfg(feature = "rayon")]
+pub(crate) mod parts;
 pub(crate) mod preprocess;
 mod quotients;
 pub(crate) mod recurrence;

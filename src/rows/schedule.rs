@@ -9,7 +9,7 @@ pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 
 /// Logits of a slice: their numerators are summed from one start, then the sum is added to that of
 /// the row.
-pub(super) const SLICE: usize = 16 * BLOCK;
+pub(crate) const SLICE: usize = 16 * BLOCK;
 
 /// The longest row that is transposed on any backend: a virtual lane has at most two of its
 /// columns. See [`Simd::LONGEST_SHORT`](crate::simd::Simd::LONGEST_SHORT).

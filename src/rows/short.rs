@@ -267,6 +267,7 @@ impl<S: Simd> Transposed<S> {
             columns: self.columns,
             sink,
             ahead: 0,
+            recomputes: false,
         }
     }
 

@@ -222,7 +222,7 @@ pub(super) fn exp_sums<const PRECISE: bool, S: Simd, R: SrcDst>(
 
 /// Adds the lanes of one sum to those of another.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
+pub(super) fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
     let parts = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
     let others = other.high.as_ref().iter().zip(other.low.as_ref());
     for ((high, low), (other_high, other_low)) in parts.zip(others) {
