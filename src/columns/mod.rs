@@ -30,6 +30,14 @@
 //! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima
 //! first, then sums, then writes: three reads, nothing stored. Its totals leave out the term of the
 //! maximum.
+//!
+//! # Error bound
+//!
+//! Numerators, quotients and the last roundings are those of rows, and so is the bound of the
+//! softmax (`rows`): tiles are summed as slices are, totals in `f64`. The log-softmax sums the other
+//! terms from zero, which costs up to 1 · 2^−24 of them (`math::compensated_sum`), and never
+//! subtracts the maximum's term from a sum: 2.8 ULP fused and 2.9 unfused, below a power of two 3.3
+//! and 3.4.
 
 mod algorithm;
 mod log_softmax;

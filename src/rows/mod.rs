@@ -52,6 +52,61 @@
 //! The recurrence ([`recurrence`]) has a sum of its own. It serves streams and normalizers. Where
 //! it moves its shift depends on the logits alone, not on how a stream was cut.
 //!
+//! # Error bound
+//!
+//! A relative error of u = 2^−24 is at most one ULP of a result p: half an ULP at the lower end of
+//! its binade, one at the upper. So an ULP bound is the sum of the relative errors in u, of the
+//! roundings of the result itself, and of this: where p is just below a power of two and the result
+//! is above it, the last rounding is by half of the larger spacing, 1 ULP of p instead of 1/2.
+//!
+//! Softmax, in u and ULP; e is from the table of the module `math::exp`, "every logit":
+//!
+//! | term | fused | unfused |
+//! |---|---|---|
+//! | numerator, too large | 1.433 | 1.272 |
+//! | denominator, too small: 1 + t of its terms | 0.692 | 0.625 |
+//! | their sum to 2048 columns: start, lanes and tree (`math::compensated_sum`) | 0.03 | 0.03 |
+//! | 1 / d in two floats, one Newton step | 10^−6 | 10^−6 |
+//! | roundings of numerator · (1 / d): fused one, unfused two | 0.5 | 1 |
+//! | **sum** | **2.66** | **2.93** |
+//! | below a power of two: fused + 0.5; unfused + 0.71, from the low part of 1 / d | **3.16** | **3.64** |
+//!
+//! The other way round (numerator too small) it is 2.64 and 2.89. Below 2^−120 the low product is
+//! subnormal: its rounding adds 2^−150, 1/2 ULP at 2^−126. No result of 2^−126 or more is set to
+//! zero: [`NEGLIGIBLE`](crate::math::epilogue::NEGLIGIBLE) leaves 16 u for the errors above. Rows
+//! that come within 0.1 (fused) and 0.3 (unfused) of the last line are in
+//! `tests/suite/worst_rows.csv`.
+//!
+//! Log-softmax, (x − m) − log d, with the precise exponential. The other terms o = d − 1 err by
+//! 1.21 u (fused) or 1.27 u of themselves, as each term and the maximum's err; so log d errs by
+//! that times o / (1 + o), at most log d:
+//!
+//! | term | fused | unfused |
+//! |---|---|---|
+//! | o over the term of the maximum | 1.21 | 1.27 |
+//! | sum of o, to 2048 columns; where o is 1/64, the largest that is not summed alone, 1/1024 to 32 | 0.76 | 0.76 |
+//! | log1p where log d is small; 0.46 u and 0.48 u below 1/4 | 0.08 | 0.08 |
+//! | rounding of log d, which is the result of the maximum | 0.5 | 0.5 |
+//! | **sum** | **2.55** | **2.61** |
+//! | below a power of two: + 0.5 | **3.05** | **3.11** |
+//!
+//! For other logits three roundings are at most 1.25 ULP (x − m and log d are not both in the
+//! binade of the result), 1.75 below a power of two, and log d ≥ 0.47 errs by 1.1 ULP or less:
+//! 2.35 and 2.85. The second line is 0.76 only near o = 1/64; elsewhere the bound is 2.55 fused and
+//! 2.6 unfused. A search found 2.11 and 2.12.
+//!
+//! Log-sum-exp: log d errs by 1.21 u or 1.27 u and 0.3 u, which is 0.8 ULP of 1, and m + log d is
+//! rounded once: 1.3 ULP of max(1, |result|), 1.8 below a power of two.
+//!
+//! Above 2048 columns the sums of K = N / 2048 slices are added to those of the row. Their low
+//! parts grow by up to u of the sum each time and are rounded: K² · u² of the sum in all, 1/64 u to
+//! 2^20 columns and 4 u at 2^24. That is up to 64 times as much of o: the bound of the log-softmax
+//! holds to 2^19 columns. Of one maximum and 2^24 − 1 equal logits 20.73 below it, log p of the
+//! maximum errs by 25 ULP.
+//!
+//! The recurrence adds slices in `f64`. Its sums begin at zero, so o has up to 1 u more
+//! (`math::compensated_sum`).
+//!
 //! # Glossary
 //!
 //! | word | meaning |
