@@ -35,9 +35,8 @@
 //!
 //! Numerators, quotients and the last roundings are those of rows, and so is the bound of the
 //! softmax (`rows`): tiles are summed as slices are, totals in `f64`. The log-softmax sums the other
-//! terms from zero, which costs up to 1 · 2^−24 of them (`math::compensated_sum`), and never
-//! subtracts the maximum's term from a sum: 2.8 ULP fused and 2.9 unfused, below a power of two 3.3
-//! and 3.4.
+//! terms from zero, without an order (Knuth's TwoSum), and never subtracts the maximum's term from a
+//! sum: its bound is that of rows.
 
 mod algorithm;
 mod log_softmax;

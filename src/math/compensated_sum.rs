@@ -18,6 +18,7 @@
 //! it, so they cost at most 1 u of the sum in all.
 
 use super::exp::ScaledExp;
+use super::two_float::TwoFloat;
 use crate::simd::{Group, LANES, Lanewise, Simd, Vector};
 
 /// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the
@@ -40,6 +41,18 @@ pub(crate) fn add_rounded<V: Lanewise>(high: &mut V, numerator: ScaledExp<V>) ->
     let correction = (*high - sum) + numerator.scale;
     *high = sum;
     numerator.scale.mul_add(numerator.expm1, correction)
+}
+
+/// The same without the invariant: the numerator may be larger than the sum. Two operations more.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn add_unordered<V: Lanewise>(high: &mut V, numerator: ScaledExp<V>) -> V {
+    let value = numerator.value();
+    let rest = numerator
+        .scale
+        .mul_add(numerator.expm1, numerator.scale - value);
+    let sum = TwoFloat::sum(*high, value);
+    *high = sum.high;
+    rest + sum.low
 }
 
 impl<S: Simd> CompensatedSum<S> {
@@ -80,6 +93,17 @@ impl<S: Simd> CompensatedSum<S> {
             self.low.as_mut().get_mut(register),
         ) {
             *low = *low + add_rounded(high, numerator);
+        }
+    }
+
+    /// [`add`](Self::add) without the invariant.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn add_unordered(&mut self, register: usize, numerator: ScaledExp<S::Vector>) {
+        if let (Some(high), Some(low)) = (
+            self.high.as_mut().get_mut(register),
+            self.low.as_mut().get_mut(register),
+        ) {
+            *low = *low + add_unordered(high, numerator);
         }
     }
 

@@ -66,7 +66,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             if quotients.are_usual {
                 self.normalize_row(row, shift, quotients.quotient);
             } else {
-                self.normalize_unusual(row, shift, quotients.unusual_row(0));
+                self.normalize_unusual(row, shift, quotients.unusual_row(simd, 0));
             }
             return;
         }
@@ -78,7 +78,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                 self.normalize_row(row, shift, of_rows.row(simd, index));
             } else {
                 let quotients = quotients.of_row(simd, index);
-                self.normalize_unusual(row, shift, quotients.unusual_row(index));
+                self.normalize_unusual(row, shift, quotients.unusual_row(simd, index));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! its accuracy where it is near zero.
 
 use super::state::States;
-use crate::math::epilogue::{Constant, LogProbability};
+use crate::math::epilogue::{Constant, LogProbability, log_sum_exp};
 use crate::math::logarithm::log1p;
 use crate::math::two_float::TwoFloat;
 use crate::normalizer::{Normalizer, Outcome};
@@ -32,7 +32,8 @@ impl<V: Vector> LogDenominators<V> {
         other_terms: TwoFloat<V>,
         sink: Sink,
     ) -> Self {
-        let other_terms = other_terms.divide(simd, states.max_term());
+        let max_term = states.max_term_beside(simd, &other_terms);
+        let other_terms = other_terms.divide(simd, max_term);
         let usual = LogDenominators {
             max: states.shifts.max,
             log_denominator: log1p(simd, other_terms),
@@ -102,11 +103,16 @@ impl<V: Vector> LogDenominators<V> {
         }
     }
 
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn two_floats(&self) -> TwoFloat<V> {
+        log_sum_exp(self.max, self.log_denominator)
+    }
+
     /// m + log d of each row; meaningless for rows without a softmax.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn log_sum_exp(&self) -> V {
-        let sum = TwoFloat::sum(self.max, self.log_denominator.high);
-        sum.high + (sum.low + self.log_denominator.low)
+        let sum = self.two_floats();
+        sum.high + sum.low
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -118,10 +124,7 @@ impl<V: Vector> LogDenominators<V> {
     /// be added.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn epilogue(&self) -> LogProbability<V> {
-        LogProbability {
-            max: self.max,
-            log_denominator: self.log_denominator.high,
-        }
+        LogProbability::of(self.two_floats())
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -131,19 +134,20 @@ impl<V: Vector> LogDenominators<V> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn rows(&self) -> RowLogDenominators {
+        let log_sum_exp = self.two_floats();
         RowLogDenominators {
-            max: lanes_of(self.max),
-            log_denominator: lanes_of(self.log_denominator.high),
+            high: lanes_of(log_sum_exp.high),
+            low: lanes_of(log_sum_exp.low),
             fallback: lanes_of(self.fallback),
             have_softmax: self.have_softmax,
         }
     }
 }
 
-/// The lanes of [`LogDenominators`].
+/// The log-sum-exp of each row.
 pub(super) struct RowLogDenominators {
-    max: [f32; WIDEST],
-    log_denominator: [f32; WIDEST],
+    high: [f32; WIDEST],
+    low: [f32; WIDEST],
     fallback: [f32; WIDEST],
     have_softmax: u32,
 }
@@ -158,10 +162,10 @@ impl RowLogDenominators {
     ) -> Result<LogProbability<S::Vector>, Constant<S::Vector>> {
         let index = index % WIDEST;
         if (self.have_softmax >> index) & 1 == 1 {
-            Ok(LogProbability {
-                max: simd.splat(self.max[index]),
-                log_denominator: simd.splat(self.log_denominator[index]),
-            })
+            Ok(LogProbability::of(TwoFloat {
+                high: simd.splat(self.high[index]),
+                low: simd.splat(self.low[index]),
+            }))
         } else {
             Err(Constant(simd.splat(self.fallback[index])))
         }

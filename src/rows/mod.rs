@@ -31,7 +31,7 @@
 //!
 //! # Usual and unusual logits
 //!
-//! If all logits of a batch are between −45 and 24, and there is no sink, all rows have one shift,
+//! If all logits of a batch are between −42 and 24, and there is no sink, all rows have one shift,
 //! no logit is clamped, and no result is so small that it must be flushed to zero. Other batches
 //! take about a tenth more time. Two kinds of exceptions are found for each row; if there is one,
 //! the last pass of the batch has more operations: rows without a softmax, and rows whose largest
@@ -67,42 +67,38 @@
 //! | denominator, too small: 1 + t of its terms | 0.692 | 0.625 |
 //! | their sum to 2048 columns: start, lanes and tree (`math::compensated_sum`) | 0.03 | 0.03 |
 //! | 1 / d in two floats, one Newton step | 10^−6 | 10^−6 |
-//! | roundings of numerator · (1 / d): fused one, unfused two | 0.5 | 1 |
-//! | **sum** | **2.66** | **2.93** |
-//! | below a power of two: fused + 0.5; unfused + 0.71, from the low part of 1 / d | **3.16** | **3.64** |
+//! | rounding of numerator · (1 / d) | 0.5 | 0.5 |
+//! | **sum** | **2.66** | **2.43** |
+//! | below a power of two: + 0.5 | 3.16 | **2.93** |
+//! | fused, 2^−26 is taken off the quotient: − 0.25 | **2.91** | |
 //!
-//! The other way round (numerator too small) it is 2.64 and 2.89. Below 2^−120 the low product is
-//! subnormal: its rounding adds 2^−150, 1/2 ULP at 2^−126. No result of 2^−126 or more is set to
-//! zero: [`NEGLIGIBLE`](crate::math::epilogue::NEGLIGIBLE) leaves 16 u for the errors above. Rows
-//! that come within 0.1 (fused) and 0.3 (unfused) of the last line are in
-//! `tests/suite/worst_rows.csv`.
+//! The other way round (numerator too small) it is 2.64 + 0.25 fused and 2.39 unfused. So the error is
+//! below 3 ULP for every row. Results near 2^−126 are computed with a factor of 2^64, and none of
+//! 2^−126 or more is set to zero: [`NEGLIGIBLE`](crate::math::epilogue::NEGLIGIBLE) leaves 16 u for
+//! the errors above.
 //!
-//! Log-softmax, (x − m) − log d, with the precise exponential. The other terms o = d − 1 err by
-//! 1.21 u (fused) or 1.27 u of themselves, as each term and the maximum's err; so log d errs by
-//! that times o / (1 + o), at most log d:
+//! Log-softmax, x − (m + log d), with the precise exponential. The other terms o = d − 1 err as each
+//! term and the maximum's do. The maximum's has no last rounding where o < 1/2, and o errs by 0.90 u
+//! (fused) or 0.95 u; beside equal maxima their errors are equal. Log d errs by that times
+//! o / (1 + o), at most log d:
 //!
 //! | term | fused | unfused |
 //! |---|---|---|
-//! | o over the term of the maximum | 1.21 | 1.27 |
-//! | sum of o, to 2048 columns; where o is 1/64, the largest that is not summed alone, 1/1024 to 32 | 0.76 | 0.76 |
+//! | o over the term of the maximum | 0.90 | 0.95 |
+//! | sum of o, to 2048 columns; where o is 1/16, the largest that is not summed alone, 1/256 to 32 | 0.19 | 0.19 |
 //! | log1p where log d is small; 0.46 u and 0.48 u below 1/4 | 0.08 | 0.08 |
-//! | rounding of log d, which is the result of the maximum | 0.5 | 0.5 |
-//! | **sum** | **2.55** | **2.61** |
-//! | below a power of two: + 0.5 | **3.05** | **3.11** |
+//! | rounding of the result of the maximum | 0.5 | 0.5 |
+//! | **sum** | **1.67** | **1.72** |
+//! | below a power of two: + 0.5 | **2.17** | **2.22** |
 //!
-//! For other logits three roundings are at most 1.25 ULP (x − m and log d are not both in the
-//! binade of the result), 1.75 below a power of two, and log d ≥ 0.47 errs by 1.1 ULP or less:
-//! 2.35 and 2.85. The second line is 0.76 only near o = 1/64; elsewhere the bound is 2.55 fused and
-//! 2.6 unfused. A search found 2.11 and 2.12.
+//! For other logits two roundings are at most 1 ULP, 1.5 below a power of two, and log d ≥ 0.47 errs
+//! by 1.1 ULP or less: 2.1 and 2.6. These worst cases do not meet: a search uphill found 1.61.
 //!
 //! Log-sum-exp: log d errs by 1.21 u or 1.27 u and 0.3 u, which is 0.8 ULP of 1, and m + log d is
 //! rounded once: 1.3 ULP of max(1, |result|), 1.8 below a power of two.
 //!
-//! Above 2048 columns the sums of K = N / 2048 slices are added to those of the row. Their low
-//! parts grow by up to u of the sum each time and are rounded: K² · u² of the sum in all, 1/64 u to
-//! 2^20 columns and 4 u at 2^24. That is up to 64 times as much of o: the bound of the log-softmax
-//! holds to 2^19 columns. Of one maximum and 2^24 − 1 equal logits 20.73 below it, log p of the
-//! maximum errs by 25 ULP.
+//! Above 2048 columns the sums of K = N / 2048 slices are added to those of the row, and normalized
+//! each time: 3 · K · u² of the sum in all, 0.0015 u at 2^24 columns.
 //!
 //! The recurrence adds slices in `f64`. Its sums begin at zero, so o has up to 1 u more
 //! (`math::compensated_sum`).
@@ -126,7 +122,7 @@
 //! | `CLAMPED` | logits may be negligible, or have an offset; if not, they have the unit shift |
 //! | `PRECISE` | the exponential keeps r in two parts; for log-softmax and log-sum-exp |
 //! | `STORED` | numerators are read, not logits |
-//! | confident | said of a row whose other terms are less than 1/64 (to 32 columns: 1/1024) of the largest |
+//! | confident | said of a row whose other terms are less than 1/16 (to 32 columns: 1/256) of the largest |
 
 mod batch;
 mod denominator;

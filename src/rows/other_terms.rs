@@ -13,9 +13,9 @@ use crate::source::Source;
 /// it. If each lane has one term, the error of the sum is below 2^−35 of the maximum's term.
 pub(super) const fn confidence_threshold(columns: usize) -> f32 {
     if columns <= LANES {
-        1.0 / 1024.0
+        1.0 / 256.0
     } else {
-        1.0 / 64.0
+        1.0 / 16.0
     }
 }
 

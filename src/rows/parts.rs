@@ -323,7 +323,7 @@ impl<R: SrcDst> WithSimd for NormalizePart<R> {
 /// What the last pass of a log-softmax applies.
 #[derive(Clone, Copy)]
 pub(crate) enum LogRow {
-    Denominator { max: f32, log_denominator: f32 },
+    LogSumExp(TwoFloat<f32>),
     Constant(f32),
 }
 
@@ -353,13 +353,10 @@ impl<L: Source> WithSimd for LogTotal<'_, L> {
         let other_terms = batch.other_terms::<true, false, _>(logits, &states);
         let denominators = batch.log_denominators(&states, other_terms);
         match denominators.rows().row(simd, 0) {
-            Ok(LogProbability {
-                max,
-                log_denominator,
-            }) => LogRow::Denominator {
-                max: first_lane(max),
-                log_denominator: first_lane(log_denominator),
-            },
+            Ok(LogProbability { log_sum_exp }) => LogRow::LogSumExp(TwoFloat {
+                high: first_lane(log_sum_exp.high),
+                low: first_lane(log_sum_exp.low),
+            }),
             Err(Constant(constant)) => LogRow::Constant(first_lane(constant)),
         }
     }
@@ -400,14 +397,11 @@ impl<R: SrcDst> WithSimd for LogSoftmaxPart<R> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         match self.total {
-            LogRow::Denominator {
-                max,
-                log_denominator,
-            } => {
-                let log_probability = LogProbability {
-                    max: simd.splat(max),
-                    log_denominator: simd.splat(log_denominator),
-                };
+            LogRow::LogSumExp(TwoFloat { high, low }) => {
+                let log_probability = LogProbability::of(TwoFloat {
+                    high: simd.splat(high),
+                    low: simd.splat(low),
+                });
                 normalize(simd, self.part, &log_probability);
             }
             LogRow::Constant(constant) => {

@@ -69,7 +69,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
             if quotients.are_usual {
                 transposed.write(&mut rows, quotients.quotient);
             } else {
-                transposed.write(&mut rows, quotients.unusual());
+                transposed.write(&mut rows, quotients.unusual(simd));
             }
         }
     }

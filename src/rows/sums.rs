@@ -242,7 +242,9 @@ fn add_to_sum<V: Lanewise>(high: &mut V, low: &mut V, slice: TwoFloat<V>) {
         high: *high,
         low: *low,
     }
-    .add(slice);
+    .add(slice)
+    // The low parts of thousands of slices would lose too much.
+    .renormalized();
     (*high, *low) = (sum.high, sum.low);
 }
 

@@ -53,6 +53,9 @@ pub(crate) const HAS_VECTORS: bool = cfg!(any(
 /// Lanes of the widest register.
 pub(crate) const WIDEST: usize = 16;
 
+/// The bits that [`Lanewise::first_half`] keeps.
+const FIRST_HALF: u32 = 0xFFFF_F000;
+
 /// An instruction set that may be used here. It makes vectors.
 pub(crate) trait Simd: Copy {
     /// One register.
@@ -183,6 +186,9 @@ pub(crate) trait Lanewise:
     /// The low nine bits of each lane's representation as sign and exponent of a float with an
     /// empty mantissa. `vpslld` by 23; `shl`.
     fn low_bits_to_exponent(self) -> Self;
+
+    /// The first 12 bits of each lane's significand; the others are 0. `and`.
+    fn first_half(self) -> Self;
 }
 
 /// One register of `f32` lanes.

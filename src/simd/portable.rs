@@ -1,7 +1,7 @@
 //! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128 or NEON when it is compiled,
 //! unfused. Targets without these run [`Scalar`](super::scalar::Scalar) in its place.
 
-use super::{LANES, Lanewise, Simd, Vector, operations::leaf};
+use super::{FIRST_HALF, LANES, Lanewise, Simd, Vector, operations::leaf};
 use wide::{bytemuck::cast, f32x8, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
@@ -95,6 +95,10 @@ impl Lanewise for f32x8 {
 
         fn low_bits_to_exponent(self) -> Self {
             cast::<u32x8, f32x8>(cast::<f32x8, u32x8>(self) << 23_u32)
+        }
+
+        fn first_half(self) -> Self {
+            self & cast::<u32x8, f32x8>(u32x8::splat(FIRST_HALF))
         }
     }
 }

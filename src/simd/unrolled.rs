@@ -44,6 +44,7 @@ impl<V: Lanewise, const COUNT: usize> Lanewise for Unrolled<V, COUNT> {
         mul_add(factor, addend);
         max_keep_nan(bound);
         low_bits_to_exponent();
+        first_half();
     }
 }
 

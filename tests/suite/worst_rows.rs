@@ -1,12 +1,12 @@
 //! The rows with the largest errors that a search uphill found (`fuzz/src/bin/uphill.rs`), one for
-//! each class of arithmetic, output and form, against the bounds that are derived in the module
-//! `rows` and in `columns`.
+//! each class of arithmetic, output and form, against the promised bounds. The docs of `rows` derive
+//! them. The figures are those of the search; some rows were found when the bounds did not hold yet.
 
 use online_softmax::Backend;
 use support::oracle::Truth;
 use support::{is_fused, on, ulp};
 
-support::on_every_backend!(worst_rows_are_within_derived_bounds);
+support::on_every_backend!(worst_rows_are_within_bounds);
 
 /// A line of `worst_rows.csv`.
 struct Worst {
@@ -38,16 +38,13 @@ fn worst_rows() -> Vec<Worst> {
     rows.collect()
 }
 
-/// The derived bound, to 2048 columns or below a sum of slices that costs nothing.
+/// The bound that the crate promises. For the softmax it is proven.
 fn bound(worst: &Worst) -> f64 {
-    match (&worst.output[..], &worst.form[..], worst.is_fused) {
-        ("Softmax", _, true) => 3.16,
-        ("Softmax", _, false) => 3.64,
-        ("LogSoftmax", "Columns", true) => 3.3,
-        ("LogSoftmax", "Columns", false) => 3.4,
-        ("LogSoftmax", _, true) => 3.05,
-        ("LogSoftmax", _, false) => 3.11,
-        ("LogSumExp", _, _) => 1.8,
+    match (&worst.output[..], worst.is_fused) {
+        ("Softmax", _) => 3.0,
+        ("LogSoftmax", true) => 2.0,
+        ("LogSoftmax", false) => 3.0,
+        ("LogSumExp", _) => 2.0,
         other => panic!("{other:?}"),
     }
 }
@@ -102,14 +99,13 @@ fn error(worst: &Worst, row: &[f32], truth: &Truth, results: &[f32]) -> f64 {
         } else if truth < support::Bounds::SMALL {
             0.0
         } else {
-            // The low product is rounded as a subnormal number.
-            ulp::error(*result, truth) - 2_f64.powi(-150) / ulp::spacing(truth)
+            ulp::error(*result, truth)
         }
     });
     errors.fold(0.0, f64::max)
 }
 
-fn worst_rows_are_within_derived_bounds(backend: Backend) {
+fn worst_rows_are_within_bounds(backend: Backend) {
     for worst in worst_rows() {
         let logits = worst.runs.iter();
         let row: Vec<f32> = logits

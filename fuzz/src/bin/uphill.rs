@@ -270,7 +270,7 @@ impl Search<'_> {
         let more_of = random.below(filler);
         let term = f64::from(runs.0[more_of].0).exp();
         let more = (rest / term).floor().max(0.0) as usize;
-        if more_of != of && runs.len() + more <= longest {
+        if more_of != of && runs.len().saturating_add(more) <= longest {
             runs.0[more_of].1 += more;
             rest -= more as f64 * term;
         }

@@ -6,7 +6,7 @@
 
 use super::{align_stack, detect::features, squares};
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{LANES, Lanewise, Simd, Vector};
+use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -187,6 +187,7 @@ impl Lanewise for F32x8 {
         max_keep_nan(a, bound) = _mm256_max_ps(bound, a);
         low_bits_to_exponent(a) =
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)));
+        first_half(a) = _mm256_and_ps(a, _mm256_set1_ps(f32::from_bits(FIRST_HALF)));
     }
 }
 

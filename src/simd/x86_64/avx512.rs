@@ -9,7 +9,7 @@
 
 use super::{align_stack, detect::features, squares};
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{LANES, Lanewise, Simd, Vector};
+use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -245,6 +245,10 @@ impl Lanewise for F32x16 {
         max_keep_nan(a, bound) = _mm512_max_ps(bound, a);
         low_bits_to_exponent(a) =
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)));
+        first_half(a) = _mm512_castsi512_ps(_mm512_and_epi32(
+            _mm512_castps_si512(a),
+            _mm512_set1_epi32(FIRST_HALF as i32),
+        ));
     }
 }
 
