@@ -58,7 +58,7 @@
 //! roundings of the result itself, and of this: where p is just below a power of two and the result
 //! is above it, the last rounding is by half of the larger spacing, 1 ULP of p instead of 1/2.
 //!
-//! Softmax, in u and ULP; e is from the table of the module `math::exp`, "every logit":
+//! Softmax, in u and ULP; the first two lines are from the table of `math::exp`, "every logit":
 //!
 //! | term | fused | unfused |
 //! |---|---|---|
@@ -83,7 +83,7 @@
 //! | term | fused | unfused |
 //! |---|---|---|
 //! | o over the term of the maximum | 1.21 | 1.27 |
-//! | sum of o, to 2048 columns; where o is 1/64, the largest that is not summed alone, 1/1024 to 32 | 0.76 | 0.76 |
+//! | sum of o, to 2048 columns; at o = 1/64 (to 32 columns 1/1024): below, o is summed alone | 0.76 | 0.76 |
 //! | log1p where log d is small; 0.46 u and 0.48 u below 1/4 | 0.08 | 0.08 |
 //! | rounding of log d, which is the result of the maximum | 0.5 | 0.5 |
 //! | **sum** | **2.55** | **2.61** |
@@ -92,7 +92,7 @@
 //! For other logits three roundings are at most 1.25 ULP (x − m and log d are not both in the
 //! binade of the result), 1.75 below a power of two, and log d ≥ 0.47 errs by 1.1 ULP or less:
 //! 2.35 and 2.85. The second line is 0.76 only near o = 1/64; elsewhere the bound is 2.55 fused and
-//! 2.6 unfused. A search found 2.11 and 2.12.
+//! 2.6 unfused. A search found 2.13 and 2.21.
 //!
 //! Log-sum-exp: log d errs by 1.21 u or 1.27 u and 0.3 u, which is 0.8 ULP of 1, and m + log d is
 //! rounded once: 1.3 ULP of max(1, |result|), 1.8 below a power of two.
