@@ -76,7 +76,7 @@ struct Pools {
 }
 
 impl Pools {
-    const SIZE: usize = 200;
+    const SIZE: usize = 40;
 
     fn new(softmax: Softmax, output: Output, random: &mut Random) -> Self {
         let sample = |random: &mut Random, low: f64, high: f64| {
@@ -204,22 +204,30 @@ impl Search<'_> {
             return self.start_long();
         }
         let random = &mut self.random;
-        // Too large a numerator over too small a denominator, or the other way round.
-        let up = random.below(2);
-        let (first, pool) = if self.output == Output::Softmax {
-            let first = random.pick(&self.pools.numerators[up]);
-            (first, &self.pools.terms[1 - up])
-        } else {
-            let first = random.pick(&self.pools.terms[up]);
-            (first, &self.pools.terms[1 - up])
+        // Too large a numerator over too small a denominator; at times the other way round.
+        let up = random.pick(&[0, 0, 0, 1]);
+        let firsts = match self.output {
+            Output::Softmax => &self.pools.numerators[up],
+            Output::LogSoftmax | Output::LogSumExp => &self.pools.terms[1 - up],
         };
-        let mut runs = vec![(first, 1)];
-        for _ in 0..1 + random.below(4) {
-            runs.push((random.pick(pool), 1 + random.below(60)));
-        }
-        runs.push((-10.0, 1));
-        let mut runs = Runs(runs);
-        self.aim(&mut runs);
+        let others = match self.output {
+            Output::Softmax => &self.pools.terms[1 - up],
+            Output::LogSoftmax | Output::LogSumExp => &self.pools.terms[up],
+        };
+        // The pair whose result is nearest above a power of two: little more is to be added.
+        let distance = |(first, other): (f32, f32)| {
+            let ratio = f64::from(other - first).exp();
+            let inverse = match self.output {
+                Output::Softmax => ratio,
+                Output::LogSoftmax | Output::LogSumExp => ratio.ln_1p(),
+            };
+            inverse.log2().ceil() - inverse.log2()
+        };
+        let pairs = (0..1 + random.below(200)).map(|_| (random.pick(firsts), random.pick(others)));
+        let nearest = pairs.min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+        let (first, other) = nearest.unwrap_or_default();
+        let mut runs = Runs(vec![(first, 1), (other, 1), (other - 12.0, 1), (-10.0, 1)]);
+        self.aim(&mut runs, 0);
         runs
     }
 
@@ -245,15 +253,14 @@ impl Search<'_> {
         Runs(runs)
     }
 
-    /// Chooses one logit so that some result is just below a power of two.
-    fn aim(&mut self, runs: &mut Runs) {
+    /// Chooses the last logit so that the result of run `of` is just below a power of two.
+    fn aim(&mut self, runs: &mut Runs, of: usize) {
         let longest = self.longest();
         let random = &mut self.random;
         let filler = runs.0.len() - 1;
-        if filler == 0 {
+        if of >= filler {
             return;
         }
-        let of = random.below(filler);
         let below = 1.0 - 1.5 * random.unit() / f64::from(1 << 24);
         let (logit, others) = (f64::from(runs.0[of].0), runs.sum_without(filler));
         let least = others / logit.exp();
@@ -319,7 +326,10 @@ impl Search<'_> {
                 runs.0.insert(index, (logit, 1));
             }
             5 if count > 2 => drop(runs.0.remove(index)),
-            _ => self.aim(runs),
+            _ => {
+                let of = random.below(count - 1);
+                self.aim(runs, of);
+            }
         }
         for (logit, _) in &mut runs.0 {
             *logit = logit.clamp(-85.0, 85.0);
