@@ -70,7 +70,11 @@ fn detect() -> u8 {
     let features = if cfg!(miri) {
         // Miri has no `cpuid`. It has the instructions that it was told to compile for.
         Features {
-            avx2: cfg!(all(target_feature = "avx2", target_feature = "fma")),
+            avx2: cfg!(all(
+                target_feature = "avx2",
+                target_feature = "fma",
+                target_feature = "popcnt"
+            )),
             avx512: cfg!(target_feature = "avx512f"),
         }
     } else {
