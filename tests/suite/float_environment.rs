@@ -95,8 +95,9 @@ fn rows(len: usize) -> Vec<Vec<f32>> {
         row[len / 2] = value;
         row
     };
-    let subnormal =
-        |index: usize| f32::from_bits(index as u32 % 5) * if index % 2 == 0 { 1.0 } else { -1.0 };
+    let subnormal = |index: usize| {
+        f32::from_bits(index as u32 % 5) * if index.is_multiple_of(2) { 1.0 } else { -1.0 }
+    };
     vec![
         with(f32::NAN),
         with(f32::INFINITY),
