@@ -3,15 +3,14 @@
 //! # Floating-point environment
 //!
 //! Rust code is compiled for the default environment: results are rounded to nearest, and subnormal
-//! numbers are numbers. A program in another language may have changed it. On x86-64 the test
-//! `float_environment` holds what is left then. No call panics, hangs or touches memory beside its
-//! slices.
+//! numbers are numbers. A program in another language may have changed it. The test
+//! `float_environment` shows on x86-64 what the crate does then. No call panics or hangs.
 //!
-//! - *Subnormal operands or results count as zero.* Every [`Outcome`] is right, and probabilities of
-//!   2^−125 and more have the usual bits. Subnormal `f16` logits are numbers on `Avx512`, and zero on
-//!   the other backends.
-//! - *Another rounding mode.* The bounds and the same bits are lost. A row may be reported as NaN, and
-//!   a fully masked one as any other. A row with NaN or +∞ still has no probability.
+//! - *Subnormal operands or results count as zero.* Every [`Outcome`] is right, and probabilities
+//!   of 2^−125 and more have the usual bits. Subnormal `f16` logits are numbers on `Avx512`, and
+//!   zero on the other backends.
+//! - *Another rounding mode.* The bounds and the same bits are lost. A row may be reported as NaN,
+//!   and a fully masked one as any other. A row with NaN or +∞ still has no probability.
 //!
 //! # Memory that others change
 //!

@@ -133,7 +133,7 @@ fn nothing_beside_a_slice_is_touched(backend: Backend) {
         };
         call_everything(backend, &mut elsewhere, &mut expected);
         for (offset, at_the_end) in offsets(len).flat_map(|i| [(i, true), (i, false)]) {
-            // At 0 all of them are next to a page without access, elsewhere at alignments of their own.
+            // At 0 all of them are next to a page without access; else each has another alignment.
             let place = logits.place(len, offset, at_the_end);
             let of_results = results.place(len, 3 * offset % 16, at_the_end);
             let of_additive = additive.place(len, 5 * offset % 16, at_the_end);

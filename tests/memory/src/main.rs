@@ -1,8 +1,8 @@
-//! Calls every operation on every backend over slices that are blocks of the heap by themselves, and
-//! prints a digest of the results of each backend. The backends of one arithmetic must have the same.
+//! Calls every operation on every backend over slices that are blocks of the heap by themselves.
+//! Prints a digest of the results of each backend; backends of one arithmetic must have the same.
 //!
 //! ```text
-//! online-softmax-memory BACKENDS LENGTH...   BACKENDS by name, with commas; "all" are those there are
+//! online-softmax-memory BACKENDS LENGTH...   BACKENDS by name, with commas; or "all"
 //! online-softmax-memory --planted            reads a value past the end of a block
 //! ```
 
