@@ -201,7 +201,7 @@ impl Driver<'_> {
         inner: usize,
     ) {
         let sink = self.options.sink(LOG);
-        let visible = slab.len() / inner;
+        let visible = slab.len().checked_div(inner).unwrap_or(0);
         let preprocessing = self.options.preprocessing_of(index, axis * inner, 0);
         if R::HAS_SCRATCH {
             self.dispatch(Preprocess {

@@ -1,4 +1,23 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Floating-point environment
+//!
+//! Rust code is compiled for the default environment: results are rounded to nearest, and subnormal
+//! numbers are numbers. A program in another language may have changed it. The test
+//! `float_environment` shows on x86-64 what the crate does then. No call panics or hangs.
+//!
+//! - *Subnormal operands or results count as zero.* Every [`Outcome`] is right, and probabilities
+//!   of 2^−125 and more have the usual bits. Subnormal `f16` logits are numbers on `Avx512`, and
+//!   zero on the other backends.
+//! - *Another rounding mode.* The bounds and the same bits are lost. A row may be reported as NaN,
+//!   and a fully masked one as any other. A row with NaN or +∞ still has no probability.
+//!
+//! # Memory that others change
+//!
+//! A call may read a logit more than once. The slices of a call are borrowed, so safe code cannot
+//! change them meanwhile. If a caller makes slices from pointers, no other thread may write to them
+//! during the call, and the slices of results may not overlap any other: both are undefined
+//! behaviour.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Only `simd` has unsafe code: intrinsics and their detection.

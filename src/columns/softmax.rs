@@ -273,10 +273,15 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
             let max_terms = exact_terms::<false, S>(&sums.shifts, register, *maxima);
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
             let count = columns.width.saturating_sub(register * S::Vector::WIDTH);
-            has_no_exception &= (0..count.min(S::Vector::WIDTH)).all(|lane| {
-                fallback_of(maxima[lane], totals[lane], sink) == 0.0
-                    && !may_be_exact(max_terms[lane], denominators[lane])
-            });
+            let lanes = maxima
+                .into_iter()
+                .zip(totals)
+                .zip(max_terms.into_iter().zip(denominators));
+            has_no_exception &= lanes.take(count.min(S::Vector::WIDTH)).all(
+                |((max, total), (max_term, denominator))| {
+                    fallback_of(max, total, sink) == 0.0 && !may_be_exact(max_term, denominator)
+                },
+            );
         }
         has_no_exception
     }

@@ -230,7 +230,11 @@ impl<V: Lanewise> ExpConstants<V> {
         let q = c6
             .mul_add(r_squared, c5.mul_add(r, c4))
             .mul_add(r_squared, c3.mul_add(r, c2));
-        let tail = q.mul_add(r_squared, if is_precise { low } else { r });
+        let tail = if is_precise {
+            q.mul_add(r_squared, low)
+        } else {
+            q.mul_add(r_squared, r)
+        };
         let expm1 = if is_precise { high + tail } else { tail };
         let numerator = ScaledExp {
             scale: biased.low_bits_to_exponent(),

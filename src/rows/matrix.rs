@@ -107,7 +107,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
                 rows
             }
             Err(last) => {
-                batch.rows = last.len() / columns;
+                batch.rows = last.len().checked_div(columns).unwrap_or(0);
                 let Ok((rows, others)) = last.split_at(batch.rows * columns) else {
                     return;
                 };

@@ -6,6 +6,8 @@
 mod accuracy;
 mod axes;
 mod exponential;
+#[cfg(target_arch = "x86_64")]
+mod float_environment;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")

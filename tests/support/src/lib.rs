@@ -4,6 +4,7 @@
 pub use online_softmax::Backend;
 use online_softmax::Softmax;
 
+pub mod calls;
 pub mod options;
 pub mod oracle;
 pub mod rows;
