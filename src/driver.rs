@@ -10,6 +10,7 @@ use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::matrix::Matrix;
 use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
 use crate::rows::recurrence::NormalizerOf;
+use crate::rows::results::RowResults;
 use crate::rows::row::Row;
 use crate::rows::schedule::PREPROCESSED_LOGITS;
 use crate::simd::WithSimd;
@@ -241,15 +242,15 @@ impl Driver<'_> {
         self.options.sink(false).merge_into(normalizer)
     }
 
-    /// log Σ e^x of as many rows as `out` has places, of a matrix of `matrix_len` logits. The first
-    /// has the index `first`.
-    pub(crate) fn log_sum_exp_rows<L: Source>(
+    /// log Σ e^x, or what else is written to `out`, of as many rows as `out` has places, of a matrix
+    /// of `matrix_len` logits. The first has the index `first`.
+    pub(crate) fn log_sum_exp_rows<L: Source, O: RowResults>(
         &self,
         logits: L,
         columns: usize,
         first: usize,
         matrix_len: usize,
-        out: &mut [f32],
+        out: O,
     ) {
         let sink = self.options.sink(true);
         if self.options.allows_whole_matrices() {
@@ -261,10 +262,11 @@ impl Driver<'_> {
                 out,
             });
         }
-        let mut unread = logits;
-        for (index, place) in out.chunks_mut(1).enumerate() {
+        let (mut unread, mut unwritten, mut index) = (logits, out, first);
+        while unwritten.len() > 0 {
+            let (place, others_out) = unwritten.split_at(1);
             let (row, others) = unread.split_at(columns).unwrap_or((L::empty(), L::empty()));
-            let (logits, preprocessing) = self.visible_logits(row, first + index);
+            let (logits, preprocessing) = self.visible_logits(row, index);
             let columns = logits.len();
             if self.options.changes_logits() {
                 self.dispatch(LogSumExpRows {
@@ -283,14 +285,14 @@ impl Driver<'_> {
                     out: place,
                 });
             }
-            unread = others;
+            (unread, unwritten, index) = (others, others_out, index + 1);
         }
     }
 
     /// log Σ e^x of a row.
     pub(crate) fn log_sum_exp<L: Source>(&self, logits: L) -> f32 {
         let mut result = [f32::NEG_INFINITY];
-        self.log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result);
+        self.log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result[..]);
         result[0]
     }
 
