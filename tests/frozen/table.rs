@@ -18,7 +18,7 @@ pub(crate) const OPERATIONS: &[Frozen] = &[
     ("log_row", 0x4a0f_7c96_cdcd_6daf, 0x4b9c_e907_d551_dc1f),
     ("log_row_in_place", 0x4a0f_7c96_cdcd_6daf, 0x4b9c_e907_d551_dc1f),
     ("log_rows", 0x3341_d741_81f3_516b, 0xc98c_d7ab_609c_9a9d),
-    ("log_softmax_gradient", 0x7c3c_59b6_684e_d1a3, 0x7546_a77c_20bc_bed1),
+    ("log_softmax_gradient", 0x548a_d375_0121_0d4b, 0xc7a1_e604_9dfb_085c),
     ("log_sum_exp", 0x9045_106a_e302_af4b, 0x9045_106a_e302_af4b),
     ("log_sum_exp_rows", 0x2f59_f1db_91d3_c2c9, 0x2f59_f1db_91d3_c2c9),
     ("normalizer", 0xf438_70e0_60ae_3ffc, 0x62c0_c037_fd48_e845),
@@ -32,7 +32,7 @@ pub(crate) const OPERATIONS: &[Frozen] = &[
     ("row_in_place", 0xf0e1_f757_c6ed_eddc, 0x4ca0_b7c6_f34a_374e),
     ("rows", 0xf14b_c604_c7fb_db80, 0x671b_1d9e_9dbc_0823),
     ("rows_in_place", 0xf14b_c604_c7fb_db80, 0x671b_1d9e_9dbc_0823),
-    ("softmax_gradient", 0x533c_b22c_450e_a061, 0x533c_b22c_450e_a061),
+    ("softmax_gradient", 0x7fdd_3bbf_fda1_3f7c, 0x7fdd_3bbf_fda1_3f7c),
     ("stream", 0x5697_3b04_4e02_e914, 0x9665_4142_ed23_18fd),
     ("top_k", 0x1e35_f063_643d_4a4e, 0xae10_d86a_aed6_dec1),
 ];
