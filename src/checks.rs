@@ -82,6 +82,26 @@ pub(crate) fn inner_axis(options: &Options<'_>, shape: [usize; 3]) -> Result<(),
     masks(options, outer, axis, inner)
 }
 
+/// A tensor of `shape` with a result for each of its columns.
+pub(crate) fn log_sum_exp_axis(
+    options: &Options<'_>,
+    tensor: [usize; 3],
+    values: usize,
+    given: usize,
+) -> Result<(), Error> {
+    shape(tensor, values)?;
+    let [outer, axis, inner] = tensor;
+    let Some(expected) = outer.checked_mul(inner) else {
+        return Err(Error::TooLarge { shape: tensor });
+    };
+    place_for_each_row(expected, given)?;
+    if inner == 1 {
+        masks(options, outer, axis, 1)
+    } else {
+        inner_axis(options, tensor)
+    }
+}
+
 pub(crate) fn shape(shape: [usize; 3], given: usize) -> Result<(), Error> {
     let [outer, axis, inner] = shape;
     // A dimension of 0 makes the product 0, however large the others are.

@@ -2,6 +2,7 @@
 //! arguments.
 
 use crate::backend::Backend;
+use crate::columns::log_sum_exp::LogSumExpColumns;
 use crate::columns::slab::Columns;
 use crate::dispatch::dispatch;
 use crate::normalizer::Normalizer;
@@ -222,6 +223,44 @@ impl Driver<'_> {
                 inner,
                 sink,
             });
+        }
+    }
+
+    /// log Σ e^x along the middle axis of a tensor [outer, `axis`, `inner`]. `out` has
+    /// outer · inner places.
+    pub(crate) fn log_sum_exp_axis<L: Source>(
+        &self,
+        logits: L,
+        axis: usize,
+        inner: usize,
+        out: &mut [f32],
+    ) {
+        let sink = self.options.sink(true);
+        if self.options.allows_whole_matrices() {
+            return self.dispatch(LogSumExpColumns {
+                logits,
+                axis,
+                inner,
+                sink,
+                out,
+            });
+        }
+        let visible = self.options.visible(0, axis);
+        let mut unread = logits;
+        for (index, out) in out.chunks_mut(inner.max(1)).enumerate() {
+            let (slab, others) = unread
+                .split_at(axis * inner)
+                .unwrap_or((L::empty(), L::empty()));
+            let seen = slab.slice(0, visible * inner).unwrap_or(slab);
+            let preprocessing = self.options.preprocessing_of(index, axis * inner, 0);
+            self.dispatch(LogSumExpColumns {
+                logits: Preprocessed::new(seen, &preprocessing),
+                axis: visible,
+                inner,
+                sink,
+                out,
+            });
+            unread = others;
         }
     }
 

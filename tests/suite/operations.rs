@@ -371,10 +371,7 @@ fn gradients_of_large_values(backend: Backend) {
     let near = |got: &[f32], truths: &[f64]| {
         for (got, truth) in got.iter().zip(truths) {
             let error = (f64::from(*got) - truth).abs();
-            assert!(
-                error <= 3e32,
-                "{got:e}, not {truth:e}"
-            );
+            assert!(error <= 3e32, "{got:e}, not {truth:e}");
         }
     };
     let mut gradient = [7.0; 3];
