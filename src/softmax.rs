@@ -108,6 +108,9 @@ impl<'a> Softmax<'a> {
     /// negative scale reverses the order and makes −∞ +∞. An infinite one makes all logits ±∞, and
     /// 0 NaN. NaN makes all NaN.
     ///
+    /// A temperature of 0 is not a scale of ∞, whose results are NaN: the most probable class is
+    /// that of [`top_k`](Self::top_k) with one place.
+    ///
     /// ```
     /// let mut probabilities = [0.0; 2];
     /// let hot = online_softmax::Softmax::new().scale(0.5);
@@ -289,13 +292,22 @@ impl<'a> Softmax<'a> {
 
     /// log Σ e^x of a row: one read, nothing is written.
     ///
+    /// With weights b > 0, log Σ b e^x, add log b to the logits. With factors of both signs, take
+    /// [`Normalizer::log_difference`].
+    ///
     /// # Errors
     ///
     /// As [`normalizer`](Self::normalizer).
     ///
     /// ```
-    /// let softmax = online_softmax::Softmax::new();
-    /// assert_eq!(softmax.log_sum_exp(&[-1e30, 2.0])?, 2.0);
+    /// use online_softmax::{Mask, Softmax};
+    ///
+    /// assert_eq!(Softmax::new().log_sum_exp(&[-1e30, 2.0])?, 2.0);
+    ///
+    /// let log_weights = [2.0, 3.0].map(f32::ln);
+    /// let weighted = Softmax::new().mask(Mask::Additive(&log_weights));
+    /// // log(2e + 3e²)
+    /// assert!((weighted.log_sum_exp(&[1.0, 2.0])? - 3.317951).abs() < 1e-6);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn log_sum_exp(&self, logits: &[f32]) -> Result<f32, Error> {

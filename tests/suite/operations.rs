@@ -14,6 +14,7 @@ support::on_every_backend!(
     gradients_are_finite_differences,
     gradients_of_rows_and_in_place,
     gradients_of_large_values,
+    log_differences,
     errors_write_nothing,
 );
 
@@ -363,6 +364,60 @@ fn gradients_of_rows_and_in_place(backend: Backend) {
         assert_eq!(bits(&gradient), bits(&expected_of_logs));
     }
     assert_eq!(softmax.softmax_gradient_rows(&[], &[], 0, &mut []), Ok(()));
+}
+
+/// Against sums in `f64`.
+fn log_differences(backend: Backend) {
+    let mut random = Random(9);
+    let normalizer = |row: &[f32]| on(backend).normalizer(row).unwrap();
+    let difference = |a: &[f32], b: &[f32]| normalizer(a).log_difference(normalizer(b));
+    for len in LENGTHS {
+        for other_len in [1, len.div_ceil(2), len] {
+            let (row, mut other) = (random_row(&mut random, len), random_row(&mut random, len));
+            other.truncate(other_len);
+            let max = row.iter().chain(&other).copied().fold(f32::MIN, f32::max);
+            let sum = |row: &[f32]| -> f64 {
+                row.iter()
+                    .map(|logit| (f64::from(*logit) - f64::from(max)).exp())
+                    .sum()
+            };
+            let (a, b) = (sum(&row), sum(&other));
+            let (log, sign) = difference(&row, &other);
+            assert_eq!(difference(&other, &row), (log, -sign));
+            if row == other {
+                assert_eq!((log, sign), (f32::NEG_INFINITY, 0.0));
+                continue;
+            }
+            let truth = f64::from(max) + (a - b).abs().ln();
+            let error = (f64::from(log) - truth).abs();
+            let bound = 2_f64.powi(-22) * (a + b) / (a - b).abs() + 2_f64.powi(-24) * truth.abs();
+            assert!(error <= bound, "{log}, not {truth}");
+            assert!(f64::from(sign) == (a - b).signum() || (a - b).abs() < 1e-6 * a);
+        }
+        let row = random_row(&mut random, len);
+        assert_eq!(difference(&row, &row), (f32::NEG_INFINITY, 0.0));
+        assert_eq!(difference(&row, &[]), (normalizer(&row).log_sum_exp(), 1.0));
+    }
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    // Near 1, where the logarithm is near 0.
+    let (log, sign) = difference(&[0.0, -40.0], &[-42.0]);
+    assert!(ulp::error(log, ((-40.0_f64).exp() - (-42.0_f64).exp()).ln_1p()) <= 2.0);
+    assert_eq!(sign, 1.0);
+    assert_eq!(difference(&[infinity], &[1.0]), (infinity, 1.0));
+    assert_eq!(difference(&[1.0], &[infinity]), (infinity, -1.0));
+    assert_eq!(difference(&[], &[2.0]), (2.0, -1.0));
+    assert_eq!(difference(&[-infinity], &[2.0]), (2.0, -1.0));
+    assert_eq!(difference(&[], &[-infinity]), (-infinity, 0.0));
+    assert_eq!(difference(&[3e38], &[-3e38]), (3e38, 1.0));
+    for (a, b) in [
+        (nan, 1.0),
+        (1.0, nan),
+        (nan, infinity),
+        (infinity, infinity),
+    ] {
+        let (log, sign) = difference(&[a], &[b]);
+        assert!(log.is_nan() && sign.is_nan());
+    }
 }
 
 /// Finite where the result is.
