@@ -2,7 +2,7 @@
 //! comparison of results can see, is a fault here.
 
 use core::ffi::{c_int, c_long, c_void};
-use online_softmax::{Backend, Stream};
+use online_softmax::{Backend, CrossEntropy, Stream};
 use support::{THOROUGH, on};
 
 support::on_every_backend!(nothing_beside_a_row_is_touched);
@@ -78,6 +78,7 @@ impl Drop for Guarded {
 
 fn nothing_beside_a_row_is_touched(backend: Backend) {
     let softmax = on(backend);
+    let loss = CrossEntropy::new().softmax(softmax);
     let mut lengths: Vec<usize> = (0..=200).collect();
     lengths.extend([
         255, 256, 257, 272, 310, 511, 512, 513, 527, 1000, 1023, 1025, 4095, 4097,
@@ -122,8 +123,27 @@ fn nothing_beside_a_row_is_touched(backend: Backend) {
                         &mut out[..rows]
                     };
                     softmax.log_sum_exp_rows(row, columns, out).unwrap();
+                    let targets = vec![columns / 2; rows];
+                    for smoothing in [0.0, 0.1] {
+                        let loss = loss.label_smoothing(smoothing);
+                        loss.rows(row, columns, &targets, out).unwrap();
+                        loss.gradient_in_place(row, columns, &targets).unwrap();
+                        row.copy_from_slice(&template[..len]);
+                    }
+                }
+                let (rows, shape) = (len / columns, [1, len / columns, columns]);
+                if rows > 0 && len % columns == 0 {
+                    let out = if at_the_end {
+                        &mut out[len - columns..]
+                    } else {
+                        &mut out[..columns]
+                    };
+                    softmax.log_sum_exp_axis(row, shape, out).unwrap();
                 }
             }
+            softmax.softmax_gradient_in_place(row, out).unwrap();
+            softmax.log_softmax_gradient(row, row, out).unwrap();
+            loss.soft_gradient(row, len.max(1), row, out).unwrap();
             softmax.log_row_in_place(row).unwrap();
             softmax.row_in_place(row).unwrap();
             row.copy_from_slice(&template[..len]);
