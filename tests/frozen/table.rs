@@ -6,6 +6,11 @@ pub(crate) type Frozen = (&'static str, u64, u64);
 
 #[rustfmt::skip]
 pub(crate) const OPERATIONS: &[Frozen] = &[
+    ("CrossEntropy", 0x803e_4e50_a1ab_5d7e, 0x5cf2_2dd1_6b56_84db),
+    ("CrossEntropy, all", 0x3175_e85b_54c7_631d, 0x0100_9118_e7c9_b386),
+    ("CrossEntropy, smoothing", 0x3da3_22b8_1f9c_10db, 0x7aef_b0a2_2d69_7a47),
+    ("CrossEntropy, soft targets", 0x86ec_4f98_0e11_ef7d, 0x5b61_da79_935f_f12e),
+    ("CrossEntropy, weights", 0x4d0e_94d7_0829_38f2, 0x3bd7_86de_19eb_5664),
     ("axis", 0x36b6_e55c_23ea_7df3, 0x1a1d_d9d2_4dd6_3910),
     ("axis_in_place", 0x36b6_e55c_23ea_7df3, 0x1a1d_d9d2_4dd6_3910),
     ("cross_entropy", 0x1fd2_23ad_779b_b8ab, 0xf4db_ce3c_4d43_8f96),
@@ -20,6 +25,7 @@ pub(crate) const OPERATIONS: &[Frozen] = &[
     ("log_rows", 0x3341_d741_81f3_516b, 0xc98c_d7ab_609c_9a9d),
     ("log_softmax_gradient", 0x548a_d375_0121_0d4b, 0xc7a1_e604_9dfb_085c),
     ("log_sum_exp", 0x9045_106a_e302_af4b, 0x9045_106a_e302_af4b),
+    ("log_sum_exp_axis", 0xc95a_179e_cc1a_5ec3, 0xfcef_f28c_1db9_a216),
     ("log_sum_exp_rows", 0x2f59_f1db_91d3_c2c9, 0x2f59_f1db_91d3_c2c9),
     ("normalizer", 0xf438_70e0_60ae_3ffc, 0x62c0_c037_fd48_e845),
     ("normalizer, from_parts", 0x31ce_2221_cf1f_7b2c, 0xe011_8069_7caf_2403),
