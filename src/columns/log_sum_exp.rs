@@ -59,14 +59,15 @@ fn write_strip<S: Simd, L: Source>(
         for register in 0..S::REGISTERS {
             let column = columns.start + register * S::Vector::WIDTH;
             let end = columns.start + columns.width;
-            let out = out.get_mut(column..end).unwrap_or(&mut []);
-            write_register(strip, slab, sums, register, column, sink, out);
+            if let Some(out) = out.get_mut(column..end).filter(|out| !out.is_empty()) {
+                write_register(strip, slab, sums, register, column, sink, out);
+            }
         }
     }
 }
 
-/// Writes the results of the columns of a register, the first of which is `column`. `out` may have
-/// more places, or fewer.
+/// Writes the results of the columns of a register, the first of which is `column`, to the first
+/// places of `out`. There may be fewer places than lanes.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn write_register<S: Simd, L: Source>(
     strip: Rectangle<S>,
@@ -98,19 +99,18 @@ fn write_register<S: Simd, L: Source>(
     let sum = TwoFloat::sum(max, log_denominator.high);
     (sum.high + (sum.low + log_denominator.low)).store(out);
 
-    let maxima = lanes_of(max);
+    let lanes = lanes_of(max).into_iter().zip(totals).zip(other_terms);
     let places = out.iter_mut().take(S::Vector::WIDTH);
-    for (lane, out) in places.enumerate() {
-        let max = maxima[lane];
-        let is_fully_masked = max == f32::NEG_INFINITY && !totals[lane].is_nan();
-        let has_softmax = max.is_finite() && !totals[lane].is_nan();
+    for (lane, (out, ((max, total), other_terms))) in places.zip(lanes).enumerate() {
+        let is_fully_masked = max == f32::NEG_INFINITY && !total.is_nan();
+        let has_softmax = max.is_finite() && !total.is_nan();
         if is_fully_masked {
             *out = sink.merge_into(Normalizer::FULLY_MASKED).log_sum_exp();
         } else if !has_softmax {
             let has_nan = sink.logit.is_nan() || has_nan(strip, slab, column + lane);
             *out = if has_nan { f32::NAN } else { f32::INFINITY };
         } else if sink.logit != f32::NEG_INFINITY {
-            let normalizer = Normalizer::from_parts(max, other_terms[lane]);
+            let normalizer = Normalizer::from_parts(max, other_terms);
             *out = sink.merge_into(normalizer).log_sum_exp();
         }
     }

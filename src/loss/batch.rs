@@ -145,7 +145,7 @@ impl CrossEntropy<'_> {
         for group in Group::all(unwritten.len(), columns, targets) {
             let (rows, others) = split(unread, group.len());
             let of_rows = self.losses(rows, group);
-            let (places, other_places) = unwritten.split_at_mut(group.rows);
+            let (places, other_places) = split_mut(unwritten, group.rows);
             for (place, loss) in places.iter_mut().zip(of_rows.losses) {
                 *place = loss;
             }
@@ -232,7 +232,7 @@ impl CrossEntropy<'_> {
         let (mut unread, mut unwritten) = (logits, gradient);
         let mut totals = [0.0; LANES];
         for group in Group::all(rows, columns, targets) {
-            let (results, others) = unwritten.split_at_mut(group.len());
+            let (results, others) = split_mut(unwritten, group.len());
             let (first, columns, matrix_len) = (group.first, group.columns, group.matrix_len);
             let losses = if let Some(logits) = unread {
                 let (logits, others) = split(logits, group.len());
@@ -445,18 +445,19 @@ impl CrossEntropy<'_> {
             let dispatch = TargetGradients(cross_entropies.unwrap_or(&mut []));
             self.softmax.driver.dispatch(dispatch);
         }
-        let rows = gradient.chunks_exact_mut(columns.max(1));
-        for (row, gradient) in rows.enumerate().take(ROWS) {
+        for (row, upstream) in factors.into_iter().enumerate().take(group.rows) {
+            let range = row * columns..(row + 1) * columns;
+            let gradient = gradient.get_mut(range).unwrap_or(&mut []);
             let class = group.targets.class(row);
             if self.is_ignored(class) {
                 gradient.fill(0.0);
                 continue;
             }
-            let factor = (f64::from(losses.totals[row]) * factors[row]) as f32;
+            let factor = (f64::from(losses.totals[row]) * upstream) as f32;
             let of_target = if is_plain {
                 losses.cross_entropies[row] * factor
             } else {
-                self.subtract_from_row(gradient, group, row, factor, factors[row])
+                self.subtract_from_row(gradient, group, row, factor, upstream)
             };
             if let Some(class) = class
                 && !self.softmax.is_masked(group.first + row, columns, class)
@@ -484,7 +485,7 @@ impl CrossEntropy<'_> {
             while row < group.rows.min(ROWS) && factor_of(row).to_bits() == factor.to_bits() {
                 row += 1;
             }
-            let (rows, others) = unwritten.split_at_mut((row - first) * group.columns);
+            let (rows, others) = split_mut(unwritten, (row - first) * group.columns);
             if factor != 1.0 {
                 self.softmax.driver.dispatch(Preprocess {
                     row: InPlace(rows),
@@ -536,4 +537,10 @@ impl Losses {
 
 fn split<L: Source>(logits: L, count: usize) -> (L, L) {
     logits.split_at(count).unwrap_or((L::empty(), L::empty()))
+}
+
+/// The first `count`, or all if there are fewer, and the others.
+fn split_mut(values: &mut [f32], count: usize) -> (&mut [f32], &mut [f32]) {
+    let count = count.min(values.len());
+    values.split_at_mut(count)
 }
