@@ -34,8 +34,9 @@ impl<L: Source> WithSimd for LogSumExpColumns<'_, L> {
                 .split_at(self.axis * inner)
                 .unwrap_or((L::empty(), L::empty()));
             for strip in strips(simd, self.axis, inner) {
-                let sums =
-                    read_strip::<LogProbabilities<S>, S, _>(strip, &mut Unwritten(slab), sink);
+                let mut sums = [GroupState::new(simd); STRIP];
+                let logits = &mut Unwritten(slab);
+                read_strip::<LogProbabilities<S>, S, _>(strip, logits, &mut sums, sink);
                 simd.vectorize(
                     #[inline(always)]
                     |_| write_strip(strip, slab, &sums, sink, out),

@@ -44,7 +44,8 @@ fn of_slab<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
 ) {
     let rows = slab.len().checked_div(inner).unwrap_or(0);
     for strip in strips(simd, rows, inner) {
-        let sums = read_strip::<A, S, R>(strip, &mut slab, sink);
+        let mut sums = [GroupState::new(simd); STRIP];
+        read_strip::<A, S, R>(strip, &mut slab, &mut sums, sink);
         simd.vectorize(
             #[inline(always)]
             |simd| normalize_pass::<A, S, R>(simd, strip, &mut slab, &sums, sink),
@@ -71,24 +72,24 @@ pub(super) fn strips<S: Simd>(
     )
 }
 
-/// The passes over a strip before the last.
+/// The passes over a strip before the last. `sums` is not returned: a copy of it takes kilobytes of
+/// stack.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn read_strip<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     strip: Rectangle<S>,
     slab: &mut R,
+    sums: &mut [GroupState<S>; STRIP],
     sink: Sink,
-) -> [GroupState<S>; STRIP] {
+) {
     let simd = strip.simd;
-    let mut sums = [GroupState::new(simd); STRIP];
     let mut first = 0;
     while first < strip.rows {
         simd.vectorize(
             #[inline(always)]
-            |_| A::read_tile(&mut sums, strip, first, slab, sink),
+            |_| A::read_tile(sums, strip, first, slab, sink),
         );
         first += TILE;
     }
-    sums
 }
 
 /// The last pass over a strip.

@@ -19,8 +19,8 @@ use crate::rows::targets::{
 use crate::simd::{LANES, scalar::Scalar};
 use crate::source::{Element, InPlace, OutOfPlace, Source};
 
-/// The most rows of a group. What is kept of them takes 2 KiB of stack.
-const ROWS: usize = 64;
+/// The most rows of a group: a batch of the widest registers. More would take too much stack.
+const ROWS: usize = 16;
 
 /// The most logits of a group of several rows: they stay in a cache until they are read again.
 const LOGITS: usize = 1 << 14;
