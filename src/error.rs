@@ -76,6 +76,20 @@ pub enum Error {
         /// The index that was given.
         target: usize,
     },
+    /// The number of targets is not the number of rows.
+    TargetsMismatch {
+        /// The number of rows.
+        expected: usize,
+        /// The number of targets that were given.
+        given: usize,
+    },
+    /// The number of class weights is not the number of columns.
+    WeightsMismatch {
+        /// Columns of a row.
+        columns: usize,
+        /// Weights that were given.
+        given: usize,
+    },
     /// This machine or target cannot run the backend that was asked for.
     UnavailableBackend {
         /// What was asked for.
@@ -138,6 +152,14 @@ impl fmt::Display for Error {
             Error::TargetOutOfRange { columns, target } => write!(
                 f,
                 "expected a target below {columns}, the columns of the row, but {target} was given"
+            ),
+            Error::TargetsMismatch { expected, given } => write!(
+                f,
+                "expected {expected} targets, one for each row, but {given} were given"
+            ),
+            Error::WeightsMismatch { columns, given } => write!(
+                f,
+                "expected {columns} weights, one for each class, but {given} were given"
             ),
             Error::UnavailableBackend { backend, best } => write!(
                 f,

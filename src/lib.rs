@@ -71,7 +71,7 @@ pub use backend::Backend;
 pub use error::Error;
 pub use functions::{log_softmax, log_softmax_in_place, log_sum_exp, softmax, softmax_in_place};
 pub use gradient::{log_softmax_gradient, softmax_gradient};
-pub use loss::{cross_entropy, cross_entropy_gradient};
+pub use loss::{CrossEntropy, cross_entropy, cross_entropy_gradient};
 pub use mask::{FullyMasked, Mask};
 pub use normalizer::{Normalizer, Outcome};
 #[cfg(feature = "rayon")]

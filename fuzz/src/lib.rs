@@ -7,6 +7,7 @@
 mod axes;
 mod compare;
 pub mod input;
+mod losses;
 mod operations;
 mod options;
 

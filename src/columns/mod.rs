@@ -29,7 +29,7 @@
 //!
 //! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima
 //! first, then sums, then writes: three reads, nothing stored. Its totals leave out the term of the
-//! maximum.
+//! maximum. The log-sum-exp takes the first two reads.
 //!
 //! # Error bound
 //!
@@ -40,6 +40,7 @@
 
 mod algorithm;
 mod log_softmax;
+pub(crate) mod log_sum_exp;
 mod rectangle;
 pub(crate) mod slab;
 mod softmax;

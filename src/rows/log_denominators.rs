@@ -13,7 +13,7 @@ use crate::simd::{Simd, Vector, WIDEST, lanes_of};
 
 /// The maximum m and log d of rows; row i is lane i.
 #[derive(Clone, Copy)]
-pub(super) struct LogDenominators<V> {
+pub(crate) struct LogDenominators<V> {
     /// m, or with a sink the larger of both; 0 for rows without a softmax.
     max: V,
     log_denominator: TwoFloat<V>,
@@ -113,6 +113,16 @@ impl<V: Vector> LogDenominators<V> {
     pub(super) fn log_sum_exp(&self) -> V {
         let sum = self.two_floats();
         sum.high + sum.low
+    }
+
+    /// m and log d. Of a row without a softmax 0, and its results negated.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn with_fallback(&self) -> (V, TwoFloat<V>) {
+        let log_denominator = TwoFloat {
+            high: self.log_denominator.high - self.fallback,
+            ..self.log_denominator
+        };
+        (self.max, log_denominator)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -16,6 +16,7 @@
 use super::batch::Batch;
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
+use super::results::RowResults;
 use super::schedule::LONGEST_SHORT;
 use super::state::{Extremes, Maxima, ShiftedMaxima, States};
 use crate::math::epilogue::{Epilogue, LogProbability};
@@ -78,26 +79,24 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
 /// log Σ e^x of as many rows at a time as a register has lanes. Returns the rows that are left, and
 /// the places of their results.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn log_sum_exp<S: Simd, L: Source>(
+pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
     simd: S,
     matrix: L,
     columns: usize,
     sink: Sink,
-    out: &mut [f32],
-) -> (L, &mut [f32]) {
+    out: O,
+) -> (L, O) {
     let (mut unread, mut unwritten) = (matrix, out);
     let mut transposed = Transposed::new(simd, columns);
-    let batch = transposed.batch(sink);
     loop {
-        let Ok((rows, others)) = unread.split_at(batch.rows * columns) else {
+        let Ok((rows, others)) = unread.split_at(S::Vector::WIDTH * columns) else {
             return (unread, unwritten);
         };
-        let Some((out, others_out)) = unwritten.split_at_mut_checked(batch.rows) else {
-            return (unread, &mut []);
-        };
+        let (out, others_out) = unwritten.split_at(S::Vector::WIDTH);
         let maxima = transposed.load(rows);
-        let denominators = transposed.log_denominators(&maxima, rows, sink, false);
-        batch.write(rows, &denominators, maxima.max + simd.splat(0.0), out);
+        let denominators = transposed.log_denominators(&maxima, rows, sink, O::IS_PRECISE);
+        let max = maxima.max + simd.splat(0.0);
+        out.write(simd, rows, columns, sink, &denominators, max);
         (unread, unwritten) = (others, others_out);
     }
 }

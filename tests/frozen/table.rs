@@ -6,6 +6,11 @@ pub(crate) type Frozen = (&'static str, u64, u64);
 
 #[rustfmt::skip]
 pub(crate) const OPERATIONS: &[Frozen] = &[
+    ("CrossEntropy", 0x803e_4e50_a1ab_5d7e, 0x5cf2_2dd1_6b56_84db),
+    ("CrossEntropy, all", 0x3175_e85b_54c7_631d, 0x0100_9118_e7c9_b386),
+    ("CrossEntropy, smoothing", 0x3da3_22b8_1f9c_10db, 0x7aef_b0a2_2d69_7a47),
+    ("CrossEntropy, soft targets", 0x86ec_4f98_0e11_ef7d, 0x5b61_da79_935f_f12e),
+    ("CrossEntropy, weights", 0x4d0e_94d7_0829_38f2, 0x3bd7_86de_19eb_5664),
     ("axis", 0x3228_6e7a_cffa_408e, 0x9808_7f8b_7c01_5c3c),
     ("axis_in_place", 0x3228_6e7a_cffa_408e, 0x9808_7f8b_7c01_5c3c),
     ("cross_entropy", 0xa67c_e21c_7047_7308, 0xc339_ccc8_3d28_fac1),
@@ -20,6 +25,7 @@ pub(crate) const OPERATIONS: &[Frozen] = &[
     ("log_rows", 0xe34a_a925_9bcf_2227, 0x897f_70ce_af16_586f),
     ("log_softmax_gradient", 0x7c3c_59b6_684e_d1a3, 0x7546_a77c_20bc_bed1),
     ("log_sum_exp", 0x9045_106a_e302_af4b, 0x9045_106a_e302_af4b),
+    ("log_sum_exp_axis", 0xc95a_179e_cc1a_5ec3, 0xfcef_f28c_1db9_a216),
     ("log_sum_exp_rows", 0xb347_cc5d_74fc_b960, 0x2f59_f1db_91d3_c2c9),
     ("normalizer", 0x8c58_236c_f767_0aeb, 0x7082_e802_9f20_3684),
     ("normalizer, from_parts", 0xdd63_13f9_a5ed_4f36, 0x9cc5_f190_e2b9_d7b8),

@@ -17,6 +17,7 @@ mod guard_pages;
 mod half;
 mod harness;
 mod house;
+mod losses;
 mod operations;
 mod options;
 #[cfg(feature = "rayon")]

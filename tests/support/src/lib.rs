@@ -5,6 +5,7 @@ pub use online_softmax::Backend;
 use online_softmax::Softmax;
 
 pub mod calls;
+pub mod loss;
 pub mod options;
 pub mod oracle;
 pub mod rows;
