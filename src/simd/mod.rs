@@ -236,6 +236,22 @@ pub(crate) trait Vector: Lanewise {
     fn and_gt(self, bound: Self, value: Self) -> Self;
 
     leaf! {
+        /// Writes the lanes that `lanes` has a bit for, the lowest for the first, to the first of
+        /// `places`, in their order. The other places up to `WIDTH` may be overwritten too.
+        /// `vcompressps`; or one lane after another.
+        fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
+            let values = lanes_of(self);
+            let mut unwritten = lanes;
+            for place in places.iter_mut().take(Self::WIDTH) {
+                let lane = unwritten.trailing_zeros() as usize % WIDEST;
+                *place = values[lane];
+                unwritten &= unwritten.wrapping_sub(1);
+                if unwritten == 0 {
+                    break;
+                }
+            }
+        }
+
         /// Writes the upper 16 bits of the lanes' representations (`bf16`), rounded to nearest,
         /// ties to even, to the first `WIDTH` places of `halves`, or to all if there are fewer.
         /// `f32::NAN` stays a NaN; one whose payload is only in the lower half may not.
