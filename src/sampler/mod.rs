@@ -12,8 +12,8 @@ use fraction::{ceil_of, floor_of};
 use histogram::{Amount, Measure, least_logit};
 use maximum::maximum;
 use search::{Found, Target, end_of_equals, find};
-use walk::{Prefix, above, total, walk};
-use weights::{Tempered, Tempering};
+use walk::{Prefix, above, walk};
+use weights::{Tempered, Tempering, Total};
 
 mod filter;
 mod fraction;
@@ -182,11 +182,20 @@ impl<L: Source> WithSimd for Draw<'_, L> {
             });
         };
         let selection = sampler.select(simd, row);
-        let mass = match selection.amount {
-            Some(amount) => amount.mass,
-            None => total(simd, row),
+        let mut total = selection.total;
+        let (mass, are_most_kept) = match selection.amount {
+            Some(amount) => (amount.mass, amount.count > logits.len() / 2),
+            None => (total.insert(Total::of(simd, row)).mass(), true),
         };
-        let index = walk(simd, row, selection.kept, floor_of(mass, uniform));
+        let point = floor_of(mass, uniform);
+        let index = walk(
+            simd,
+            row,
+            selection.kept,
+            are_most_kept,
+            total.as_ref(),
+            point,
+        );
         let index = index.unwrap_or(0);
         let logit = logits.at(simd, index);
         Ok(Candidate {
@@ -217,7 +226,11 @@ impl<L: Source> WithSimd for Keep<'_, L> {
                 end: end_of_equals(simd, logits, max, 1),
             });
         };
-        let Selection { mut kept, amount } = sampler.select(simd, row);
+        let Selection {
+            mut kept,
+            amount,
+            total,
+        } = sampler.select(simd, row);
         let amount = amount.unwrap_or_else(|| above(simd, row, f32::NEG_INFINITY));
         if kept.end == 0 {
             // Kept are all above a bound: the least of them is still to be found.
@@ -234,7 +247,7 @@ impl<L: Source> WithSimd for Keep<'_, L> {
                 };
             }
         }
-        let total = total(simd, row);
+        let total = total.unwrap_or_else(|| Total::of(simd, row)).mass();
         Ok(Kept {
             threshold: kept.threshold,
             count: amount.count,
@@ -267,6 +280,8 @@ struct Selection {
     kept: Prefix,
     /// `None` if they leave all.
     amount: Option<Amount>,
+    /// The weights of all classes, if they were needed.
+    total: Option<Total>,
 }
 
 impl Sampler {
@@ -288,6 +303,7 @@ impl Sampler {
         let mut selection = Selection {
             kept: Prefix::ALL,
             amount: None,
+            total: None,
         };
         let len = row.logits.len();
         if self.top_k > 0 && self.top_k < len {
@@ -301,13 +317,13 @@ impl Sampler {
                 },
             };
             if let Some(found) = find(simd, row, target) {
-                selection = Selection::up_to(simd, row.logits, found);
+                selection.keep_up_to(simd, row.logits, found);
             }
         }
         if self.top_p < 1.0 {
             let available = selection.amount.unwrap_or_else(|| Amount {
                 count: len,
-                mass: total(simd, row),
+                mass: selection.total.insert(Total::of(simd, row)).mass(),
             });
             let target = Target {
                 measure: Measure::Mass,
@@ -316,7 +332,7 @@ impl Sampler {
                 available,
             };
             if let Some(found) = find(simd, row, target) {
-                selection = Selection::up_to(simd, row.logits, found);
+                selection.keep_up_to(simd, row.logits, found);
             }
         }
         if self.min_p > 0.0 {
@@ -327,10 +343,8 @@ impl Sampler {
             });
             if bound > selection.kept.threshold {
                 let bound = bound.next_down();
-                selection = Selection {
-                    kept: Prefix::above(bound),
-                    amount: Some(above(simd, row, bound)),
-                };
+                selection.kept = Prefix::above(bound);
+                selection.amount = Some(above(simd, row, bound));
             }
         }
         selection
@@ -338,20 +352,18 @@ impl Sampler {
 }
 
 impl Selection {
-    /// The classes up to the last that was found.
+    /// Keeps the classes up to the last that was found.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn up_to<S: Simd, L: Source>(simd: S, logits: L, found: Found) -> Self {
+    fn keep_up_to<S: Simd, L: Source>(&mut self, simd: S, logits: L, found: Found) {
         let end = if found.needed == found.equal {
             usize::MAX
         } else {
             end_of_equals(simd, logits, found.threshold, found.needed)
         };
-        Selection {
-            kept: Prefix {
-                threshold: found.threshold,
-                end,
-            },
-            amount: Some(found.amount),
-        }
+        self.kept = Prefix {
+            threshold: found.threshold,
+            end,
+        };
+        self.amount = Some(found.amount);
     }
 }

@@ -37,24 +37,21 @@ const FEW: usize = 64;
 /// `None` if all classes together do not reach the target.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn find<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) -> Option<Found> {
-    let mut range = first_range(simd, row, target);
-    // What lies above the range, once that is known.
-    let mut above = None;
+    let (mut range, mut outside) = first_range(simd, row, target);
     loop {
         let bins = Bins::of(range);
         let mut histogram = Histogram::new();
-        let more = add_to_histogram(simd, row, range, bins, above.is_none(), &mut histogram);
-        let start = above.unwrap_or(more);
-        if start.of(target.measure) >= target.target {
+        let above = add_to_histogram(simd, row, range, bins, outside, target, &mut histogram);
+        if above.of(target.measure) >= target.target {
             // The guess was too low.
             range = Range {
                 low: range.high,
                 high: row.max,
             };
-            above = Some(Amount::default());
+            outside = Outside::Known(Amount::default());
             continue;
         }
-        let mut before = start;
+        let mut before = above;
         let found = histogram.descending().find(|(_, amount)| {
             let reached = before.plus(*amount);
             let is_enough = reached.of(target.measure) >= target.target;
@@ -63,6 +60,7 @@ pub(super) fn find<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target
             }
             is_enough
         });
+        outside = Outside::Known(before);
         let Some((bin, amount)) = found else {
             if range.low <= target.low {
                 return None;
@@ -72,50 +70,58 @@ pub(super) fn find<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target
                 low: target.low,
                 high: range.low,
             };
-            above = Some(before);
             continue;
         };
         range = bins.range(bin);
         if bins.are_single() {
-            return Some(among_equals(
-                simd,
-                row,
-                target,
-                before,
-                range.high,
-                amount.count,
-            ));
+            let equal = amount.count;
+            return Some(among_equals(simd, row, target, before, range.high, equal));
         }
         if amount.count <= FEW {
             return Some(among_few(simd, row, target, before, range));
         }
-        above = Some(before);
     }
 }
 
-/// Adds the classes of a range to a histogram. Returns what is above the range, if that is asked
-/// for.
+/// How what lies above a range is found out.
+#[derive(Clone, Copy)]
+enum Outside {
+    Known(Amount),
+    /// It is summed.
+    SumAbove,
+    /// What lies below is summed, as it is less, and subtracted from what is available.
+    SumBelow,
+}
+
+/// Adds the classes of a range to a histogram. Returns what is above the range.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn add_to_histogram<S: Simd, L: Source>(
     simd: S,
     row: Tempered<L>,
     range: Range,
     bins: Bins,
-    is_above_asked: bool,
+    outside: Outside,
+    target: Target,
     histogram: &mut Histogram,
 ) -> Amount {
     simd.vectorize(
         #[inline(always)]
         |simd| {
             let weights = row.tempering.weights(simd);
+            let (low, high) = (simd.splat(range.low), simd.splat(range.high));
             let mut sum = IntegerSum::new();
-            let mut count = 0;
-            let read = if is_above_asked {
-                Range::above(range.low)
-            } else {
-                range
+            let read = match outside {
+                Outside::Known(_) => range,
+                Outside::SumAbove => Range::above(range.low),
+                Outside::SumBelow => Range {
+                    low: target.low,
+                    ..range
+                },
             };
-            for_each_within(
+            let is_above = matches!(outside, Outside::SumAbove);
+            let (mut within, mut of_within) = ([0.0; WIDEST], [0.0; WIDEST]);
+            let mut count_above = 0;
+            let count = for_each_within(
                 simd,
                 row.logits,
                 read,
@@ -124,25 +130,34 @@ fn add_to_histogram<S: Simd, L: Source>(
                     for start in (0..logits.len()).step_by(S::Vector::WIDTH) {
                         let logits = logits.load(simd, start);
                         let of_logits = weights.of(logits);
-                        if is_above_asked {
-                            let high = simd.splat(range.high);
-                            count += logits.gt_mask(high).count_ones() as usize;
-                            sum.add(logits.and_gt(high, of_logits));
-                        }
-                        let lanes = range.lanes(simd, logits);
-                        let (mut within, mut of_within) = ([0.0; WIDEST], [0.0; WIDEST]);
+                        let above = logits.gt_mask(high);
+                        let lanes = logits.gt_mask(low) & !above;
+                        let of_above = logits.and_gt(high, of_logits);
+                        let of_others = of_logits - logits.and_gt(low, of_logits);
+                        sum.add(if is_above { of_above } else { of_others });
+                        count_above += above.count_ones() as usize;
                         logits.compress(lanes, &mut within);
                         of_logits.compress(lanes, &mut of_within);
-                        let pairs = within.into_iter().zip(of_within);
+                        let pairs = within.iter().zip(&of_within);
                         for (logit, weight) in pairs.take(lanes.count_ones() as usize) {
-                            histogram.add(bins.bin(logit), to_integer(weight));
+                            histogram.add(bins.bin(*logit), to_integer(*weight));
                         }
                     }
                 },
             );
-            Amount {
-                count,
-                mass: sum.total(),
+            match outside {
+                Outside::Known(above) => above,
+                Outside::SumAbove => Amount {
+                    count: count_above,
+                    mass: sum.total(),
+                },
+                Outside::SumBelow => {
+                    let inside: u64 = histogram.descending().map(|(_, amount)| amount.mass).sum();
+                    Amount {
+                        count,
+                        mass: target.available.mass - sum.total() - inside,
+                    }
+                }
             }
         },
     )
@@ -262,7 +277,7 @@ const DEPTH: f64 = 32.0;
 
 /// A range that the last class is almost certainly in. Nothing but the time depends on it.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) -> Range {
+fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) -> (Range, Outside) {
     let len = row.logits.len();
     let all = Range {
         low: target.low,
@@ -281,13 +296,14 @@ fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) ->
     let lowest = (lowest as f32 + 0.0).max(target.low);
     let bins_a_logit = BINS as f32 / (row.max - lowest);
     if !(bins_a_logit > 0.0 && bins_a_logit < f32::INFINITY) {
-        return all;
+        return (all, NOTHING_ABOVE);
     }
     if len < SHORTEST_SAMPLED {
-        return match target.measure {
-            Measure::Count => all,
-            Measure::Mass => Range { low: lowest, ..all },
+        let low = match target.measure {
+            Measure::Count => all.low,
+            Measure::Mass => lowest,
         };
+        return (Range { low, ..all }, NOTHING_ABOVE);
     }
 
     let mut histogram = Histogram::new();
@@ -370,8 +386,22 @@ fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) ->
             range.high = edge;
         }
     }
-    if range.low < range.high { range } else { all }
+    if range.low >= range.high {
+        return (all, NOTHING_ABOVE);
+    }
+    // Of several filters the later ones see ties that an earlier one has cut.
+    let is_all = target.measure == Measure::Mass && target.low == f32::NEG_INFINITY;
+    let outside = if range.high == row.max {
+        NOTHING_ABOVE
+    } else if is_all && 2.0 * count > sampled as f64 {
+        Outside::SumBelow
+    } else {
+        Outside::SumAbove
+    };
+    (range, outside)
 }
+
+const NOTHING_ABOVE: Outside = Outside::Known(Amount { count: 0, mass: 0 });
 
 /// The index after that of occurrence `number` of a logit, counted from 1.
 #[cfg_attr(not(unoptimized), inline(always))]

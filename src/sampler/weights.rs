@@ -111,9 +111,48 @@ impl<V: Vector> Weights<V> {
 /// Registers side by side.
 const UNROLL: usize = 4;
 
-/// The weight of all classes.
+/// Parts of a row whose weights are kept.
+const PARTS: usize = 64;
+
+/// The weights of the parts of a row.
+pub(super) struct Total {
+    masses: [u64; PARTS],
+    /// Logits of a part; the last may be shorter.
+    pub(super) step: usize,
+}
+
+impl Total {
+    /// Reads the row.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn of<S: Simd, L: Source>(simd: S, row: Tempered<L>) -> Self {
+        let mut total = Total {
+            masses: [0; PARTS],
+            step: row.logits.len().div_ceil(PARTS).next_multiple_of(BLOCK),
+        };
+        let mut unread = row.logits;
+        for mass in &mut total.masses {
+            let (part, others) = unread.split_at(total.step).unwrap_or((unread, L::empty()));
+            if part.len() > 0 {
+                *mass = mass_of_all(simd, part, row.tempering);
+            }
+            unread = others;
+        }
+        total
+    }
+
+    pub(super) fn mass(&self) -> u64 {
+        self.masses.iter().sum()
+    }
+
+    /// The weight of part `index`.
+    pub(super) fn part(&self, index: usize) -> u64 {
+        self.masses.get(index).copied().unwrap_or(0)
+    }
+}
+
+/// The weight of all classes of a part.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn mass_of_all<S: Simd, L: Source>(simd: S, logits: L, tempering: Tempering) -> u64 {
+fn mass_of_all<S: Simd, L: Source>(simd: S, logits: L, tempering: Tempering) -> u64 {
     simd.vectorize(
         #[inline(always)]
         move |simd| {

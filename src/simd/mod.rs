@@ -238,17 +238,13 @@ pub(crate) trait Vector: Lanewise {
     leaf! {
         /// Writes the lanes that `lanes` has a bit for, the lowest for the first, to the first of
         /// `places`, in their order. The other places up to `WIDTH` may be overwritten too.
-        /// `vcompressps`; or one lane after another.
+        /// `vcompressps`, `vpermps`; or one lane after another.
         fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
-            let values = lanes_of(self);
-            let mut unwritten = lanes;
-            for place in places.iter_mut().take(Self::WIDTH) {
-                let lane = unwritten.trailing_zeros() as usize % WIDEST;
-                *place = values[lane];
-                unwritten &= unwritten.wrapping_sub(1);
-                if unwritten == 0 {
-                    break;
-                }
+            // Without a branch: which lanes are wanted is not to be predicted.
+            let mut count = 0;
+            for (lane, value) in lanes_of(self).into_iter().enumerate().take(Self::WIDTH) {
+                places[count % WIDEST] = value;
+                count += (lanes >> lane & 1) as usize;
             }
         }
 
