@@ -9,7 +9,7 @@ use crate::simd::{LANES, Simd, Vector, WIDEST};
 use crate::source::Source;
 
 /// What is looked for: the first classes, from the most probable on, that together reach `target`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub(super) measure: Measure,
     pub(super) target: u64,
@@ -270,7 +270,7 @@ const STRIDE: usize = 32;
 const SHORTEST_SAMPLED: usize = 4 * STRIDE * LANES;
 
 /// Standard deviations of an estimate that are allowed for.
-const DEVIATIONS: f64 = 4.0;
+const DEVIATIONS: f64 = 3.0;
 
 /// How far below the largest logit, as tempered, a sample is looked at if nothing else is known.
 const DEPTH: f64 = 32.0;
@@ -308,34 +308,35 @@ fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) ->
 
     let mut histogram = Histogram::new();
     let histogram_of_sample = &mut histogram;
-    let sampled = simd.vectorize(
+    let (sampled, mass) = simd.vectorize(
         #[inline(always)]
         move |simd| {
             let weights = row.tempering.weights(simd);
+            let (low, floor) = (simd.splat(target.low), simd.splat(lowest));
+            let (mut within, mut of_within) = ([0.0; WIDEST], [0.0; WIDEST]);
+            let mut sum = IntegerSum::new();
             let mut unread = row.logits;
             let mut sampled = 0;
             while unread.len() > 0 {
                 let (group, _) = unread.split_group();
                 for register in 0..S::REGISTERS {
-                    let start = register * S::Vector::WIDTH;
-                    let logits = group.load(simd, start);
-                    let (mut values, mut of_values) = ([0.0; WIDEST], [0.0; WIDEST]);
-                    logits.store(&mut values);
-                    weights.of(logits).store(&mut of_values);
-                    for (logit, weight) in values.into_iter().zip(of_values).take(S::Vector::WIDTH)
-                    {
-                        if logit > target.low {
-                            // Lower logits are in the first bin.
-                            let bin = (logit - lowest) * bins_a_logit;
-                            histogram_of_sample.add(bin as u8, to_integer(weight));
-                        }
+                    let logits = group.load(simd, register * S::Vector::WIDTH);
+                    let of_logits = weights.of(logits);
+                    sum.add(logits.and_gt(low, of_logits));
+                    let lanes = logits.gt_mask(floor);
+                    logits.compress(lanes, &mut within);
+                    of_logits.compress(lanes, &mut of_within);
+                    let pairs = within.iter().zip(&of_within);
+                    for (logit, weight) in pairs.take(lanes.count_ones() as usize) {
+                        let bin = (logit - lowest) * bins_a_logit;
+                        histogram_of_sample.add(bin as u8, to_integer(*weight));
                     }
                 }
                 sampled += group.len();
                 let stride = STRIDE * LANES;
                 (_, unread) = unread.split_at(stride).unwrap_or((unread, L::empty()));
             }
-            sampled
+            (sampled, sum.total())
         },
     );
 
@@ -348,11 +349,8 @@ fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) ->
             mass * mass / amount.count as f64
         }
     };
-    let (mut below, mut variance_below) = (0.0, 0.0);
-    for (_, amount) in histogram.descending() {
-        below += amount.mass as f64;
-        variance_below += square(amount);
-    }
+    let mut below = mass as f64;
+    let mut variance_below: f64 = histogram.descending().map(|(_, bin)| square(bin)).sum();
     let (mut count, mut weight) = (0.0, largest);
     let weight_ratio = libm::exp(-1.0 / (f64::from(bins_a_logit) * row.tempering.temperature()));
     let mut range = Range {
@@ -368,6 +366,9 @@ fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) ->
         below -= amount.mass as f64;
         variance_below -= square(amount);
         weight *= weight_ratio;
+        if amount.count == 0 && bin > 0 {
+            continue;
+        }
         // Of all above the lower edge of the bin. One more class may be there.
         let (estimate, variance) = match target.measure {
             Measure::Count => (count * stride, count + 1.0),
@@ -376,13 +377,14 @@ fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) ->
                 variance_below + weight * weight,
             ),
         };
-        let deviation = DEVIATIONS * stride * libm::sqrt(variance.max(0.0));
+        let distance = (estimate - target.target as f64) / (DEVIATIONS * stride);
+        let is_certain = distance * distance > variance;
         let edge = lowest + bin as f32 / bins_a_logit + 0.0;
-        if estimate - deviation >= target.target as f64 {
+        if is_certain && distance > 0.0 {
             range.low = edge.max(range.low);
             break;
         }
-        if estimate + deviation < target.target as f64 && edge > range.low {
+        if is_certain && edge > range.low {
             range.high = edge;
         }
     }

@@ -48,7 +48,7 @@ impl Tempering {
     pub(super) fn weights<S: Simd>(self, simd: S) -> Weights<S::Vector> {
         Weights {
             scale: simd.splat(self.scale),
-            minus_offset: simd.splat(-self.shift.offset),
+            offset: simd.splat(self.shift.offset),
             constants: self.shift.constants(simd),
         }
     }
@@ -84,7 +84,7 @@ impl<L> Tempered<L> {
 #[derive(Clone, Copy)]
 pub(super) struct Weights<V> {
     scale: V,
-    minus_offset: V,
+    offset: V,
     constants: ExpConstants<V>,
 }
 
@@ -92,7 +92,8 @@ impl<V: Lanewise> Weights<V> {
     /// The weights before they are rounded. −∞ gives 0.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of(&self, logits: V) -> V {
-        let tempered = logits.mul_add(self.scale, self.minus_offset);
+        // Not fused: the offset is a product that was rounded.
+        let tempered = logits * self.scale - self.offset;
         self.constants.exp_scaled(tempered).value()
     }
 }
@@ -102,7 +103,7 @@ impl<V: Vector> Weights<V> {
     fn unrolled<const COUNT: usize>(&self) -> Weights<Unrolled<V, COUNT>> {
         Weights {
             scale: Unrolled([self.scale; COUNT]),
-            minus_offset: Unrolled([self.minus_offset; COUNT]),
+            offset: Unrolled([self.offset; COUNT]),
             constants: self.constants.unrolled(),
         }
     }

@@ -21,4 +21,5 @@ mod options;
 mod parallel;
 mod properties;
 mod same_bits;
+mod sampling;
 mod special_values;

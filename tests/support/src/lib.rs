@@ -7,6 +7,7 @@ use online_softmax::Softmax;
 pub mod options;
 pub mod oracle;
 pub mod rows;
+pub mod sampling;
 pub mod ulp;
 pub mod verify;
 
