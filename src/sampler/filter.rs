@@ -7,7 +7,7 @@ use crate::simd::{LANES, Simd, Vector, WIDEST};
 use crate::source::Source;
 
 /// Registers that are looked at together.
-const TOGETHER: usize = 8;
+const TOGETHER: usize = 4;
 
 /// Packed logits that are handed on: this many or more, but for the last.
 const ENOUGH: usize = 4 * LANES;
@@ -67,13 +67,13 @@ pub(super) fn for_each_within<S: Simd, L: Source>(
                 let logits = block.load(simd, register * width) + simd.splat(0.0);
                 let above = logits.gt_mask(high);
                 let lanes = logits.gt_mask(low) & !above;
+                count_above += above.count_ones() as usize;
                 if let Some((_, places)) = packed.split_at_mut_checked(count)
                     && let Some(places) = places.first_chunk_mut()
                 {
                     logits.compress(lanes, places);
                     count += lanes.count_ones() as usize;
                 }
-                count_above += above.count_ones() as usize;
             }
         }
         take(packed.get(..count).unwrap_or(&[]));

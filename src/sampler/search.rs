@@ -34,10 +34,22 @@ pub(super) struct Found {
 /// Classes of a bin that are sorted, not searched by another histogram.
 const FEW: usize = 64;
 
-/// `None` if all classes together do not reach the target.
+/// `None` if all classes together do not reach the target. In a function of its own, which frees its
+/// histograms.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn find<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) -> Option<Found> {
-    let (mut range, mut outside) = first_range(simd, row, target);
+    simd.vectorize(
+        #[inline(always)]
+        move |simd| search(simd, row, target),
+    )
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn search<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) -> Option<Found> {
+    let (mut range, mut outside) = simd.vectorize(
+        #[inline(always)]
+        move |simd| first_range(simd, row, target),
+    );
     loop {
         let bins = Bins::of(range);
         let mut histogram = Histogram::new();
