@@ -35,9 +35,9 @@ impl Amount {
     }
 }
 
-/// The classes in each bin, and their weight: 4 KiB.
+/// The classes in each bin, at most 2^32 of them, and their weight: 3 KiB.
 pub(super) struct Histogram {
-    counts: [usize; BINS],
+    counts: [u32; BINS],
     masses: [u64; BINS],
 }
 
@@ -49,9 +49,15 @@ impl Histogram {
         }
     }
 
+    pub(super) fn clear(&mut self) {
+        self.counts.fill(0);
+        self.masses.fill(0);
+    }
+
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn add(&mut self, bin: u8, mass: u64) {
-        self.counts[usize::from(bin)] += 1;
+        let count = &mut self.counts[usize::from(bin)];
+        *count = count.wrapping_add(1);
         self.masses[usize::from(bin)] += mass;
     }
 
@@ -60,7 +66,7 @@ impl Histogram {
         let amounts = self.counts.iter().zip(&self.masses);
         amounts.enumerate().rev().map(|(bin, (count, mass))| {
             let amount = Amount {
-                count: *count,
+                count: *count as usize,
                 mass: *mass,
             };
             (bin, amount)

@@ -82,7 +82,7 @@ mod weights;
 ///
 /// # Exactness
 ///
-/// The row is not sorted, nothing is allocated, and the stack holds a histogram of 4 KiB. The
+/// The row is not sorted, nothing is allocated, and the stack holds a histogram of 3 KiB. The
 /// weights e^(x/T) have the accuracy of the crate's softmax; they are rounded to multiples of about
 /// 2^−44 of the largest (2^−49 for short rows), and from there on all is exact in integers. So the
 /// set that is kept is the smallest, not nearly the smallest. The same row, sampler and uniform

@@ -46,13 +46,15 @@ pub(super) fn find<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target
 
 #[cfg_attr(not(unoptimized), inline(always))]
 fn search<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) -> Option<Found> {
+    // One for the sample and for all ranges: it takes most of the stack.
+    let mut histogram = Histogram::new();
     let (mut range, mut outside) = simd.vectorize(
         #[inline(always)]
-        move |simd| first_range(simd, row, target),
+        |simd| first_range(simd, row, target, &mut histogram),
     );
     loop {
         let bins = Bins::of(range);
-        let mut histogram = Histogram::new();
+        histogram.clear();
         let above = add_to_histogram(simd, row, range, bins, outside, target, &mut histogram);
         if above.of(target.measure) >= target.target {
             // The guess was too low.
@@ -289,7 +291,12 @@ const DEPTH: f64 = 32.0;
 
 /// A range that the last class is almost certainly in. Nothing but the time depends on it.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) -> (Range, Outside) {
+fn first_range<S: Simd, L: Source>(
+    simd: S,
+    row: Tempered<L>,
+    target: Target,
+    histogram: &mut Histogram,
+) -> (Range, Outside) {
     let len = row.logits.len();
     let all = Range {
         low: target.low,
@@ -318,8 +325,7 @@ fn first_range<S: Simd, L: Source>(simd: S, row: Tempered<L>, target: Target) ->
         return (Range { low, ..all }, NOTHING_ABOVE);
     }
 
-    let mut histogram = Histogram::new();
-    let histogram_of_sample = &mut histogram;
+    let histogram_of_sample = &mut *histogram;
     let (sampled, mass) = simd.vectorize(
         #[inline(always)]
         move |simd| {
