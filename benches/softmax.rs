@@ -11,7 +11,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use online_softmax::{Backend, Candidate, CrossEntropy, Mask, Softmax, reference};
+use online_softmax::{Backend, Candidate, CrossEntropy, Mask, Sampler, Softmax, reference};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -187,6 +187,18 @@ fn operations(criterion: &mut Criterion) {
                 black_box(softmax.top_k(row, &mut best)).expect("no mask");
             }
         });
+        let sampler = Sampler::new().backend(backend).expect("it is available");
+        for (name, sampler) in [
+            ("draw, temperature 0.7", sampler.temperature(0.7)),
+            ("draw, top_p 0.95", sampler.temperature(0.7).top_p(0.95)),
+            ("draw, top_k 50", sampler.temperature(0.7).top_k(50)),
+        ] {
+            bench.run(name, |logits, _| {
+                for row in logits.chunks_exact(COLUMNS) {
+                    black_box(sampler.draw(row, 0.5)).expect("the logits are finite");
+                }
+            });
+        }
         bench.run("cross_entropy", |logits, _| {
             for row in logits.chunks_exact(COLUMNS) {
                 black_box(softmax.cross_entropy(row, 7)).expect("there is such a class");

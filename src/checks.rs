@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::mask::FullyMasked;
+use crate::normalizer::Outcome;
 use crate::options::Options;
 use crate::source::{Element, OutOfPlace};
 
@@ -195,6 +196,51 @@ pub(crate) fn none_ignored(ignored: Option<usize>, operation: &'static str) -> R
             operation,
         }),
     }
+}
+
+/// The parameters of a sampler.
+pub(crate) fn sampler(temperature: f32, top_p: f32, min_p: f32) -> Result<(), Error> {
+    let is_temperature = (0.0..f32::INFINITY).contains(&temperature);
+    parameter(
+        "the temperature",
+        "finite and at least 0",
+        temperature,
+        is_temperature,
+    )?;
+    parameter("top-p", "at least 0", top_p, top_p >= 0.0)?;
+    parameter("min-p", "from 0 to 1", min_p, (0.0..=1.0).contains(&min_p))
+}
+
+/// The number that decides a draw.
+pub(crate) fn uniform(uniform: f32) -> Result<(), Error> {
+    let is_uniform = (0.0..1.0).contains(&uniform);
+    parameter(
+        "the uniform number",
+        "at least 0 and below 1",
+        uniform,
+        is_uniform,
+    )
+}
+
+fn parameter(
+    parameter: &'static str,
+    expected: &'static str,
+    given: f32,
+    is_in_range: bool,
+) -> Result<(), Error> {
+    if is_in_range {
+        return Ok(());
+    }
+    Err(Error::ParameterOutOfRange {
+        parameter,
+        expected,
+        given_bits: given.to_bits(),
+    })
+}
+
+/// What was made of a distribution, or what the row is instead of one.
+pub(crate) fn distribution<T>(drawn: Result<T, Outcome>) -> Result<T, Error> {
+    drawn.map_err(|outcome| Error::NoDistribution { outcome })
 }
 
 pub(crate) fn backend(backend: Backend) -> Result<(), Error> {

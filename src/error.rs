@@ -1,6 +1,7 @@
 //! The errors of the crate.
 
 use crate::backend::Backend;
+use crate::normalizer::Outcome;
 use core::fmt;
 
 /// The reason why a call was refused. Then nothing has been written.
@@ -90,6 +91,21 @@ pub enum Error {
         /// Weights that were given.
         given: usize,
     },
+    /// A parameter is a number that has no meaning.
+    ParameterOutOfRange {
+        /// The parameter.
+        parameter: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// The representation of what was given ([`f32::to_bits`]): an error with a NaN is equal to
+        /// itself.
+        given_bits: u32,
+    },
+    /// The softmax of the row is not a distribution to draw from.
+    NoDistribution {
+        /// What kind of row was given.
+        outcome: Outcome,
+    },
     /// This machine or target cannot run the backend that was asked for.
     UnavailableBackend {
         /// What was asked for.
@@ -160,6 +176,26 @@ impl fmt::Display for Error {
             Error::WeightsMismatch { columns, given } => write!(
                 f,
                 "expected {columns} weights, one for each class, but {given} were given"
+            ),
+            Error::ParameterOutOfRange {
+                parameter,
+                expected,
+                given_bits,
+            } => write!(
+                f,
+                "expected {parameter} to be {expected}, but {} was given",
+                f32::from_bits(given_bits)
+            ),
+            Error::NoDistribution { outcome } => write!(
+                f,
+                "expected a row whose largest logit is finite, but {} was given",
+                match outcome {
+                    Outcome::Empty => "an empty row",
+                    Outcome::FullyMasked => "a row of −∞ alone",
+                    Outcome::PositiveInfinity => "a row with +∞",
+                    Outcome::NaN => "a row with NaN",
+                    Outcome::Finite => "another",
+                }
             ),
             Error::UnavailableBackend { backend, best } => write!(
                 f,

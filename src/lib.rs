@@ -30,7 +30,7 @@ extern crate std;
 // the values at the end.
 //
 // softmax, parallel, functions, stream, loss, gradient,
-//   top_k, half                                                public calls
+//   top_k, sampler, half                                       public calls
 //   checks                                                     every `Error`
 //   driver                                                     options → operations on parts
 //   rows (a row fills the registers), columns (a lane each)    algorithms; start with their mod.rs
@@ -58,6 +58,7 @@ mod options;
 mod parallel;
 pub mod reference;
 mod rows;
+mod sampler;
 #[allow(unsafe_code, reason = "intrinsics and their detection")]
 mod simd;
 mod softmax;
@@ -76,6 +77,7 @@ pub use mask::{FullyMasked, Mask};
 pub use normalizer::{Normalizer, Outcome};
 #[cfg(feature = "rayon")]
 pub use parallel::ParallelSoftmax;
+pub use sampler::{Kept, Sampler};
 pub use softmax::Softmax;
 pub use stream::Stream;
 pub use top_k::{Candidate, top_k};

@@ -28,7 +28,7 @@ use core::arch::asm;
 use core::ffi::c_void;
 use core::hint::black_box;
 use online_softmax::{
-    Backend, Candidate, CrossEntropy, FullyMasked, Mask, Normalizer, Softmax, Stream,
+    Backend, Candidate, CrossEntropy, FullyMasked, Mask, Normalizer, Sampler, Softmax, Stream,
 };
 use std::fmt::Write;
 use support::backends;
@@ -406,6 +406,14 @@ fn operations(run: &mut Run<'_>) {
                 black_box(softmax.top_k(&logits, &mut best).unwrap());
             });
         }
+        let sampler = Sampler::new().backend(run.backend).unwrap();
+        let sampler = sampler.temperature(0.7).top_k(50).top_p(0.9).min_p(0.1);
+        run.call("`Sampler::draw`", arguments, || {
+            black_box(sampler.draw(&logits, 0.5).unwrap());
+        });
+        run.call("`Sampler::kept`", arguments, || {
+            black_box(sampler.kept(&logits));
+        });
         run.call("`cross_entropy`", arguments, || {
             black_box(softmax.cross_entropy(&logits, 3).unwrap());
         });

@@ -85,6 +85,20 @@ impl Shift {
         }
     }
 
+    /// A shift under which the numerator of `max`, a finite logit, is about 2^`exponent`, and not
+    /// above its double.
+    pub(crate) fn with_max_at(max: f32, exponent: i32) -> Self {
+        let offset = if WITHOUT_OFFSET.contains(&max) {
+            0.0
+        } else {
+            max
+        };
+        Shift {
+            offset,
+            bias: 127 + exponent - ((max - offset) * LOG2_E) as i32,
+        }
+    }
+
     /// What a sum of numerators under `self` is to be multiplied by to hold under `other`.
     pub(crate) fn rescale_factor(self, other: Self) -> f64 {
         let factor = libm::scalbn(1.0, other.bias - self.bias);

@@ -246,6 +246,18 @@ pub(crate) trait Vector: Lanewise {
     fn and_gt(self, bound: Self, value: Self) -> Self;
 
     leaf! {
+        /// Writes the lanes that `lanes` has a bit for, the lowest for the first, to the first of
+        /// `places`, in their order. The other places up to `WIDTH` may be overwritten too.
+        /// `vcompressps`, `vpermps`; or one lane after another.
+        fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
+            // Without a branch: which lanes are wanted is not to be predicted.
+            let mut count = 0;
+            for (lane, value) in lanes_of(self).into_iter().enumerate().take(Self::WIDTH) {
+                places[count % WIDEST] = value;
+                count += (lanes >> lane & 1) as usize;
+            }
+        }
+
         /// Writes the upper 16 bits of the lanes' representations (`bf16`), rounded to nearest,
         /// ties to even, to the first `WIDTH` places of `halves`, or to all if there are fewer.
         /// `f32::NAN` stays a NaN; one whose payload is only in the lower half may not.

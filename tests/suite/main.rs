@@ -24,5 +24,6 @@ mod options;
 mod parallel;
 mod properties;
 mod same_bits;
+mod sampling;
 mod special_values;
 mod worst_rows;

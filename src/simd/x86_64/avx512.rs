@@ -9,7 +9,7 @@
 
 use super::{align_stack, detect::features, squares};
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector};
+use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector, WIDEST};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -315,6 +315,14 @@ impl Vector for F32x16 {
                 _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), low));
                 let totals = totals.add(8);
                 _mm512_storeu_pd(totals, _mm512_add_pd(_mm512_loadu_pd(totals), high));
+            }
+        }
+
+        fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
+            // SAFETY: `places` has as many places as are written.
+            unsafe {
+                let compressed = _mm512_maskz_compress_ps(lanes as __mmask16, self.0);
+                _mm512_storeu_ps(places.as_mut_ptr(), compressed);
             }
         }
 

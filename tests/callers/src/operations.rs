@@ -2,7 +2,7 @@
 
 use crate::{QUARTER_AND_REST, is_quarter_and_rest};
 use online_softmax::{
-    Candidate, CrossEntropy, FullyMasked, Mask, Normalizer, Softmax, Stream, cross_entropy,
+    Candidate, CrossEntropy, FullyMasked, Kept, Mask, Normalizer, Sampler, Softmax, Stream, cross_entropy,
     cross_entropy_gradient, softmax_gradient, top_k,
 };
 
@@ -213,4 +213,26 @@ fn a_stream_over_chunks() {
         .for_each(|part| stream.extend(part));
     let whole = stream.finish();
     assert_eq!(Softmax::new().normalizer(&QUARTER_AND_REST), Ok(whole));
+}
+
+#[test]
+fn a_class_that_is_drawn() {
+    let logits: Vec<_> = ["1", "3", "2"].iter().flat_map(|x| x.parse()).collect();
+    let sampler = Sampler::new()
+        .temperature(0.7)
+        .top_k(2)
+        .top_p(0.5)
+        .min_p(0.05);
+    let Candidate { index, logit, .. } = sampler.draw(&logits, 0.99).unwrap();
+    assert_eq!((index, logit), (1, 3.0));
+    let Kept { count, mass, .. } = sampler.kept(&logits);
+    assert!(count == 1 && mass > 0.5);
+}
+
+#[test]
+fn a_draw_by_default() {
+    let uniform = "0.75".parse().unwrap();
+    let drawn = Sampler::default().draw(&[0.0, 0.0], uniform).unwrap();
+    assert_eq!((drawn.index, drawn.probability), (1, 0.5));
+    assert!(Sampler::new().draw(&[], Default::default()).is_err());
 }

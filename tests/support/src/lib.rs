@@ -9,6 +9,7 @@ pub mod loss;
 pub mod options;
 pub mod oracle;
 pub mod rows;
+pub mod sampling;
 pub mod ulp;
 pub mod verify;
 
