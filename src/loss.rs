@@ -75,7 +75,7 @@ impl Softmax<'_> {
         let options = &self.driver.options;
         checks::target(logits.len(), target)?;
         checks::masks(options, 1, logits.len(), 1)?;
-        let normalizer = self.driver.normalizer(logits, 0);
+        let normalizer = self.driver.normalizer(logits);
         let is_masked = normalizer.outcome() == Outcome::FullyMasked;
         if is_masked && options.fully_masked == FullyMasked::Zero {
             return Ok(f32::INFINITY);
@@ -112,7 +112,7 @@ impl Softmax<'_> {
         checks::no_soft_cap(&self.driver.options, GRADIENT)?;
         let row = out_of_place(logits, gradient)?;
         let loss = self.checked_cross_entropy(logits, target)?;
-        self.driver.row::<false, _>(row, 0);
+        self.driver.row::<false, _>(row);
         self.subtract_target(gradient, target, loss);
         Ok(loss)
     }
@@ -138,22 +138,21 @@ impl Softmax<'_> {
     ) -> Result<f32, Error> {
         checks::no_soft_cap(&self.driver.options, GRADIENT)?;
         let loss = self.checked_cross_entropy(&*row, target)?;
-        self.driver.row::<false, _>(InPlace(row), 0);
+        self.driver.row::<false, _>(InPlace(row));
         self.subtract_target(row, target, loss);
         Ok(loss)
     }
 
     /// The logit of the target after preprocessing; −∞ if it is masked.
     fn preprocessed_logit<L: Source>(&self, logits: L, target: usize) -> f32 {
-        let options = &self.driver.options;
-        let columns = logits.len();
-        if target >= options.visible(0, columns) {
+        let options = self.driver.options.over_row(logits.len());
+        if !options.visible(0).contains(&target) {
             return f32::NEG_INFINITY;
         }
         let mut logit = [logits.at(Scalar, target)];
         self.driver.dispatch(Preprocess {
             row: InPlace(&mut logit),
-            preprocessing: options.preprocessing_of(0, columns, target),
+            preprocessing: options.preprocessing_of(0, target),
         });
         logit[0]
     }

@@ -50,7 +50,7 @@ impl<'a> Softmax<'a> {
 /// ```
 /// use online_softmax::{Mask, Softmax};
 ///
-/// let causal = Softmax::new().mask(Mask::Causal { first: 0 });
+/// let causal = Softmax::new().mask(Mask::Causal { offset: 0 });
 /// let (mut parallel, mut serial) = (vec![0.5; 400 * 400], vec![0.5; 400 * 400]);
 /// causal.parallel().rows_in_place(&mut parallel, 400)?;
 /// causal.rows_in_place(&mut serial, 400)?;
@@ -143,12 +143,12 @@ impl ParallelSoftmax<'_> {
         out: &mut [f32],
     ) -> Result<(), Error> {
         let driver = self.softmax.driver;
-        checks::log_sum_exp_rows(&driver.options, logits.len(), columns, out.len())?;
-        let (len, rows) = (logits.len(), out.len());
-        Part::whole((logits, out), rows).in_parallel(
+        let layout = checks::log_sum_exp_rows(&driver.options, logits.len(), columns, out.len())?;
+        let stride = layout.stride;
+        Part::whole((logits, out), layout.rows).in_parallel(
             columns,
             &|(logits, out): (&[f32], &mut [f32]), rows| {
-                let Some((logits_of_first, other_logits)) = logits.split_at_checked(rows * columns)
+                let Some((logits_of_first, other_logits)) = logits.split_at_checked(rows * stride)
                 else {
                     return Err((logits, out));
                 };
@@ -156,7 +156,7 @@ impl ParallelSoftmax<'_> {
                 Ok(((logits_of_first, out), (other_logits, other_out)))
             },
             &|(logits, out), first| {
-                driver.log_sum_exp_rows(logits, columns, first, len, out);
+                driver.log_sum_exp_rows(logits, layout, first, out);
             },
         );
         Ok(())
@@ -233,13 +233,12 @@ impl ParallelSoftmax<'_> {
         columns: usize,
     ) -> Result<(), Error> {
         let driver = self.softmax.driver;
-        let len = matrix.len();
-        let rows = checks::rows(&driver.options, len, columns)?;
-        if rows > 0 {
-            Part::whole(matrix, rows).in_parallel(
+        let layout = checks::rows(&driver.options, matrix.len(), columns)?;
+        if layout.rows > 0 {
+            Part::whole(matrix, layout.rows).in_parallel(
                 columns,
-                &|matrix: R, rows| matrix.split_at(rows * columns),
-                &|matrix, first| driver.rows::<LOG, R>(matrix, columns, first, len),
+                &|matrix: R, rows| matrix.split_at(rows * layout.stride),
+                &|matrix, first| driver.rows::<LOG, R>(matrix, layout, first),
             );
         }
         Ok(())
@@ -250,19 +249,19 @@ impl ParallelSoftmax<'_> {
         tensor: R,
         shape: [usize; 3],
     ) -> Result<(), Error> {
+        let driver = self.softmax.driver;
         checks::shape(shape, tensor.len())?;
+        checks::axis(&driver.options, shape)?;
         let [outer, axis, inner] = shape;
         if inner == 1 {
             return self.checked_rows::<LOG, R>(tensor, axis);
         }
-        let driver = self.softmax.driver;
-        checks::inner_axis(&driver.options, shape)?;
         if tensor.len() > 0 {
             let slab = axis * inner;
             Part::whole(tensor, outer).in_parallel(
                 slab,
                 &|tensor: R, slabs| tensor.split_at(slabs * slab),
-                &|tensor, first| driver.axis::<LOG, R>(tensor, axis, inner, first),
+                &|tensor, first| driver.axis::<LOG, R>(tensor, shape, first),
             );
         }
         Ok(())

@@ -144,7 +144,8 @@ impl<'a> Softmax<'a> {
     }
 
     /// Masks logits, or adds to them, after scale and soft cap. Masks of different kinds apply
-    /// together. A second mask of the same kind replaces the first.
+    /// together. A second mask of the same kind replaces the first; a shaped mask is of the kind of
+    /// the one without a shape.
     ///
     /// The call that uses a mask checks its shape.
     ///
@@ -152,13 +153,89 @@ impl<'a> Softmax<'a> {
     /// use online_softmax::{Mask, Softmax};
     ///
     /// let mut attention = [0.0; 9];
-    /// Softmax::new().mask(Mask::Causal { first: 0 }).rows_in_place(&mut attention, 3)?;
+    /// Softmax::new().mask(Mask::Causal { offset: 0 }).rows_in_place(&mut attention, 3)?;
     /// assert_eq!(attention[..6], [1.0, 0.0, 0.0, 0.5, 0.5, 0.0]);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     #[must_use]
     pub fn mask(self, mask: Mask<'a>) -> Self {
         self.with(|options| options.set_mask(mask))
+    }
+
+    /// Says that `rows` rows make one matrix, for instance the queries of a head. Lengths, causal
+    /// masks and windows begin anew with each matrix, and a mask with values may be that of one
+    /// matrix ([`Mask`]). By default all rows of a call are one matrix.
+    ///
+    /// A call whose rows are not whole matrices is refused ([`Error::PartialMatrix`]). A call for
+    /// one row has a matrix of one row. Along an axis with `inner` > 1 the rows of a matrix are
+    /// `rows` outer indices.
+    ///
+    /// ```
+    /// use online_softmax::{Mask, Softmax};
+    ///
+    /// // Three heads of two queries and two keys.
+    /// let mut scores = [0.0; 12];
+    /// let causal = Softmax::new().matrix_rows(2).mask(Mask::Causal { offset: 0 });
+    /// causal.rows_in_place(&mut scores, 2)?;
+    /// assert_eq!(scores, [[1.0, 0.0, 0.5, 0.5]; 3].concat()[..]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn matrix_rows(self, rows: usize) -> Self {
+        self.with(|options| options.matrix_rows = Some(rows))
+    }
+
+    /// Says that `count` matrices in a row are the heads of one item of a batch, so that a mask
+    /// matrix, a mask row or a length may serve all heads of its item ([`Mask`]). By default an item
+    /// is one matrix.
+    ///
+    /// A call whose rows are not whole items is refused ([`Error::PartialMatrix`]).
+    ///
+    /// ```
+    /// use online_softmax::{Mask, Softmax};
+    ///
+    /// // Two items of two heads, each of one query and three keys.
+    /// let mut scores = [0.0; 12];
+    /// let padded = Softmax::new().matrix_rows(1).heads(2).mask(Mask::Lengths(&[2, 1]));
+    /// padded.rows_in_place(&mut scores, 3)?;
+    /// assert_eq!(scores[..6], [0.5, 0.5, 0.0, 0.5, 0.5, 0.0]);
+    /// assert_eq!(scores[6..], [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn heads(self, count: usize) -> Self {
+        self.with(|options| options.heads = Some(count))
+    }
+
+    /// Says that row i of a matrix begins i · `stride` values after the first row, in the logits and
+    /// in the results alike: a view of some columns of a larger matrix. By default rows have no
+    /// gaps.
+    ///
+    /// What lies between the rows is not read and not written. The gap after the last row may be
+    /// missing, or there in part. The bits are those of the same rows without gaps. Results of
+    /// [`log_sum_exp_rows`](Self::log_sum_exp_rows) have no gaps.
+    ///
+    /// A stride less than the columns is refused ([`Error::StrideBelowColumns`]), and so are slices
+    /// that end within a row ([`Error::PartialStridedRow`]), and a stride along an axis
+    /// ([`Error::UnsupportedOption`]). A call for one row needs no stride.
+    ///
+    /// Rows of at most 32 columns are slower with gaps than without.
+    ///
+    /// ```
+    /// // The first two columns of a matrix of two rows of three.
+    /// let mut matrix = [1.0, 1.0, 7.0, 2.0, 2.0, 8.0];
+    /// online_softmax::Softmax::new().row_stride(3).rows_in_place(&mut matrix, 2)?;
+    /// assert_eq!(matrix, [0.5, 0.5, 7.0, 0.5, 0.5, 8.0]);
+    ///
+    /// // The last two.
+    /// let mut matrix = [7.0, 1.0, 1.0, 8.0, 2.0, 2.0];
+    /// online_softmax::Softmax::new().row_stride(3).rows_in_place(&mut matrix[1..], 2)?;
+    /// assert_eq!(matrix, [7.0, 0.5, 0.5, 8.0, 0.5, 0.5]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn row_stride(self, stride: usize) -> Self {
+        self.with(|options| options.row_stride = Some(stride))
     }
 
     /// Adds one logit to the denominator of every row. It has no result of its own, and neither
@@ -322,11 +399,7 @@ impl<'a> Softmax<'a> {
         columns: usize,
         probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        let matrix = out_of_place(logits, probabilities)?;
-        let len = matrix.len();
-        checks::rows(&self.driver.options, len, columns)?;
-        self.driver.rows::<false, _>(matrix, columns, 0, len);
-        Ok(())
+        self.checked_rows::<false, _>(out_of_place(logits, probabilities)?, columns)
     }
 
     /// The softmax of each row of a matrix in its place: the same bits as [`rows`](Self::rows).
@@ -344,11 +417,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn rows_in_place(&self, rows: &mut [f32], columns: usize) -> Result<(), Error> {
-        let matrix = InPlace(rows);
-        let len = matrix.len();
-        checks::rows(&self.driver.options, len, columns)?;
-        self.driver.rows::<false, _>(matrix, columns, 0, len);
-        Ok(())
+        self.checked_rows::<false, _>(InPlace(rows), columns)
     }
 
     /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -369,11 +438,7 @@ impl<'a> Softmax<'a> {
         columns: usize,
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        let matrix = out_of_place(logits, log_probabilities)?;
-        let len = matrix.len();
-        checks::rows(&self.driver.options, len, columns)?;
-        self.driver.rows::<true, _>(matrix, columns, 0, len);
-        Ok(())
+        self.checked_rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
     }
 
     /// log Σ e^x of each row of a matrix. `out` has a place for each row. A row of no columns gives
@@ -481,7 +546,17 @@ impl<'a> Softmax<'a> {
         row: R,
     ) -> Result<Normalizer, Error> {
         checks::masks(&self.driver.options, 1, row.len(), 1)?;
-        Ok(self.driver.row::<LOG, R>(row, 0))
+        Ok(self.driver.row::<LOG, R>(row))
+    }
+
+    pub(crate) fn checked_rows<const LOG: bool, R: SrcDst>(
+        &self,
+        matrix: R,
+        columns: usize,
+    ) -> Result<(), Error> {
+        let layout = checks::rows(&self.driver.options, matrix.len(), columns)?;
+        self.driver.rows::<LOG, R>(matrix, layout, 0);
+        Ok(())
     }
 
     pub(crate) fn checked_axis<const LOG: bool, R: SrcDst>(
@@ -490,23 +565,20 @@ impl<'a> Softmax<'a> {
         shape: [usize; 3],
     ) -> Result<(), Error> {
         checks::shape(shape, tensor.len())?;
+        checks::axis(&self.driver.options, shape)?;
         let [_, axis, inner] = shape;
         if inner == 1 {
-            let len = tensor.len();
-            checks::rows(&self.driver.options, len, axis)?;
-            self.driver.rows::<LOG, R>(tensor, axis, 0, len);
-            return Ok(());
+            return self.checked_rows::<LOG, R>(tensor, axis);
         }
-        checks::inner_axis(&self.driver.options, shape)?;
         if tensor.len() > 0 {
-            self.driver.axis::<LOG, R>(tensor, axis, inner, 0);
+            self.driver.axis::<LOG, R>(tensor, shape, 0);
         }
         Ok(())
     }
 
     pub(crate) fn checked_normalizer<L: Source>(&self, logits: L) -> Result<Normalizer, Error> {
         checks::masks(&self.driver.options, 1, logits.len(), 1)?;
-        Ok(self.driver.normalizer(logits, 0))
+        Ok(self.driver.normalizer(logits))
     }
 
     pub(crate) fn checked_log_sum_exp<L: Source>(&self, logits: L) -> Result<f32, Error> {
@@ -520,9 +592,9 @@ impl<'a> Softmax<'a> {
         columns: usize,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        checks::log_sum_exp_rows(&self.driver.options, logits.len(), columns, out.len())?;
-        let len = logits.len();
-        self.driver.log_sum_exp_rows(logits, columns, 0, len, out);
+        let options = &self.driver.options;
+        let layout = checks::log_sum_exp_rows(options, logits.len(), columns, out.len())?;
+        self.driver.log_sum_exp_rows(logits, layout, 0, out);
         Ok(())
     }
 }

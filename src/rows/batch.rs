@@ -32,6 +32,8 @@ pub(super) struct Batch<S, const ONE: bool> {
     pub(super) simd: S,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    /// From row to row, at least `columns`.
+    pub(super) stride: usize,
     pub(super) sink: Sink,
     /// How far ahead memory is prefetched, in logits.
     pub(super) ahead: usize,
@@ -118,7 +120,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
             for index in 0..self.rows.min(S::Vector::WIDTH) {
                 if (are_confident >> index) & 1 == 1
-                    && let Some(row) = matrix.slice(index * self.columns, self.columns)
+                    && let Some(row) = matrix.slice(index * self.stride, self.columns)
                 {
                     let (shift, max_term) = (shifts.row(index), max_terms[index]);
                     let sum = simd.vectorize(
@@ -174,7 +176,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn row<R: SrcDst>(self, matrix: &mut R, index: usize) -> impl SrcDst {
-        matrix.slice(index * self.columns, self.columns)
+        matrix.slice(index * self.stride, self.columns)
     }
 
     /// The maxima and sums of rows. Numerators are stored where there is scratch.
@@ -227,13 +229,11 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     fn max_pass<L: Source>(self, matrix: L, are_usual: &mut bool) -> S::Vector {
         let simd = self.simd;
         let mut maxima = simd.splat(f32::NEG_INFINITY).square();
-        let mut unread = matrix;
-        for maximum in maxima.as_mut().iter_mut().take(self.rows) {
-            if let Ok((row, others)) = unread.split_at(self.columns) {
+        for (index, maximum) in maxima.as_mut().iter_mut().take(self.rows).enumerate() {
+            if let Some(row) = matrix.slice(index * self.stride, self.columns) {
                 let extremes = extremes_of(simd, row);
                 *maximum = extremes.highest;
                 *are_usual &= extremes.are_usual(simd);
-                unread = others;
             }
         }
         S::Vector::transpose(&mut maxima);

@@ -7,15 +7,14 @@ use super::schedule::{LONGEST_SHORT, SLICE, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, Vector, WithSimd, lanes_of};
-use crate::source::{Source, Unwritten};
+use crate::source::{Layout, Source, Unwritten};
 
 /// log Σ e^x of each row of a matrix, or of a part of it.
 pub(crate) struct LogSumExpRows<'a, L> {
     pub(crate) logits: L,
-    pub(crate) columns: usize,
+    /// That of the whole matrix, whose logits tell what memory it is read from.
+    pub(crate) layout: Layout,
     pub(crate) sink: Sink,
-    /// The logits of the whole matrix, which tell what memory it is read from.
-    pub(crate) matrix_len: usize,
     pub(crate) out: &'a mut [f32],
 }
 
@@ -26,11 +25,14 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
     fn with_simd<S: Simd>(self, simd: S) {
         let LogSumExpRows {
             logits,
-            columns,
+            layout,
             sink,
-            matrix_len,
             out,
         } = self;
+        let Layout {
+            columns, stride, ..
+        } = layout;
+        let matrix_len = layout.logits();
         if columns == 0 {
             out.fill(sink.logit);
             return;
@@ -39,6 +41,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             simd,
             rows: 1,
             columns,
+            stride,
             sink,
             ahead: prefetch_distance(matrix_len, columns.min(SLICE)),
         };
@@ -53,9 +56,9 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             |_| {
                 let mut unread = logits;
                 for out in out.chunks_mut(1) {
-                    let (row, others) = split(unread, columns);
+                    let row = unread.slice(0, columns).unwrap_or(L::empty());
                     single.log_sum_exp(row, out);
-                    unread = others;
+                    (_, unread) = split(unread, stride);
                 }
             },
         );
@@ -72,11 +75,12 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
     let Batch {
         simd,
         columns,
+        stride,
         sink,
         ..
     } = single;
     let (mut unread, mut out) = (logits, out);
-    if columns <= LONGEST_SHORT {
+    if columns <= LONGEST_SHORT && stride == columns {
         (unread, out) = simd.vectorize(
             #[inline(always)]
             |simd| short::log_sum_exp(simd, unread, columns, sink, out),
@@ -88,10 +92,11 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
             simd,
             rows: out.len(),
             columns,
+            stride,
             sink,
-            ahead: prefetch_distance(matrix_len, rows_at_once * columns),
+            ahead: prefetch_distance(matrix_len, rows_at_once * stride),
         };
-        let (rows, others) = split(unread, out.len() * columns);
+        let (rows, others) = split(unread, out.len() * stride);
         simd.vectorize(
             #[inline(always)]
             |_| batch.log_sum_exp(rows, out),
@@ -100,9 +105,12 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
     }
 }
 
+/// The first `count`, or all if there are fewer, and the others.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn split<L: Source>(logits: L, count: usize) -> (L, L) {
-    logits.split_at(count).unwrap_or((L::empty(), L::empty()))
+    logits
+        .split_at(count)
+        .unwrap_or_else(|all| (all, L::empty()))
 }
 
 impl<S: Simd, const ONE: bool> Batch<S, ONE> {
@@ -127,7 +135,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let maxima = lanes_of(max);
         for (index, out) in out.iter_mut().enumerate() {
             if !denominators.has_softmax(index) {
-                let row = rows.slice(index * self.columns, self.columns);
+                let row = rows.slice(index * self.stride, self.columns);
                 let row = row.unwrap_or(L::empty());
                 let sink = self.sink.logit;
                 *out = if sink.is_nan() || has_nan(self.simd, row) {

@@ -7,9 +7,10 @@
 
 use crate::math::exp::Exp;
 use crate::math::tanh::Tanh;
-use crate::options::Preprocessing;
+use crate::options::{Preprocessing, RowOptions};
 use crate::simd::{LANES, Lanewise, Simd, Vector, WIDEST, WithSimd};
-use crate::source::{Source, SrcDst};
+use crate::source::{Layout, Source, SrcDst};
+use core::ops::Range;
 
 use super::normalize::normalize;
 
@@ -29,6 +30,47 @@ impl<R: SrcDst> WithSimd for Preprocess<'_, R> {
             let logits = self.row.logits().load(simd, start);
             let preprocessed = preprocess(simd, logits, &self.preprocessing, start);
             self.row.store(start, preprocessed);
+        }
+    }
+}
+
+/// The same for the visible columns of several rows.
+pub(crate) struct PreprocessRows<'a, R> {
+    /// From the first visible column of the first row on.
+    pub(crate) rows: R,
+    /// That of the visible columns.
+    pub(crate) layout: Layout,
+    pub(crate) options: &'a RowOptions<'a>,
+    /// The index of the first row.
+    pub(crate) first: usize,
+    /// The first visible column.
+    pub(crate) start: usize,
+}
+
+impl<R: SrcDst> WithSimd for PreprocessRows<'_, R> {
+    type Output = ();
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let Layout {
+            rows,
+            columns,
+            stride,
+        } = self.layout;
+        let mut row = 0;
+        while row < rows {
+            let index = self.first + row;
+            // Rows without gaps whose masks follow one another are one.
+            let count = if stride == columns {
+                self.options.rows_in_sequence(index).min(rows - row)
+            } else {
+                1
+            };
+            simd.run(Preprocess {
+                row: self.rows.slice(row * stride, count * columns),
+                preprocessing: self.options.preprocessing_of(index, self.start),
+            });
+            row += count.max(1);
         }
     }
 }
@@ -284,6 +326,41 @@ impl<R: SrcDst> WithSimd for Fill<R> {
         let value = simd.splat(self.value);
         for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
             self.row.store(register * S::Vector::WIDTH, value);
+        }
+    }
+}
+
+/// Writes `value` to the masked columns of rows. The visible ones have their results. A row whose
+/// first visible result is NaN has no softmax and gets NaN.
+pub(crate) struct FillBeside<R> {
+    pub(crate) rows: R,
+    pub(crate) layout: Layout,
+    pub(crate) visible: Range<usize>,
+    pub(crate) value: f32,
+}
+
+impl<R: SrcDst> WithSimd for FillBeside<R> {
+    type Output = ();
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Range { start, end } = self.visible;
+        let Layout {
+            rows,
+            columns,
+            stride,
+        } = self.layout;
+        let mut results = self.rows.results();
+        for row in 0..rows {
+            let mut row = results.slice(row * stride, columns);
+            let has_nan = start < end && row.logits().at(simd, start).is_nan();
+            let value = if has_nan { f32::NAN } else { self.value };
+            for masked in [0..start, end..columns] {
+                simd.run(Fill {
+                    row: row.slice(masked.start, masked.len()),
+                    value,
+                });
+            }
         }
     }
 }

@@ -100,6 +100,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             simd,
             rows: 1,
             columns,
+            stride: columns,
             sink,
             ahead: prefetch_distance(
                 matrix_len.map_or(columns, NonZeroUsize::get),

@@ -236,6 +236,7 @@ impl<S: Simd> Transposed<S> {
             simd: self.simd,
             rows: S::Vector::WIDTH,
             columns: self.columns,
+            stride: self.columns,
             sink,
             ahead: 0,
         }

@@ -12,7 +12,7 @@ pub(crate) enum Rows {
     All,
     /// One for all.
     One,
-    /// So many that the rows of the matrix are a multiple.
+    /// Those of a matrix, of which there are several.
     Several,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Configuration {
     keep: Option<Rows>,
     /// So many eighths of the columns.
     length: Option<usize>,
-    causal: Option<usize>,
+    causal: Option<isize>,
     sink: Option<f32>,
     zero: bool,
 }
@@ -138,6 +138,7 @@ pub(crate) struct Masks {
     additive: Vec<f32>,
     keep: Vec<bool>,
     length: Option<usize>,
+    matrix_rows: Option<usize>,
 }
 
 impl Masks {
@@ -164,13 +165,24 @@ impl Masks {
             let is_masked_row = keep_rows > 1 && place / logits % 4 == 1;
             !is_masked_row && random.below(3) > 0
         });
-        let keep = keep.collect();
+        let mut keep: Vec<bool> = keep.collect();
+        let mut additive: Vec<f32> = additive;
+        let has_several =
+            [configuration.additive, configuration.keep].contains(&Some(Rows::Several));
+        let mut matrix_rows = has_several.then(|| Rows::Several.count(rows));
+        if configuration.causal.is_some() {
+            // The causal mask does not begin anew with each matrix: masks have all rows.
+            matrix_rows = None;
+            additive = repeated(&additive, rows * logits);
+            keep = repeated(&keep, rows * logits);
+        }
         let length = configuration.length.map(|eighths| columns * eighths / 8);
         Masks {
             configuration,
             additive,
             keep,
             length,
+            matrix_rows,
         }
     }
 
@@ -184,17 +196,31 @@ impl Masks {
         if let Some(cap) = configuration.soft_cap {
             softmax = softmax.soft_cap(cap);
         }
-        if configuration.additive.is_some() {
-            softmax = softmax.mask(Mask::Additive(&self.additive));
+        let shape = [1, 1, self.matrix_rows.unwrap_or(1)];
+        if let Some(rows) = self.matrix_rows {
+            softmax = softmax.matrix_rows(rows);
         }
-        if configuration.keep.is_some() {
-            softmax = softmax.mask(Mask::Keep(&self.keep));
+        match configuration.additive {
+            Some(Rows::Several) if self.matrix_rows.is_some() => {
+                let additive = &self.additive;
+                softmax = softmax.mask(Mask::AdditiveShaped { additive, shape });
+            }
+            Some(_) => softmax = softmax.mask(Mask::Additive(&self.additive)),
+            None => {}
+        }
+        match configuration.keep {
+            Some(Rows::Several) if self.matrix_rows.is_some() => {
+                let keep = &self.keep;
+                softmax = softmax.mask(Mask::KeepShaped { keep, shape });
+            }
+            Some(_) => softmax = softmax.mask(Mask::Keep(&self.keep)),
+            None => {}
         }
         if let Some(length) = self.length {
             softmax = softmax.mask(Mask::Length(length));
         }
-        if let Some(first) = configuration.causal {
-            softmax = softmax.mask(Mask::Causal { first });
+        if let Some(offset) = configuration.causal {
+            softmax = softmax.mask(Mask::Causal { offset });
         }
         if let Some(sink) = configuration.sink {
             softmax = softmax.sink(sink);
@@ -204,6 +230,11 @@ impl Masks {
         }
         softmax
     }
+}
+
+/// The values of a mask for all of `len` logits.
+fn repeated<T: Copy>(mask: &[T], len: usize) -> Vec<T> {
+    mask.iter().copied().cycle().take(len).collect()
 }
 
 /// Some are longer than what is prepared at once.
