@@ -7,6 +7,7 @@ use crate::dispatch::dispatch;
 use crate::normalizer::Normalizer;
 use crate::options::{Options, Preprocessing, RowOptions, Sink};
 use crate::rows::log_sum_exp::LogSumExpRows;
+use crate::rows::masked::MaskedRows;
 use crate::rows::matrix::Matrix;
 use crate::rows::preprocess::{
     Fill, FillBelow, FillBeside, Preprocess, PreprocessRows, Preprocessed,
@@ -130,6 +131,15 @@ impl Driver<'_> {
         let sink = self.options.sink(LOG);
         let options = self.options.over(layout.rows, columns, 1);
         let changes_logits = self.options.changes_logits();
+        if self.options.is_diagonal() && sink.allows_softmax() && R::HAS_SCRATCH {
+            return self.dispatch(MaskedRows::<LOG, R> {
+                rows: matrix,
+                layout,
+                options: &options,
+                first,
+                sink,
+            });
+        }
         let by_row = !sink.allows_softmax() || changes_logits && !R::HAS_SCRATCH;
         // Preprocessed logits stay in the first-level cache.
         let most = if by_row {

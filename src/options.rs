@@ -201,6 +201,10 @@ pub(crate) struct RowOptions<'a> {
 }
 
 impl<'a> RowOptions<'a> {
+    pub(crate) fn changes_logits(&self) -> bool {
+        self.options.changes_logits()
+    }
+
     /// The columns of a row that lengths, a causal mask and a window leave.
     pub(crate) fn visible(&self, row: usize) -> Range<usize> {
         let Options {

@@ -1,6 +1,6 @@
 //! The log-sum-exp of rows.
 
-use super::batch::{Batch, rows_of_batch};
+use super::batch::{Batch, Even, Places, rows_of_batch};
 use super::log_denominators::LogDenominators;
 use super::other_terms::has_nan;
 use super::schedule::{LONGEST_SHORT, SLICE, prefetch_distance};
@@ -40,8 +40,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
         let single = Batch::<S, true> {
             simd,
             rows: 1,
-            columns,
-            stride,
+            places: Even { columns, stride },
             sink,
             ahead: prefetch_distance(matrix_len, columns.min(SLICE)),
         };
@@ -74,8 +73,7 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
 ) {
     let Batch {
         simd,
-        columns,
-        stride,
+        places: Even { columns, stride },
         sink,
         ..
     } = single;
@@ -91,8 +89,7 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
         let batch = Batch::<S, false> {
             simd,
             rows: out.len(),
-            columns,
-            stride,
+            places: Even { columns, stride },
             sink,
             ahead: prefetch_distance(matrix_len, rows_at_once * stride),
         };
@@ -113,7 +110,7 @@ fn split<L: Source>(logits: L, count: usize) -> (L, L) {
         .unwrap_or_else(|all| (all, L::empty()))
 }
 
-impl<S: Simd, const ONE: bool> Batch<S, ONE> {
+impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn log_sum_exp<L: Source>(self, rows: L, out: &mut [f32]) {
         let states = self.without_sink().states::<true, _>(&mut Unwritten(rows));
@@ -135,8 +132,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let maxima = lanes_of(max);
         for (index, out) in out.iter_mut().enumerate() {
             if !denominators.has_softmax(index) {
-                let row = rows.slice(index * self.stride, self.columns);
-                let row = row.unwrap_or(L::empty());
+                let (start, columns) = self.places.of_row(index);
+                let row = rows.slice(start, columns).unwrap_or(L::empty());
                 let sink = self.sink.logit;
                 *out = if sink.is_nan() || has_nan(self.simd, row) {
                     f32::NAN

@@ -1,6 +1,6 @@
 //! The rows of a matrix: which form for which length.
 
-use super::batch::{Batch, rows_of_batch};
+use super::batch::{Batch, Even, rows_of_batch};
 use super::row::Row;
 use super::schedule::{LONGEST_SHORT, is_row_by_row, prefetch_distance};
 use super::short;
@@ -91,8 +91,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(simd: S, matrix: R, layout: Layo
     let mut batch = Batch::<S, false> {
         simd,
         rows,
-        columns,
-        stride,
+        places: Even { columns, stride },
         sink,
         ahead: prefetch_distance(layout.logits(), rows * stride),
     };

@@ -322,11 +322,16 @@ impl<R: SrcDst> WithSimd for Fill<R> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let value = simd.splat(self.value);
-        for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
-            self.row.store(register * S::Vector::WIDTH, value);
-        }
+    fn with_simd<S: Simd>(self, simd: S) {
+        fill(simd, self.row, simd.splat(self.value));
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn fill<S: Simd, R: SrcDst>(simd: S, mut row: R, value: S::Vector) {
+    let _ = simd;
+    for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
+        row.store(register * S::Vector::WIDTH, value);
     }
 }
 
@@ -352,16 +357,25 @@ impl<R: SrcDst> WithSimd for FillBeside<R> {
         } = self.layout;
         let mut results = self.rows.results();
         for row in 0..rows {
-            let mut row = results.slice(row * stride, columns);
-            let has_nan = start < end && row.logits().at(simd, start).is_nan();
-            let value = if has_nan { f32::NAN } else { self.value };
-            for masked in [0..start, end..columns] {
-                simd.run(Fill {
-                    row: row.slice(masked.start, masked.len()),
-                    value,
-                });
-            }
+            let row = results.slice(row * stride, columns);
+            fill_beside(simd, row, start..end, self.value);
         }
+    }
+}
+
+/// [`FillBeside`] of one row of results.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn fill_beside<S: Simd, R: SrcDst>(
+    simd: S,
+    mut row: R,
+    visible: Range<usize>,
+    value: f32,
+) {
+    let Range { start, end } = visible;
+    let has_nan = start < end && row.logits().at(simd, start).is_nan();
+    let value = simd.splat(if has_nan { f32::NAN } else { value });
+    for masked in [0..start, end..row.len()] {
+        fill(simd, row.slice(masked.start, masked.len()), value);
     }
 }
 

@@ -13,7 +13,7 @@
 //! column is rounded by that start, the high parts are added without error, and the low parts are
 //! combined by the same tree.
 
-use super::batch::Batch;
+use super::batch::{Batch, Even};
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
 use super::schedule::LONGEST_SHORT;
@@ -235,8 +235,10 @@ impl<S: Simd> Transposed<S> {
         Batch {
             simd: self.simd,
             rows: S::Vector::WIDTH,
-            columns: self.columns,
-            stride: self.columns,
+            places: Even {
+                columns: self.columns,
+                stride: self.columns,
+            },
             sink,
             ahead: 0,
         }

@@ -2,7 +2,7 @@
 //! comparison of results can see, is a fault here.
 
 use core::ffi::{c_int, c_long, c_void};
-use online_softmax::{Backend, Stream};
+use online_softmax::{Backend, Mask, Softmax, Stream};
 use support::{THOROUGH, on};
 
 support::on_every_backend!(nothing_beside_a_row_is_touched);
@@ -124,9 +124,53 @@ fn nothing_beside_a_row_is_touched(backend: Backend) {
                     softmax.log_sum_exp_rows(row, columns, out).unwrap();
                 }
             }
+            let several = if THOROUGH {
+                &[1, 7, 32, 64][..]
+            } else {
+                &[7, 64]
+            };
+            for &columns in several {
+                masked_and_apart(softmax, row, out, columns);
+                row.copy_from_slice(&template[..len]);
+            }
             softmax.log_row_in_place(row).unwrap();
             softmax.row_in_place(row).unwrap();
             row.copy_from_slice(&template[..len]);
+        }
+    }
+}
+
+/// The ends of the slices are those of a row with a gap before it, and of rows whose first and last
+/// columns are masked.
+fn masked_and_apart(softmax: Softmax, row: &mut [f32], out: &mut [f32], columns: usize) {
+    let stride = columns + 3;
+    let len = row.len();
+    if len % stride >= columns || len.is_multiple_of(stride) {
+        let apart = softmax.row_stride(stride);
+        let causal = apart.mask(Mask::Causal { offset: 0 });
+        let rows = len.div_ceil(stride);
+        for softmax in [apart, causal] {
+            softmax.rows(row, columns, out).unwrap();
+            softmax.log_rows(row, columns, out).unwrap();
+            let mut sums = vec![0.0; rows];
+            softmax.log_sum_exp_rows(row, columns, &mut sums).unwrap();
+            softmax.rows_in_place(row, columns).unwrap();
+        }
+    }
+    if len.is_multiple_of(columns) {
+        let window = Mask::Window {
+            before: 1,
+            after: 2,
+        };
+        let lengths = [columns / 2];
+        for softmax in [
+            softmax.mask(window),
+            softmax.mask(Mask::Causal { offset: 1 }).scale(0.5),
+            softmax.mask(Mask::Lengths(&lengths)),
+        ] {
+            softmax.rows(row, columns, out).unwrap();
+            softmax.log_rows(row, columns, out).unwrap();
+            softmax.rows_in_place(row, columns).unwrap();
         }
     }
 }

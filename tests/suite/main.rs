@@ -22,3 +22,4 @@ mod parallel;
 mod properties;
 mod same_bits;
 mod special_values;
+mod strides;

@@ -1,6 +1,7 @@
 //! Scale, soft cap, masks, sink and what a fully masked row is: every form of a call against the
 //! plain softmax of logits that were prepared beforehand.
 
+mod attention;
 mod errors;
 mod fully_masked;
 mod gradients;

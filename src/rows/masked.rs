@@ -1,0 +1,218 @@
+//! The rows of a matrix that see different columns: under a causal mask or a window.
+//!
+//! Each row is that of its visible columns. Rows of similar length are a batch, as the rows of a
+//! matrix are. Their logits are first written to the places of the results, preprocessed if they are
+//! to be: so one batch serves both.
+
+use super::batch::{Batch, Places};
+use super::preprocess::{Preprocess, fill_beside};
+use super::row::Row;
+use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, LONGEST_SHORT, is_row_by_row};
+use super::state::start_over_scale;
+use crate::normalizer::Normalizer;
+use crate::options::{RowOptions, Sink};
+use crate::simd::{Simd, Vector, WIDEST, WithSimd};
+use crate::source::{Layout, SrcDst};
+use core::num::NonZeroUsize;
+use core::ops::Range;
+
+/// The softmax of the visible columns of each row, or the log-softmax if `LOG`, and the results of
+/// the masked ones. Results must have scratch, and the sink must allow a softmax.
+pub(crate) struct MaskedRows<'a, const LOG: bool, R> {
+    pub(crate) rows: R,
+    /// That of the whole matrix.
+    pub(crate) layout: Layout,
+    pub(crate) options: &'a RowOptions<'a>,
+    /// The index of the first row.
+    pub(crate) first: usize,
+    pub(crate) sink: Sink,
+}
+
+impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
+    type Output = ();
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let Layout {
+            columns, stride, ..
+        } = self.layout;
+        let end = self.first + self.layout.rows_in(self.rows.len());
+        let mut start = 0;
+        while self.first < end {
+            let places = Ragged::next::<S>(self.options, self.layout, self.first..end);
+            let len = places.rows.saturating_sub(1) * stride + columns;
+            self.write_rows::<S>(simd, &places, start, len);
+            start += places.rows * stride;
+            self.first += places.rows;
+        }
+    }
+}
+
+impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
+    /// The results of a batch, which lies in `len` values from `start` on.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn write_rows<S: Simd>(&mut self, simd: S, places: &Ragged, start: usize, len: usize) {
+        let MaskedRows {
+            layout,
+            options,
+            first,
+            sink,
+            ..
+        } = *self;
+        let Layout {
+            columns, stride, ..
+        } = layout;
+        let mut rows = self.rows.slice(start, len);
+        let changes_logits = options.changes_logits();
+        let is_direct = places.form == Form::Single && !changes_logits;
+        if is_direct {
+            let (start, count) = places.of_row(0);
+            simd.run(Row::<LOG, _> {
+                row: rows.slice(start, count),
+                sink,
+                matrix_len: NonZeroUsize::new(layout.logits()),
+            });
+        } else if !R::IS_IN_PLACE || changes_logits {
+            for index in 0..places.rows {
+                let (start, count) = places.of_row(index);
+                simd.run(Preprocess {
+                    row: rows.slice(start, count),
+                    preprocessing: options.preprocessing_of(first + index, start - index * stride),
+                });
+            }
+        }
+        let mut results = rows.results();
+        let mut masked = if LOG { f32::NEG_INFINITY } else { 0.0 };
+        match places.form {
+            Form::Nothing => {
+                let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
+                masked = sink.masked(&fully_masked, LOG);
+            }
+            Form::Single if is_direct => {}
+            Form::Single => {
+                let (start, count) = places.of_row(0);
+                simd.run(Row::<LOG, _> {
+                    row: results.slice(start, count),
+                    sink,
+                    matrix_len: NonZeroUsize::new(layout.logits()),
+                });
+            }
+            Form::Short | Form::Exact | Form::Batch => {
+                let batch = Batch::<S, false, &Ragged> {
+                    simd,
+                    rows: places.rows,
+                    places,
+                    sink,
+                    ahead: 0,
+                };
+                let results = &mut results;
+                simd.vectorize(
+                    #[inline(always)]
+                    |_| {
+                        if LOG {
+                            batch.log_softmax(results);
+                        } else {
+                            batch.softmax(results);
+                        }
+                    },
+                );
+            }
+        }
+        for index in 0..places.rows {
+            let (start, count) = places.of_row(index);
+            let start = start - index * stride;
+            let row = results.slice(index * stride, columns);
+            fill_beside(simd, row, start..start + count, masked);
+        }
+    }
+}
+
+/// What is done with a row of so many visible columns.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// No column is visible.
+    Nothing,
+    /// At most [`LONGEST_SHORT`] columns.
+    Short,
+    /// At most [`LONGEST_EXACT`] columns.
+    Exact,
+    /// As many as rows of a batch may have.
+    Batch,
+    /// The row is no batch with others.
+    Single,
+}
+
+impl Form {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn of<S: Simd>(layout: Layout, columns: usize) -> Self {
+        if columns == 0 {
+            Form::Nothing
+        } else if !S::HAS_LANES || is_row_by_row(layout.logits(), columns) {
+            Form::Single
+        } else if columns <= LONGEST_SHORT {
+            Form::Short
+        } else if columns <= LONGEST_EXACT {
+            Form::Exact
+        } else {
+            Form::Batch
+        }
+    }
+}
+
+/// The visible columns of some rows.
+struct Ragged {
+    form: Form,
+    rows: usize,
+    longest: usize,
+    starts: [usize; WIDEST],
+    columns: [usize; WIDEST],
+}
+
+impl Ragged {
+    /// The next rows of one form, as many as a batch may have.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn next<S: Simd>(options: &RowOptions<'_>, layout: Layout, indices: Range<usize>) -> Self {
+        let mut places = Ragged {
+            form: Form::Nothing,
+            rows: 0,
+            longest: 0,
+            starts: [0; WIDEST],
+            columns: [0; WIDEST],
+        };
+        let mut logits = 0;
+        let lanes = S::Vector::WIDTH;
+        for (row, index) in indices.take(lanes.min(WIDEST)).enumerate() {
+            let visible = options.visible(index);
+            let form = Form::of::<S>(layout, visible.len());
+            logits += visible.len();
+            let is_other = form != places.form || form == Form::Single || logits > BATCH_LOGITS;
+            if row > 0 && is_other {
+                break;
+            }
+            places.form = form;
+            places.rows += 1;
+            places.longest = places.longest.max(visible.len());
+            places.starts[row] = row * layout.stride + visible.start;
+            places.columns[row] = visible.len();
+        }
+        places
+    }
+}
+
+impl Places for &Ragged {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn columns(self) -> usize {
+        self.longest
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn of_row(self, index: usize) -> (usize, usize) {
+        let index = index % WIDEST;
+        (self.starts[index], self.columns[index])
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn starts_over_scale<S: Simd>(self, simd: S) -> S::Vector {
+        simd.load(&self.columns.map(start_over_scale), 0.0)
+    }
+}
