@@ -141,14 +141,13 @@ impl Driver<'_> {
             });
         }
         let by_row = !sink.allows_softmax() || changes_logits && !R::HAS_SCRATCH;
-        // Preprocessed logits stay in the first-level cache.
-        let most = if by_row {
-            1
-        } else if changes_logits {
-            PREPROCESSED_LOGITS.checked_div(columns).unwrap_or(1).max(1)
-        } else {
-            usize::MAX
+        // Preprocessed logits stay in the first-level cache, results in the second-level one.
+        let most = match (by_row, changes_logits) {
+            (true, _) => 1,
+            (false, true) => PREPROCESSED_LOGITS.checked_div(columns).unwrap_or(1),
+            (false, false) => (4 * PREPROCESSED_LOGITS).checked_div(columns).unwrap_or(1),
         };
+        let most = most.max(1);
         let mut index = first;
         let mut unread = matrix;
         while unread.len() > 0 {

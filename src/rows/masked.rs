@@ -1,8 +1,7 @@
 //! The rows of a matrix that see different columns: under a causal mask or a window.
 //!
 //! Each row is that of its visible columns. Rows of similar length are a batch, as the rows of a
-//! matrix are. Their logits are first written to the places of the results, preprocessed if they are
-//! to be: so one batch serves both.
+//! matrix are.
 
 use super::batch::{Batch, Places};
 use super::preprocess::{Preprocess, fill_beside};
@@ -63,16 +62,7 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
             columns, stride, ..
         } = layout;
         let mut rows = self.rows.slice(start, len);
-        let changes_logits = options.changes_logits();
-        let is_direct = places.form == Form::Single && !changes_logits;
-        if is_direct {
-            let (start, count) = places.of_row(0);
-            simd.run(Row::<LOG, _> {
-                row: rows.slice(start, count),
-                sink,
-                matrix_len: NonZeroUsize::new(layout.logits()),
-            });
-        } else if !R::IS_IN_PLACE || changes_logits {
+        if options.changes_logits() {
             for index in 0..places.rows {
                 let (start, count) = places.of_row(index);
                 simd.run(Preprocess {
@@ -80,44 +70,19 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
                     preprocessing: options.preprocessing_of(first + index, start - index * stride),
                 });
             }
+            places.visible_rows::<LOG, S, _>(simd, rows.reborrow().results(), layout, sink);
+        } else {
+            places.visible_rows::<LOG, S, _>(simd, rows.reborrow(), layout, sink);
         }
+        let masked = if places.form == Form::Nothing {
+            let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
+            sink.masked(&fully_masked, LOG)
+        } else if LOG {
+            f32::NEG_INFINITY
+        } else {
+            0.0
+        };
         let mut results = rows.results();
-        let mut masked = if LOG { f32::NEG_INFINITY } else { 0.0 };
-        match places.form {
-            Form::Nothing => {
-                let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
-                masked = sink.masked(&fully_masked, LOG);
-            }
-            Form::Single if is_direct => {}
-            Form::Single => {
-                let (start, count) = places.of_row(0);
-                simd.run(Row::<LOG, _> {
-                    row: results.slice(start, count),
-                    sink,
-                    matrix_len: NonZeroUsize::new(layout.logits()),
-                });
-            }
-            Form::Short | Form::Exact | Form::Batch => {
-                let batch = Batch::<S, false, &Ragged> {
-                    simd,
-                    rows: places.rows,
-                    places,
-                    sink,
-                    ahead: 0,
-                };
-                let results = &mut results;
-                simd.vectorize(
-                    #[inline(always)]
-                    |_| {
-                        if LOG {
-                            batch.log_softmax(results);
-                        } else {
-                            batch.softmax(results);
-                        }
-                    },
-                );
-            }
-        }
         for index in 0..places.rows {
             let (start, count) = places.of_row(index);
             let start = start - index * stride;
@@ -196,6 +161,50 @@ impl Ragged {
             places.columns[row] = visible.len();
         }
         places
+    }
+}
+
+impl Ragged {
+    /// The results of the visible columns.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn visible_rows<const LOG: bool, S: Simd, R: SrcDst>(
+        &self,
+        simd: S,
+        mut rows: R,
+        layout: Layout,
+        sink: Sink,
+    ) {
+        match self.form {
+            Form::Nothing => {}
+            Form::Single => {
+                let (start, count) = self.of_row(0);
+                simd.run(Row::<LOG, _> {
+                    row: rows.slice(start, count),
+                    sink,
+                    matrix_len: NonZeroUsize::new(layout.logits()),
+                });
+            }
+            Form::Short | Form::Exact | Form::Batch => {
+                let batch = Batch::<S, false, &Ragged> {
+                    simd,
+                    rows: self.rows,
+                    places: self,
+                    sink,
+                    ahead: 0,
+                };
+                let rows = &mut rows;
+                simd.vectorize(
+                    #[inline(always)]
+                    |_| {
+                        if LOG {
+                            batch.log_softmax(rows);
+                        } else {
+                            batch.softmax(rows);
+                        }
+                    },
+                );
+            }
+        }
     }
 }
 

@@ -323,15 +323,21 @@ impl<R: SrcDst> WithSimd for Fill<R> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
-        fill(simd, self.row, simd.splat(self.value));
+        fill(self.row, simd.splat(self.value));
     }
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-fn fill<S: Simd, R: SrcDst>(simd: S, mut row: R, value: S::Vector) {
-    let _ = simd;
-    for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
-        row.store(register * S::Vector::WIDTH, value);
+fn fill<R: SrcDst, V: Vector>(row: R, value: V) {
+    let mut unwritten = row;
+    loop {
+        match unwritten.split_at(V::WIDTH) {
+            Ok((mut register, others)) => {
+                register.store(0, value);
+                unwritten = others;
+            }
+            Err(mut last) => return last.store(0, value),
+        }
     }
 }
 
@@ -375,7 +381,7 @@ pub(super) fn fill_beside<S: Simd, R: SrcDst>(
     let has_nan = start < end && row.logits().at(simd, start).is_nan();
     let value = simd.splat(if has_nan { f32::NAN } else { value });
     for masked in [0..start, end..row.len()] {
-        fill(simd, row.slice(masked.start, masked.len()), value);
+        fill(row.slice(masked.start, masked.len()), value);
     }
 }
 

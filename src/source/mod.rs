@@ -240,9 +240,6 @@ pub(crate) trait SrcDst: Sized {
     /// Whether the places of the results can hold numerators between two passes.
     const HAS_SCRATCH: bool = true;
 
-    /// Whether results are written to the places of their logits.
-    const IS_IN_PLACE: bool = false;
-
     fn len(&self) -> usize;
 
     /// The first `count` and the others, or `Err(self)` if there are fewer.
@@ -387,7 +384,6 @@ pub(crate) struct InPlace<'a, E>(pub(crate) &'a mut [E]);
 
 impl<E: Element> SrcDst for InPlace<'_, E> {
     const HAS_SCRATCH: bool = E::HOLDS_NUMERATOR;
-    const IS_IN_PLACE: bool = true;
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn len(&self) -> usize {

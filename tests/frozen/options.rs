@@ -39,7 +39,11 @@ pub(crate) struct Configuration {
     keep: Option<Rows>,
     /// So many eighths of the columns.
     length: Option<usize>,
+    /// Whether each row has a length of its own.
+    lengths: bool,
     causal: Option<isize>,
+    /// Columns before and after that of the row.
+    window: Option<[usize; 2]>,
     sink: Option<f32>,
     zero: bool,
 }
@@ -51,7 +55,9 @@ const NONE: Configuration = Configuration {
     additive: None,
     keep: None,
     length: None,
+    lengths: false,
     causal: None,
+    window: None,
     sink: None,
     zero: false,
 };
@@ -86,7 +92,7 @@ macro_rules! configurations {
     };
 }
 
-const CONFIGURATIONS: [Configuration; 39] = configurations! {
+const CONFIGURATIONS: [Configuration; 44] = configurations! {
     "scale 0.125": scale = Some(0.125);
     "scale 1.7": scale = Some(1.7);
     "scale -1": scale = Some(-1.0);
@@ -110,6 +116,11 @@ const CONFIGURATIONS: [Configuration; 39] = configurations! {
     "causal 0": causal = Some(0);
     "causal 2": causal = Some(2);
     "causal beyond": causal = Some(10_000);
+    "causal -2, zero": causal = Some(-2), zero = true;
+    "window 3, 2": window = Some([3, 2]);
+    "window 40, causal 5, scale": window = Some([40, 0]), causal = Some(5), scale = Some(0.3);
+    "lengths": lengths = true;
+    "lengths, keep all, sink": lengths = true, keep = Some(Rows::All), sink = Some(0.25);
     "sink 0.5": sink = Some(0.5);
     "sink 100": sink = Some(100.0);
     "sink -3e38": sink = Some(-3e38);
@@ -138,6 +149,7 @@ pub(crate) struct Masks {
     additive: Vec<f32>,
     keep: Vec<bool>,
     length: Option<usize>,
+    lengths: Option<Vec<usize>>,
     matrix_rows: Option<usize>,
 }
 
@@ -176,12 +188,17 @@ impl Masks {
             additive = repeated(&additive, rows * logits);
             keep = repeated(&keep, rows * logits);
         }
+        let lengths = configuration.lengths.then(|| {
+            matrix_rows = Some(1);
+            (0..rows).map(|row| (row * 7 + 3) % (columns + 1)).collect()
+        });
         let length = configuration.length.map(|eighths| columns * eighths / 8);
         Masks {
             configuration,
             additive,
             keep,
             length,
+            lengths,
             matrix_rows,
         }
     }
@@ -218,6 +235,12 @@ impl Masks {
         }
         if let Some(length) = self.length {
             softmax = softmax.mask(Mask::Length(length));
+        }
+        if let Some(lengths) = &self.lengths {
+            softmax = softmax.mask(Mask::Lengths(lengths));
+        }
+        if let Some([before, after]) = configuration.window {
+            softmax = softmax.mask(Mask::Window { before, after });
         }
         if let Some(offset) = configuration.causal {
             softmax = softmax.mask(Mask::Causal { offset });
@@ -284,8 +307,9 @@ pub(crate) fn digest(record: &mut Record) {
             of_matrix(record, configuration, matrix, *columns);
         }
         for (shape, tensor) in &tensors {
-            // A causal mask is of rows.
-            if configuration.causal.is_none() || shape[2] == 1 {
+            // A causal mask and a window are of rows.
+            let is_of_rows = configuration.causal.is_some() || configuration.window.is_some();
+            if !is_of_rows || shape[2] == 1 {
                 of_tensor(record, configuration, tensor, *shape);
             }
         }
