@@ -15,7 +15,7 @@ use crate::rows::preprocess::{
 use crate::rows::recurrence::NormalizerOf;
 use crate::rows::row::Row;
 use crate::rows::schedule::PREPROCESSED_LOGITS;
-use crate::simd::WithSimd;
+use crate::simd::{WIDEST, WithSimd};
 use crate::source::{Layout, Source, SrcDst};
 use core::ops::Range;
 
@@ -117,8 +117,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Takes as many rows at a time as see the same columns. Goes row by row if the sink is +∞ or
-    /// NaN, or if the results cannot hold preprocessed logits.
+    /// Takes as many rows at a time as see the same columns, if they are not too few. Goes row by row
+    /// if the sink is +∞ or NaN, or if the results cannot hold preprocessed logits or numerators.
     fn rows_with_options<const LOG: bool, R: SrcDst>(
         &self,
         matrix: R,
@@ -131,7 +131,8 @@ impl Driver<'_> {
         let sink = self.options.sink(LOG);
         let options = self.options.over(layout.rows, columns, 1);
         let changes_logits = self.options.changes_logits();
-        if self.options.is_diagonal() && sink.allows_softmax() && R::HAS_SCRATCH {
+        let is_ragged = options.most_rows_alike() < WIDEST;
+        if is_ragged && sink.allows_softmax() && R::HAS_SCRATCH {
             return self.dispatch(MaskedRows::<LOG, R> {
                 rows: matrix,
                 layout,
@@ -140,7 +141,7 @@ impl Driver<'_> {
                 sink,
             });
         }
-        let by_row = !sink.allows_softmax() || changes_logits && !R::HAS_SCRATCH;
+        let by_row = !sink.allows_softmax() || (changes_logits || is_ragged) && !R::HAS_SCRATCH;
         // Preprocessed logits stay in the first-level cache, results in the second-level one.
         let most = match (by_row, changes_logits) {
             (true, _) => 1,

@@ -94,7 +94,7 @@ impl<'a> Options<'a> {
     }
 
     /// Whether the columns that a row sees depend on its place in the matrix.
-    pub(crate) fn is_diagonal(&self) -> bool {
+    fn is_diagonal(&self) -> bool {
         self.causal.is_some() || self.window.is_some()
     }
 
@@ -240,16 +240,21 @@ impl<'a> RowOptions<'a> {
         lengths.get(index).copied().unwrap_or(self.columns)
     }
 
-    /// How many rows from this one on see the same columns.
-    pub(crate) fn rows_alike(&self, row: usize) -> usize {
+    /// How many rows in a row see the same columns, whichever the first of them is.
+    pub(crate) fn most_rows_alike(&self) -> usize {
         if self.options.is_diagonal() {
             1
         } else if self.options.lengths.is_some() {
-            let (_, place) = self.dimensions.place(row);
-            self.dimensions.matrix_rows.saturating_sub(place).max(1)
+            self.dimensions.matrix_rows
         } else {
             usize::MAX
         }
+    }
+
+    /// How many rows from this one on see the same columns.
+    pub(crate) fn rows_alike(&self, row: usize) -> usize {
+        let most = self.most_rows_alike();
+        (most - row.checked_rem(most).unwrap_or(0)).max(1)
     }
 
     /// How many rows from this one on have masks that follow one another, so that they can be

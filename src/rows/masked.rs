@@ -63,14 +63,23 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
         } = layout;
         let mut rows = self.rows.slice(start, len);
         if options.changes_logits() {
-            for index in 0..places.rows {
-                let (start, count) = places.of_row(index);
-                simd.run(Preprocess {
-                    row: rows.slice(start, count),
-                    preprocessing: options.preprocessing_of(first + index, start - index * stride),
-                });
-            }
-            places.visible_rows::<LOG, S, _>(simd, rows.reborrow().results(), layout, sink);
+            let rows = &mut rows;
+            simd.vectorize(
+                #[inline(always)]
+                |simd| {
+                    for index in 0..places.rows {
+                        let (start, count) = places.of_row(index);
+                        let column = start - index * stride;
+                        Preprocess {
+                            row: rows.slice(start, count),
+                            preprocessing: options.preprocessing_of(first + index, column),
+                        }
+                        .with_simd(simd);
+                    }
+                },
+            );
+            let visible = rows.reborrow().results();
+            places.visible_rows::<LOG, S, _>(simd, visible, layout, sink);
         } else {
             places.visible_rows::<LOG, S, _>(simd, rows.reborrow(), layout, sink);
         }
@@ -83,12 +92,12 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
             0.0
         };
         let mut results = rows.results();
-        for index in 0..places.rows {
+        let place = |index| {
             let (start, count) = places.of_row(index);
-            let start = start - index * stride;
-            let row = results.slice(index * stride, columns);
-            fill_beside(simd, row, start..start + count, masked);
-        }
+            let first = index * stride;
+            (first, start - first..start - first + count)
+        };
+        fill_beside(simd, &mut results, columns, places.rows, place, masked);
     }
 }
 
@@ -145,8 +154,9 @@ impl Ragged {
             columns: [0; WIDEST],
         };
         let mut logits = 0;
-        let lanes = S::Vector::WIDTH;
-        for (row, index) in indices.take(lanes.min(WIDEST)).enumerate() {
+        let lanes = places.starts.iter_mut().zip(&mut places.columns);
+        let lanes = lanes.take(S::Vector::WIDTH).enumerate();
+        for ((row, (start, columns)), index) in lanes.zip(indices) {
             let visible = options.visible(index);
             let form = Form::of::<S>(layout, visible.len());
             logits += visible.len();
@@ -157,8 +167,7 @@ impl Ragged {
             places.form = form;
             places.rows += 1;
             places.longest = places.longest.max(visible.len());
-            places.starts[row] = row * layout.stride + visible.start;
-            places.columns[row] = visible.len();
+            (*start, *columns) = (row * layout.stride + visible.start, visible.len());
         }
         places
     }

@@ -66,10 +66,11 @@ impl<R: SrcDst> WithSimd for PreprocessRows<'_, R> {
             } else {
                 1
             };
-            simd.run(Preprocess {
+            Preprocess {
                 row: self.rows.slice(row * stride, count * columns),
                 preprocessing: self.options.preprocessing_of(index, self.start),
-            });
+            }
+            .with_simd(simd);
             row += count.max(1);
         }
     }
@@ -327,17 +328,18 @@ impl<R: SrcDst> WithSimd for Fill<R> {
     }
 }
 
+/// By whole registers, of which the last may overlap the one before it. A store of a part of a
+/// register delays loads from what lies behind it ([`normalize`]).
 #[cfg_attr(not(unoptimized), inline(always))]
-fn fill<R: SrcDst, V: Vector>(row: R, value: V) {
-    let mut unwritten = row;
-    loop {
-        match unwritten.split_at(V::WIDTH) {
-            Ok((mut register, others)) => {
-                register.store(0, value);
-                unwritten = others;
-            }
-            Err(mut last) => return last.store(0, value),
-        }
+fn fill<R: SrcDst, V: Vector>(mut row: R, value: V) {
+    let len = row.len();
+    let mut start = 0;
+    while start + V::WIDTH <= len {
+        row.store(start, value);
+        start += V::WIDTH;
+    }
+    if start < len {
+        row.store(len.saturating_sub(V::WIDTH), value);
     }
 }
 
@@ -362,26 +364,41 @@ impl<R: SrcDst> WithSimd for FillBeside<R> {
             stride,
         } = self.layout;
         let mut results = self.rows.results();
-        for row in 0..rows {
-            let row = results.slice(row * stride, columns);
-            fill_beside(simd, row, start..end, self.value);
+        let mut first = 0;
+        while first < rows {
+            let count = WIDEST.min(rows - first);
+            let visible = |row| ((first + row) * stride, start..end);
+            fill_beside(simd, &mut results, columns, count, visible, self.value);
+            first += count;
         }
     }
 }
 
-/// [`FillBeside`] of one row of results.
+/// [`FillBeside`] of at most [`WIDEST`] rows of results. `place` says where a row begins, and which
+/// of its columns are visible.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn fill_beside<S: Simd, R: SrcDst>(
     simd: S,
-    mut row: R,
-    visible: Range<usize>,
+    results: &mut R,
+    columns: usize,
+    rows: usize,
+    place: impl Fn(usize) -> (usize, Range<usize>),
     value: f32,
 ) {
-    let Range { start, end } = visible;
-    let has_nan = start < end && row.logits().at(simd, start).is_nan();
-    let value = simd.splat(if has_nan { f32::NAN } else { value });
-    for masked in [0..start, end..row.len()] {
-        fill(row.slice(masked.start, masked.len()), value);
+    // All results are read before the first store.
+    let mut values = [value; WIDEST];
+    for (row, value) in values.iter_mut().take(rows).enumerate() {
+        let (start, visible) = place(row);
+        if !visible.is_empty() && results.logits().at(simd, start + visible.start).is_nan() {
+            *value = f32::NAN;
+        }
+    }
+    for (row, value) in values.into_iter().take(rows).enumerate() {
+        let (start, visible) = place(row);
+        let value = simd.splat(value);
+        fill(results.slice(start, visible.start), value);
+        let after = columns.saturating_sub(visible.end);
+        fill(results.slice(start + visible.end, after), value);
     }
 }
 
