@@ -63,6 +63,12 @@ impl<'a> Softmax<'a> {
     /// assert_eq!(attention[..6], [1.0, 0.0, 0.0, 0.5, 0.5, 0.0]);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
+    ///
+    /// [`Error::MaskMismatch`]: crate::Error::MaskMismatch
+    /// [`Error::AmbiguousMask`]: crate::Error::AmbiguousMask
+    /// [`Error::MaskShapeMismatch`]: crate::Error::MaskShapeMismatch
+    /// [`Error::LengthsMismatch`]: crate::Error::LengthsMismatch
+    /// [`Error::LengthBeyondRow`]: crate::Error::LengthBeyondRow
     #[must_use]
     pub fn mask(self, mask: Mask<'a>) -> Self {
         self.with(|options| options.set_mask(mask))
@@ -86,6 +92,8 @@ impl<'a> Softmax<'a> {
     /// assert_eq!(scores, [[1.0, 0.0, 0.5, 0.5]; 3].concat()[..]);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
+    ///
+    /// [`Error::PartialMatrix`]: crate::Error::PartialMatrix
     #[must_use]
     pub fn matrix_rows(self, rows: usize) -> Self {
         self.with(|options| options.matrix_rows = Some(rows))
@@ -108,6 +116,8 @@ impl<'a> Softmax<'a> {
     /// assert_eq!(scores[6..], [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
+    ///
+    /// [`Error::PartialMatrix`]: crate::Error::PartialMatrix
     #[must_use]
     pub fn heads(self, count: usize) -> Self {
         self.with(|options| options.heads = Some(count))
@@ -139,6 +149,10 @@ impl<'a> Softmax<'a> {
     /// assert_eq!(matrix, [7.0, 0.5, 0.5, 8.0, 0.5, 0.5]);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
+    ///
+    /// [`Error::StrideBelowColumns`]: crate::Error::StrideBelowColumns
+    /// [`Error::PartialStridedRow`]: crate::Error::PartialStridedRow
+    /// [`Error::UnsupportedOption`]: crate::Error::UnsupportedOption
     #[must_use]
     pub fn row_stride(self, stride: usize) -> Self {
         self.with(|options| options.row_stride = Some(stride))
@@ -157,6 +171,8 @@ impl<'a> Softmax<'a> {
     /// assert_eq!(row, [0.5]);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
+    ///
+    /// [`Normalizer`]: crate::Normalizer
     #[must_use]
     pub fn sink(self, logit: f32) -> Self {
         self.with(|options| options.sink = Some(logit))
