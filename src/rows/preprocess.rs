@@ -328,18 +328,17 @@ impl<R: SrcDst> WithSimd for Fill<R> {
     }
 }
 
-/// By whole registers, of which the last may overlap the one before it. A store of a part of a
-/// register delays loads from what lies behind it ([`normalize`]).
 #[cfg_attr(not(unoptimized), inline(always))]
-fn fill<R: SrcDst, V: Vector>(mut row: R, value: V) {
-    let len = row.len();
-    let mut start = 0;
-    while start + V::WIDTH <= len {
-        row.store(start, value);
-        start += V::WIDTH;
-    }
-    if start < len {
-        row.store(len.saturating_sub(V::WIDTH), value);
+fn fill<R: SrcDst, V: Vector>(row: R, value: V) {
+    let mut unwritten = row;
+    loop {
+        match unwritten.split_at(V::WIDTH) {
+            Ok((mut register, others)) => {
+                register.store(0, value);
+                unwritten = others;
+            }
+            Err(mut last) => return last.store(0, value),
+        }
     }
 }
 
