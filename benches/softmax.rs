@@ -172,7 +172,12 @@ fn operations(criterion: &mut Criterion) {
             ("keep", softmax.mask(Mask::Keep(&keep))),
             ("additive", softmax.mask(Mask::Additive(&bias))),
             ("length, a half", softmax.mask(Mask::Length(COLUMNS / 2))),
-            ("causal", softmax.mask(Mask::Causal { first: COLUMNS / 2 })),
+            (
+                "causal",
+                softmax.mask(Mask::Causal {
+                    offset: (COLUMNS / 2) as isize,
+                }),
+            ),
             ("sink", softmax.sink(1.0)),
         ] {
             bench.run(name, |logits, probabilities| {

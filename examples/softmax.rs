@@ -83,17 +83,6 @@ struct Tensor {
     shape: Vec<usize>,
 }
 
-/// Which columns of each row take part.
-struct Masks {
-    /// One for each item of the leading axis.
-    lengths: Option<Vec<usize>>,
-    causal: bool,
-    /// Rows of an item of the leading axis.
-    item_rows: usize,
-    /// Rows of a matrix, which the last two axes make.
-    matrix_rows: usize,
-}
-
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,9 +100,10 @@ fn run() -> Result<()> {
     let softmax = configure(&options)?;
     let logits = read(options.input.as_deref())?;
     let along = along(&options, &logits)?;
-    let masks = masks(&options, &logits)?;
-    let (results, took) = compute(softmax, &masks, options.operation, &logits, along)?;
-    write(&options, &masks, &logits, &results)?;
+    let lengths = read_masks(&options, &logits)?;
+    let softmax = masked(softmax, &options, &logits, lengths.as_deref());
+    let (results, took) = compute(softmax, options.operation, &logits, along)?;
+    write(&options, lengths.as_deref(), &logits, &results)?;
     let backend = options.backend.name();
     let what = match options.axis {
         None => format!("{} rows × {} columns", logits.rows(), logits.columns()),
@@ -293,7 +283,8 @@ fn of_last_axis_only(options: &Options) -> Option<&'static str> {
     }
 }
 
-fn masks(options: &Options, logits: &Tensor) -> Result<Masks> {
+/// The lengths for [`masked`], if there are any.
+fn read_masks(options: &Options, logits: &Tensor) -> Result<Option<Vec<usize>>> {
     let shape = &logits.shape;
     let option = match options.lengths {
         Some(_) => "--lengths",
@@ -304,14 +295,46 @@ fn masks(options: &Options, logits: &Tensor) -> Result<Masks> {
         return Err(format!("{option}: {expected}, but found shape {shape:?}").into());
     }
     let items = shape.first().copied().unwrap_or(1);
-    let lengths = options.lengths.as_deref();
-    let lengths = lengths.map(|path| read_lengths(path, items, logits.columns()));
-    Ok(Masks {
-        lengths: lengths.transpose()?,
-        causal: options.causal,
-        item_rows: logits.rows().checked_div(items).unwrap_or(0),
-        matrix_rows: shape.iter().rev().nth(1).copied().unwrap_or(1),
-    })
+    let Some(path) = options.lengths.as_deref() else {
+        return Ok(None);
+    };
+    let mut lengths = read_lengths(path, items, logits.columns())?;
+    if options.causal && shape.len() == 2 {
+        // Each row has a length of its own, which the causal mask makes shorter.
+        for (length, row) in lengths.iter_mut().zip(1..) {
+            *length = row.min(*length);
+        }
+    }
+    Ok(Some(lengths))
+}
+
+/// The softmax with the masks. The last two axes are a matrix, and the matrices of one leading index
+/// are an item. Of two axes with lengths each row is an item.
+fn masked<'a>(
+    mut softmax: Softmax<'a>,
+    options: &Options,
+    logits: &Tensor,
+    lengths: Option<&'a [usize]>,
+) -> Softmax<'a> {
+    let shape = &logits.shape;
+    if lengths.is_none() && !options.causal {
+        return softmax;
+    }
+    match shape[..] {
+        [_, ref heads @ .., rows, _] => {
+            let heads = heads.iter().product();
+            softmax = softmax.matrix_rows(rows).heads(heads);
+        }
+        _ if lengths.is_some() => softmax = softmax.matrix_rows(1),
+        _ => {}
+    }
+    if let Some(lengths) = lengths {
+        softmax = softmax.mask(Mask::Lengths(lengths));
+    }
+    if options.causal && (lengths.is_none() || shape.len() > 2) {
+        softmax = softmax.mask(Mask::Causal { offset: 0 });
+    }
+    softmax
 }
 
 // Reading
@@ -512,43 +535,8 @@ impl Operation {
     }
 }
 
-impl Masks {
-    /// How many rows, from each multiple of it on, one mask of each kind is for.
-    fn rows_together(&self, rows: usize) -> usize {
-        let of_lengths = self.lengths.as_ref().map_or(rows, |_| self.item_rows);
-        let of_causal = if self.causal { self.matrix_rows } else { rows };
-        of_lengths.min(of_causal).max(1)
-    }
-
-    /// The same with the masks of the rows from this one on.
-    fn put_on<'a>(&self, mut softmax: Softmax<'a>, row: usize) -> Softmax<'a> {
-        if let Some(lengths) = &self.lengths {
-            softmax = softmax.mask(Mask::Length(lengths[row / self.item_rows]));
-        }
-        if self.causal {
-            // 0, unless each row of the only matrix is an item with a length of its own.
-            let first = row % self.matrix_rows;
-            softmax = softmax.mask(Mask::Causal { first });
-        }
-        softmax
-    }
-
-    /// How many columns of a row take part.
-    fn visible(&self, row: usize, columns: usize) -> usize {
-        let lengths = self.lengths.as_ref();
-        let length = lengths.map_or(columns, |lengths| lengths[row / self.item_rows]);
-        let causal = if self.causal {
-            row % self.matrix_rows + 1
-        } else {
-            columns
-        };
-        length.min(causal)
-    }
-}
-
 fn compute(
     softmax: Softmax<'_>,
-    masks: &Masks,
     operation: Operation,
     logits: &Tensor,
     [axis, inner]: [usize; 2],
@@ -558,49 +546,56 @@ fn compute(
         shape.pop();
     }
     // Not zeros, whose pages might be made only while the clock runs.
-    let mut values = vec![f32::NAN; shape.iter().product()];
-    let columns = logits.columns();
-    let rows = masks.rows_together(logits.rows());
+    let mut results = vec![f32::NAN; shape.iter().product()];
+    let values = &logits.values;
     let start = Instant::now();
-    let parts = logits.values.chunks(rows * columns);
-    let results = values.chunks_mut(rows * operation.results(columns));
-    for (index, (part, results)) in parts.zip(results).enumerate() {
-        let softmax = masks.put_on(softmax, index * rows);
-        let shape = [part.len() / (axis * inner), axis, inner];
-        match operation {
-            Operation::Softmax | Operation::Top(_) => softmax.axis(part, shape, results),
-            Operation::LogSoftmax => softmax.log_axis(part, shape, results),
-            Operation::LogSumExp => softmax.log_sum_exp_rows(part, columns, results),
-        }?;
-    }
+    let along = [
+        values.len().checked_div(axis * inner).unwrap_or(0),
+        axis,
+        inner,
+    ];
+    match operation {
+        Operation::Softmax | Operation::Top(_) => softmax.axis(values, along, &mut results),
+        Operation::LogSoftmax => softmax.log_axis(values, along, &mut results),
+        Operation::LogSumExp => softmax.log_sum_exp_rows(values, axis, &mut results),
+    }?;
     let took = start.elapsed();
+    let values = results;
     Ok((Tensor { values, shape }, took))
 }
 
 /// The logits that the softmax is taken of: scaled, and −∞ where they are masked.
-fn prepared(options: &Options, masks: &Masks, logits: &Tensor) -> Tensor {
-    let (mut values, columns) = (logits.values.clone(), logits.columns());
-    for (index, row) in values.chunks_mut(columns).enumerate() {
-        let (seen, masked) = row.split_at_mut(masks.visible(index, columns));
-        for logit in seen {
-            *logit *= options.scale.unwrap_or(1.0);
-        }
-        masked.fill(f32::NEG_INFINITY);
+fn prepared(options: &Options, lengths: Option<&[usize]>, logits: &Tensor) -> Result<Tensor> {
+    // Equal logits have a probability, unless they are masked.
+    let mut values = vec![0.0; logits.values.len()];
+    let softmax = Softmax::new().fully_masked(FullyMasked::Zero);
+    masked(softmax, options, logits, lengths).rows_in_place(&mut values, logits.columns())?;
+    for (value, logit) in values.iter_mut().zip(&logits.values) {
+        *value = if *value > 0.0 {
+            logit * options.scale.unwrap_or(1.0)
+        } else {
+            f32::NEG_INFINITY
+        };
     }
     let shape = logits.shape.clone();
-    Tensor { values, shape }
+    Ok(Tensor { values, shape })
 }
 
 // Writing
 
-fn write(options: &Options, masks: &Masks, logits: &Tensor, results: &Tensor) -> Result<()> {
+fn write(
+    options: &Options,
+    lengths: Option<&[usize]>,
+    logits: &Tensor,
+    results: &Tensor,
+) -> Result<()> {
     let columns = options.operation.results(logits.columns());
     let write_csv = |out: &mut dyn Write| write_csv(out, results, columns);
     match (&options.output, options.operation) {
         (Some(path), _) if has_ending(path, "npy") => to_file(path, |out| write_npy(out, results)),
         (Some(path), _) => to_file(path, write_csv),
         (None, Operation::Top(n)) => {
-            let logits = prepared(options, masks, logits);
+            let logits = prepared(options, lengths, logits)?;
             to_standard_output(|out| write_top(out, n, &logits, results))
         }
         (None, _) => to_standard_output(write_csv),

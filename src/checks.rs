@@ -1,11 +1,12 @@
 //! Checks of arguments. Every [`Error`] of the crate is made here.
 
 use crate::backend::Backend;
+use crate::broadcast::{Broadcast, Dimensions, Misfit};
 use crate::error::Error;
 use crate::mask::FullyMasked;
 use crate::normalizer::Outcome;
-use crate::options::Options;
-use crate::source::{Element, OutOfPlace};
+use crate::options::{MaskValues, Options};
+use crate::source::{Element, Layout, OutOfPlace};
 
 /// Logits and places for as many results.
 pub(crate) fn out_of_place<'a, L: Element, E: Element>(
@@ -36,7 +37,32 @@ pub(crate) fn whole_rows(values: usize, columns: usize) -> Result<usize, Error> 
     }
 }
 
-/// A result for each row. Rows of no columns may be any number.
+/// Where the rows lie; none if rows have no columns.
+fn layout(options: &Options<'_>, values: usize, columns: usize) -> Result<Layout, Error> {
+    let stride = stride(options, columns)?;
+    let layout = Layout {
+        rows: 0,
+        columns,
+        stride,
+    };
+    if stride == columns || columns == 0 {
+        let rows = whole_rows(values, columns)?;
+        return Ok(Layout { rows, ..layout });
+    }
+    match values.checked_rem(stride) {
+        // The last row need not have its gap.
+        Some(rest) if rest == 0 || rest >= columns => Ok(Layout {
+            rows: layout.rows_in(values),
+            ..layout
+        }),
+        _ => Err(Error::PartialStridedRow {
+            columns,
+            stride,
+            given: values,
+        }),
+    }
+}
+
 pub(crate) fn result_for_each_row(
     values: usize,
     columns: usize,
@@ -50,6 +76,14 @@ pub(crate) fn result_for_each_row(
     }
 }
 
+/// The options of a loss of a matrix. The number of rows.
+pub(crate) fn loss(options: &Options<'_>, values: usize, columns: usize) -> Result<usize, Error> {
+    const LOSS: &str = "a loss of a matrix";
+    unsupported(options.row_stride.is_some(), "a row stride", LOSS)?;
+    unsupported(options.window.is_some(), "a window", LOSS)?;
+    Ok(rows(options, values, columns)?.rows)
+}
+
 pub(crate) fn place_for_each_row(expected: usize, given: usize) -> Result<(), Error> {
     if expected == given {
         Ok(())
@@ -58,28 +92,51 @@ pub(crate) fn place_for_each_row(expected: usize, given: usize) -> Result<(), Er
     }
 }
 
-/// A matrix and its masks. The number of rows; 0 if rows have no columns.
-pub(crate) fn rows(options: &Options<'_>, values: usize, columns: usize) -> Result<usize, Error> {
-    let rows = whole_rows(values, columns)?;
-    masks(options, rows, columns, 1)?;
-    Ok(rows)
+fn stride(options: &Options<'_>, columns: usize) -> Result<usize, Error> {
+    match options.row_stride {
+        Some(given) if given < columns => Err(Error::StrideBelowColumns { columns, given }),
+        stride => Ok(stride.unwrap_or(columns)),
+    }
 }
 
-/// A matrix with a result for each row, and its masks.
+/// A matrix and its masks.
+pub(crate) fn rows(options: &Options<'_>, values: usize, columns: usize) -> Result<Layout, Error> {
+    let layout = layout(options, values, columns)?;
+    masks(options, layout.rows, columns, 1)?;
+    Ok(layout)
+}
+
+/// A matrix with a result for each row, and its masks. Rows of no columns may be any number.
 pub(crate) fn log_sum_exp_rows(
     options: &Options<'_>,
     values: usize,
     columns: usize,
     given: usize,
-) -> Result<(), Error> {
-    result_for_each_row(values, columns, given)?;
-    masks(options, given, columns, 1)
+) -> Result<Layout, Error> {
+    let mut layout = layout(options, values, columns)?;
+    if columns == 0 {
+        layout.rows = given;
+    }
+    if layout.rows != given {
+        return Err(Error::RowsMismatch {
+            expected: layout.rows,
+            given,
+        });
+    }
+    masks(options, given, columns, 1)?;
+    Ok(layout)
 }
 
-/// The options of a tensor of `shape` with an inner axis.
-pub(crate) fn inner_axis(options: &Options<'_>, shape: [usize; 3]) -> Result<(), Error> {
+/// The options of a tensor along an axis.
+pub(crate) fn axis(options: &Options<'_>, shape: [usize; 3]) -> Result<(), Error> {
     let [outer, axis, inner] = shape;
-    not_causal(options, "a softmax along an inner axis")?;
+    const AXIS: &str = "a softmax along an axis";
+    const INNER_AXIS: &str = "a softmax along an inner axis";
+    unsupported(options.row_stride.is_some(), "a row stride", AXIS)?;
+    if inner != 1 {
+        unsupported(options.causal.is_some(), "a causal mask", INNER_AXIS)?;
+        unsupported(options.window.is_some(), "a window", INNER_AXIS)?;
+    }
     masks(options, outer, axis, inner)
 }
 
@@ -99,7 +156,7 @@ pub(crate) fn log_sum_exp_axis(
     if inner == 1 {
         masks(options, outer, axis, 1)
     } else {
-        inner_axis(options, tensor)
+        self::axis(options, tensor)
     }
 }
 
@@ -120,8 +177,8 @@ pub(crate) fn shape(shape: [usize; 3], given: usize) -> Result<(), Error> {
     }
 }
 
-/// The masks and lengths of `options`, for a matrix of `rows` rows, each of `columns` columns of
-/// `inner` logits. A mask with values has whole rows, and their number divides `rows`.
+/// The masks and lengths of `options`, for `rows` rows, each of `columns` columns of `inner`
+/// logits.
 pub(crate) fn masks(
     options: &Options<'_>,
     rows: usize,
@@ -131,23 +188,63 @@ pub(crate) fn masks(
     if !options.are_given {
         return Ok(());
     }
+    stride(options, columns)?;
+    let dimensions = options.dimensions(rows).ok_or(Error::PartialMatrix {
+        matrix_rows: options.matrix_rows.unwrap_or(rows),
+        heads: options.heads.unwrap_or(1),
+        given: rows,
+    })?;
     let logits = columns.saturating_mul(inner);
-    if rows > 0 && logits > 0 {
-        for given in options.mask_lens() {
-            let mask_rows = given / logits;
-            let repeats = rows.checked_rem(mask_rows) == Some(0);
-            if given % logits != 0 || !repeats {
-                return Err(Error::MaskMismatch {
-                    rows,
-                    columns: logits,
-                    given,
-                });
-            }
-        }
+    let has_logits = rows > 0 && logits > 0;
+    if has_logits {
+        mask_values(options.keep, dimensions, rows, logits)?;
+        mask_values(options.additive, dimensions, rows, logits)?;
     }
-    match options.length {
-        Some(given) if given > columns => Err(Error::LengthBeyondRow { columns, given }),
-        _ => Ok(()),
+    let lengths = options.lengths.unwrap_or(&[]);
+    let (matrices, items, given) = (dimensions.matrices(), dimensions.items, lengths.len());
+    if has_logits && options.lengths.is_some() && given != matrices && given != items {
+        return Err(Error::LengthsMismatch {
+            matrices,
+            items,
+            given,
+        });
+    }
+    let mut beyond = options.length.iter().chain(lengths);
+    match beyond.find(|length| **length > columns) {
+        Some(&given) => Err(Error::LengthBeyondRow { columns, given }),
+        None => Ok(()),
+    }
+}
+
+/// A mask over `rows` rows of `columns` logits.
+fn mask_values<T>(
+    mask: Option<MaskValues<'_, T>>,
+    dimensions: Dimensions,
+    rows: usize,
+    columns: usize,
+) -> Result<(), Error> {
+    let Some(MaskValues { values, shape }) = mask else {
+        return Ok(());
+    };
+    let given = values.len();
+    match (Broadcast::new(values, shape, dimensions, columns), shape) {
+        (Ok(_), _) => Ok(()),
+        (Err(Misfit::Ambiguous(shapes)), _) => Err(Error::AmbiguousMask {
+            shapes,
+            columns,
+            given,
+        }),
+        (Err(Misfit::None), None) => Err(Error::MaskMismatch {
+            rows,
+            columns,
+            given,
+        }),
+        (Err(Misfit::None), Some(shape)) => Err(Error::MaskShapeMismatch {
+            expected: dimensions.shape(),
+            columns,
+            shape,
+            given,
+        }),
     }
 }
 
@@ -256,40 +353,27 @@ pub(crate) fn backend(backend: Backend) -> Result<(), Error> {
 
 /// `operation` takes no option.
 pub(crate) fn no_options(options: &Options<'_>, operation: &'static str) -> Result<(), Error> {
-    let option = if options.scale.is_some() {
-        "a scale"
-    } else if options.soft_cap.is_some() {
-        "a soft cap"
-    } else if options.sink.is_some() {
-        "a sink"
-    } else if options.fully_masked != FullyMasked::Nan {
-        "a result for fully masked rows"
-    } else if !options.allows_whole_matrices() {
-        "a mask"
-    } else {
-        return Ok(());
-    };
-    Err(Error::UnsupportedOption { option, operation })
+    let masks = !options.allows_whole_matrices();
+    let fully_masked = options.fully_masked != FullyMasked::Nan;
+    unsupported(options.scale.is_some(), "a scale", operation)?;
+    unsupported(options.soft_cap.is_some(), "a soft cap", operation)?;
+    unsupported(options.sink.is_some(), "a sink", operation)?;
+    unsupported(fully_masked, "a result for fully masked rows", operation)?;
+    unsupported(masks, "a mask", operation)?;
+    unsupported(options.matrix_rows.is_some(), "rows of a matrix", operation)?;
+    unsupported(options.heads.is_some(), "heads", operation)?;
+    unsupported(options.row_stride.is_some(), "a row stride", operation)
 }
 
 /// `operation` takes no soft cap.
 pub(crate) fn no_soft_cap(options: &Options<'_>, operation: &'static str) -> Result<(), Error> {
-    match options.soft_cap {
-        None => Ok(()),
-        Some(_) => Err(Error::UnsupportedOption {
-            option: "a soft cap",
-            operation,
-        }),
-    }
+    unsupported(options.soft_cap.is_some(), "a soft cap", operation)
 }
 
-/// `operation` takes no causal mask.
-pub(crate) fn not_causal(options: &Options<'_>, operation: &'static str) -> Result<(), Error> {
-    match options.causal {
-        None => Ok(()),
-        Some(_) => Err(Error::UnsupportedOption {
-            option: "a causal mask",
-            operation,
-        }),
+fn unsupported(is_given: bool, option: &'static str, operation: &'static str) -> Result<(), Error> {
+    if is_given {
+        Err(Error::UnsupportedOption { option, operation })
+    } else {
+        Ok(())
     }
 }

@@ -6,16 +6,20 @@ use crate::columns::log_sum_exp::LogSumExpColumns;
 use crate::columns::slab::Columns;
 use crate::dispatch::dispatch;
 use crate::normalizer::Normalizer;
-use crate::options::{Options, Preprocessing, Sink};
+use crate::options::{Options, Preprocessing, RowOptions, Sink};
 use crate::rows::log_sum_exp::LogSumExpRows;
+use crate::rows::masked::MaskedRows;
 use crate::rows::matrix::Matrix;
-use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
+use crate::rows::preprocess::{
+    Fill, FillBelow, FillBeside, Preprocess, PreprocessRows, Preprocessed,
+};
 use crate::rows::recurrence::NormalizerOf;
 use crate::rows::results::RowResults;
 use crate::rows::row::Row;
 use crate::rows::schedule::PREPROCESSED_LOGITS;
-use crate::simd::WithSimd;
-use crate::source::{Source, SrcDst};
+use crate::simd::{WIDEST, WithSimd};
+use crate::source::{Layout, Source, SrcDst};
+use core::ops::Range;
 
 /// A backend and options. `LOG` in a method makes it the log-softmax.
 #[derive(Clone, Copy, Debug)]
@@ -30,43 +34,60 @@ impl Driver<'_> {
         dispatch(self.backend, operation)
     }
 
-    /// The results of row `index` of a matrix. Inlined, so that the row is not copied in memory on
-    /// its way to the kernel: a single row of 10 takes 50 ns, and each copy 5.
+    /// The results of a row. Inlined, so that the row is not copied in memory on its way to the
+    /// kernel: a single row of 10 takes 50 ns, and each copy 5.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, row: R, index: usize) -> Normalizer {
+    pub(crate) fn row<const LOG: bool, R: SrcDst>(&self, row: R) -> Normalizer {
         if self.options.are_given {
-            return self.row_with_options::<LOG, R>(row, index);
+            return self.only_row_with_options::<LOG, R>(row);
         }
         let sink = Sink::NONE;
         dispatch(self.backend, Row::<LOG, R>::new(row, sink)).normalizer(sink)
     }
 
     #[inline(never)]
-    fn row_with_options<const LOG: bool, R: SrcDst>(&self, mut row: R, index: usize) -> Normalizer {
+    fn only_row_with_options<const LOG: bool, R: SrcDst>(&self, row: R) -> Normalizer {
+        let options = self.options.over_row(row.len());
+        self.row_with_options::<LOG, R>(row, &options, 0)
+    }
+
+    /// The results of row `index` of a matrix.
+    fn row_with_options<const LOG: bool, R: SrcDst>(
+        &self,
+        mut row: R,
+        options: &RowOptions<'_>,
+        index: usize,
+    ) -> Normalizer {
         let sink = self.options.sink(LOG);
         let columns = row.len();
-        let visible = self.options.visible(index, columns);
-        let preprocessing = self.options.preprocessing_of(index, columns, 0);
+        let visible = options.visible(index);
+        let (start, count) = (visible.start, visible.len());
+        let preprocessing = options.preprocessing_of(index, start);
         let mut normalizer = if !self.options.changes_logits() {
-            self.visible_row::<LOG, _>(row.slice(0, visible), sink)
+            self.visible_row::<LOG, _>(row.slice(start, count), sink)
         } else if R::HAS_SCRATCH {
             self.dispatch(Preprocess {
-                row: row.slice(0, visible),
+                row: row.slice(start, count),
                 preprocessing,
             });
-            self.visible_row::<LOG, _>(row.slice(0, visible).results(), sink)
+            self.visible_row::<LOG, _>(row.slice(start, count).results(), sink)
         } else {
-            let preprocessed = Preprocessed::new(row.slice(0, visible), &preprocessing);
+            let preprocessed = Preprocessed::new(row.slice(start, count), &preprocessing);
             self.visible_row::<LOG, _>(preprocessed, sink)
         };
-        if visible < columns {
+        if count < columns {
             normalizer = normalizer.merge(Normalizer::FULLY_MASKED);
         }
-        let written = if sink.allows_softmax() { visible } else { 0 };
-        self.dispatch(Fill {
-            row: row.slice(written, columns - written),
-            value: sink.masked(&normalizer, LOG),
-        });
+        let written = if sink.allows_softmax() { visible } else { 0..0 };
+        let value = sink.masked(&normalizer, LOG);
+        for masked in [0..written.start, written.end..columns] {
+            if !masked.is_empty() {
+                self.dispatch(Fill {
+                    row: row.slice(masked.start, masked.len()),
+                    value,
+                });
+            }
+        }
         normalizer
     }
 
@@ -81,68 +102,68 @@ impl Driver<'_> {
         }
     }
 
-    /// The results of some rows of a matrix of `matrix_len` logits. The first has the index `first`.
-    pub(crate) fn rows<const LOG: bool, R: SrcDst>(
-        &self,
-        rows: R,
-        columns: usize,
-        first: usize,
-        matrix_len: usize,
-    ) {
-        let sink = self.options.sink(LOG);
+    /// The results of some rows of a matrix, of which `layout` is the layout. The first has the
+    /// index `first`.
+    pub(crate) fn rows<const LOG: bool, R: SrcDst>(&self, rows: R, layout: Layout, first: usize) {
         if rows.len() == 0 {
             return;
         }
         if self.options.allows_whole_matrices() {
             self.dispatch(Matrix::<LOG, R> {
                 rows,
-                columns,
-                sink,
-                matrix_len,
+                layout,
+                sink: self.options.sink(LOG),
             });
         } else {
-            self.preprocessed_rows::<LOG, R>(rows, columns, first, sink);
+            self.rows_with_options::<LOG, R>(rows, layout, first);
         }
     }
 
-    /// Preprocesses several rows at once. Goes row by row if rows have lengths, or if the results
-    /// cannot hold preprocessed logits.
-    fn preprocessed_rows<const LOG: bool, R: SrcDst>(
+    /// Takes as many rows at a time as see the same columns, if they are not too few. Goes row by row
+    /// if the sink is +∞ or NaN, or if the results cannot hold preprocessed logits or numerators.
+    fn rows_with_options<const LOG: bool, R: SrcDst>(
         &self,
         matrix: R,
-        columns: usize,
+        layout: Layout,
         first: usize,
-        sink: Sink,
     ) {
-        let by_row = self.options.needs_single_rows() || !R::HAS_SCRATCH;
+        let Layout {
+            columns, stride, ..
+        } = layout;
+        let sink = self.options.sink(LOG);
+        let options = self.options.over(layout.rows, columns, 1);
+        let changes_logits = self.options.changes_logits();
+        let is_ragged = options.most_rows_alike() < WIDEST;
+        if is_ragged && sink.allows_softmax() && R::HAS_SCRATCH {
+            return self.dispatch(MaskedRows::<LOG, R> {
+                rows: matrix,
+                layout,
+                options: &options,
+                first,
+                sink,
+            });
+        }
+        let by_row = !sink.allows_softmax() || (changes_logits || is_ragged) && !R::HAS_SCRATCH;
+        // Preprocessed logits stay in the first-level cache, results in the second-level one.
+        let most = match (by_row, changes_logits) {
+            (true, _) => 1,
+            (false, true) => PREPROCESSED_LOGITS.checked_div(columns).unwrap_or(1),
+            (false, false) => (4 * PREPROCESSED_LOGITS).checked_div(columns).unwrap_or(1),
+        };
+        let most = most.max(1);
         let mut index = first;
         let mut unread = matrix;
         while unread.len() > 0 {
-            let rows = if by_row {
-                1
-            } else {
-                self.options
-                    .rows_before_wrap(index, columns, PREPROCESSED_LOGITS)
-            };
-            let (mut rows, others) = match unread.split_at(rows.saturating_mul(columns)) {
+            let count = options.rows_alike(index).min(most);
+            let (mut rows, others) = match unread.split_at(count.saturating_mul(stride)) {
                 Ok((rows, others)) => (rows, Some(others)),
                 Err(last) => (last, None),
             };
-            let count = rows.len().checked_div(columns).unwrap_or(1);
+            let count = layout.rows_in(rows.len());
             if by_row {
-                self.row::<LOG, _>(rows, index);
+                self.row_with_options::<LOG, _>(rows.slice(0, columns), &options, index);
             } else {
-                self.dispatch(Preprocess {
-                    row: rows.reborrow(),
-                    preprocessing: self.options.preprocessing_of(index, columns, 0),
-                });
-                let matrix_len = rows.len();
-                self.dispatch(Matrix::<LOG, _> {
-                    rows: rows.results(),
-                    columns,
-                    sink,
-                    matrix_len,
-                });
+                self.rows_alike::<LOG, _>(rows, layout, &options, index..index + count);
             }
             index += count;
             match others {
@@ -152,15 +173,73 @@ impl Driver<'_> {
         }
     }
 
-    /// The results along the middle axis of some slabs, at least one, of a tensor [outer, `axis`,
-    /// `inner`]. The first has the index `first`.
+    /// The results of rows that see the same columns.
+    fn rows_alike<const LOG: bool, R: SrcDst>(
+        &self,
+        mut rows: R,
+        layout: Layout,
+        options: &RowOptions<'_>,
+        indices: Range<usize>,
+    ) {
+        let sink = self.options.sink(LOG);
+        let visible = options.visible(indices.start);
+        let layout = Layout {
+            rows: indices.len(),
+            ..layout
+        };
+        let seen = Layout {
+            columns: visible.len(),
+            ..layout
+        };
+        if visible.is_empty() {
+            let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
+            return self.dispatch(FillBeside {
+                rows,
+                layout,
+                visible,
+                value: sink.masked(&fully_masked, LOG),
+            });
+        }
+        let (start, len) = (visible.start, seen.values());
+        if self.options.changes_logits() {
+            self.dispatch(PreprocessRows {
+                rows: rows.slice(start, len),
+                layout: seen,
+                options,
+                first: indices.start,
+                start,
+            });
+            self.dispatch(Matrix::<LOG, _> {
+                rows: rows.slice(start, len).results(),
+                layout: seen,
+                sink,
+            });
+        } else {
+            self.dispatch(Matrix::<LOG, _> {
+                rows: rows.slice(start, len),
+                layout: seen,
+                sink,
+            });
+        }
+        if seen.columns < layout.columns {
+            self.dispatch(FillBeside {
+                rows,
+                layout,
+                visible,
+                value: if LOG { f32::NEG_INFINITY } else { 0.0 },
+            });
+        }
+    }
+
+    /// The results along the middle axis of some slabs, at least one, of a tensor of `shape`. The
+    /// first has the index `first`.
     pub(crate) fn axis<const LOG: bool, R: SrcDst>(
         &self,
         tensor: R,
-        axis: usize,
-        inner: usize,
+        shape: [usize; 3],
         first: usize,
     ) {
+        let [outer, axis, inner] = shape;
         let sink = self.options.sink(LOG);
         if self.options.allows_whole_matrices() {
             return self.dispatch(Columns::<LOG, R> {
@@ -170,12 +249,16 @@ impl Driver<'_> {
                 sink,
             });
         }
-        let visible = self.options.visible(0, axis);
+        let options = self.options.over(outer, axis, inner);
         let mut index = first;
         let mut unread = tensor;
         while let Ok((mut slab, others)) = unread.split_at(axis * inner) {
+            // The first ones along the axis.
+            let visible = options.visible(index).end;
             if sink.allows_softmax() && visible > 0 {
-                self.visible_axis::<LOG, _>(slab.slice(0, visible * inner), index, axis, inner);
+                let preprocessing = options.preprocessing_of(index, 0);
+                let seen = slab.slice(0, visible * inner);
+                self.visible_axis::<LOG, _>(seen, preprocessing, visible, inner);
                 self.dispatch(FillBelow {
                     results: slab.results(),
                     start: visible * inner,
@@ -194,17 +277,15 @@ impl Driver<'_> {
         }
     }
 
-    /// Slab `index` of a tensor, as far as it is visible.
+    /// A slab, as far as it is visible.
     fn visible_axis<const LOG: bool, R: SrcDst>(
         &self,
         mut slab: R,
-        index: usize,
+        preprocessing: Preprocessing<'_>,
         axis: usize,
         inner: usize,
     ) {
         let sink = self.options.sink(LOG);
-        let visible = slab.len().checked_div(inner).unwrap_or(0);
-        let preprocessing = self.options.preprocessing_of(index, axis * inner, 0);
         if R::HAS_SCRATCH {
             self.dispatch(Preprocess {
                 row: slab.reborrow(),
@@ -212,14 +293,14 @@ impl Driver<'_> {
             });
             self.dispatch(Columns::<LOG, _> {
                 tensor: slab.results(),
-                axis: visible,
+                axis,
                 inner,
                 sink,
             });
         } else {
             self.dispatch(Columns::<LOG, _> {
                 tensor: Preprocessed::new(slab, &preprocessing),
-                axis: visible,
+                axis,
                 inner,
                 sink,
             });
@@ -245,14 +326,16 @@ impl Driver<'_> {
                 out,
             });
         }
-        let visible = self.options.visible(0, axis);
+        let slabs = out.len().checked_div(inner).unwrap_or(0);
+        let options = self.options.over(slabs, axis, inner);
         let mut unread = logits;
         for (index, out) in out.chunks_mut(inner.max(1)).enumerate() {
+            let visible = options.visible(index).end;
             let (slab, others) = unread
                 .split_at(axis * inner)
                 .unwrap_or((L::empty(), L::empty()));
             let seen = slab.slice(0, visible * inner).unwrap_or(slab);
-            let preprocessing = self.options.preprocessing_of(index, axis * inner, 0);
+            let preprocessing = options.preprocessing_of(index, 0);
             self.dispatch(LogSumExpColumns {
                 logits: Preprocessed::new(seen, &preprocessing),
                 axis: visible,
@@ -264,12 +347,12 @@ impl Driver<'_> {
         }
     }
 
-    /// The normalizer of row `index` of a matrix.
-    pub(crate) fn normalizer<L: Source>(&self, logits: L, index: usize) -> Normalizer {
+    /// The normalizer of a row.
+    pub(crate) fn normalizer<L: Source>(&self, logits: L) -> Normalizer {
         if self.options.has_plain_denominator() {
             return self.dispatch(NormalizerOf(logits));
         }
-        let (seen, preprocessing) = self.visible_logits(logits, index);
+        let (seen, preprocessing, _) = self.visible_logits(logits);
         let mut normalizer = if self.options.changes_logits() {
             self.dispatch(NormalizerOf(Preprocessed::new(seen, &preprocessing)))
         } else {
@@ -282,70 +365,84 @@ impl Driver<'_> {
     }
 
     /// log Σ e^x, or what else is written to `out`, of as many rows as `out` has places, of a matrix
-    /// of `matrix_len` logits. The first has the index `first`.
+    /// of which `layout` is the layout. The first has the index `first`.
     pub(crate) fn log_sum_exp_rows<L: Source, O: RowResults>(
         &self,
         logits: L,
-        columns: usize,
+        layout: Layout,
         first: usize,
-        matrix_len: usize,
         out: O,
     ) {
         let sink = self.options.sink(true);
         if self.options.allows_whole_matrices() {
             return self.dispatch(LogSumExpRows {
                 logits,
-                columns,
+                layout,
                 sink,
-                matrix_len,
                 out,
             });
         }
-        let (mut unread, mut unwritten, mut index) = (logits, out, first);
+        let options = self.options.over(layout.rows, layout.columns, 1);
+        let by_row = self.options.changes_logits();
+        let (mut index, mut unread, mut unwritten) = (first, logits, out);
         while unwritten.len() > 0 {
-            let (place, others_out) = unwritten.split_at(1);
-            let (row, others) = unread.split_at(columns).unwrap_or((L::empty(), L::empty()));
-            let (logits, preprocessing) = self.visible_logits(row, index);
-            let columns = logits.len();
-            if self.options.changes_logits() {
+            let most = if by_row { 1 } else { unwritten.len() };
+            let count = options.rows_alike(index).min(most);
+            let (out, others_out) = unwritten.split_at(count);
+            let visible = options.visible(index);
+            let seen = Layout {
+                rows: count,
+                columns: visible.len(),
+                ..layout
+            };
+            let logits = unread.slice(visible.start, seen.values());
+            let logits = logits.unwrap_or(L::empty());
+            if by_row {
+                let preprocessing = options.preprocessing_of(index, visible.start);
                 self.dispatch(LogSumExpRows {
                     logits: Preprocessed::new(logits, &preprocessing),
-                    columns,
+                    layout: seen,
                     sink,
-                    matrix_len: columns,
-                    out: place,
+                    out,
                 });
             } else {
                 self.dispatch(LogSumExpRows {
                     logits,
-                    columns,
+                    layout: seen,
                     sink,
-                    matrix_len: columns,
-                    out: place,
+                    out,
                 });
             }
-            (unread, unwritten, index) = (others, others_out, index + 1);
+            unread = match unread.split_at(count.saturating_mul(layout.stride)) {
+                Ok((_, others)) => others,
+                Err(_) => L::empty(),
+            };
+            index += count;
+            unwritten = others_out;
         }
     }
 
     /// log Σ e^x of a row.
     pub(crate) fn log_sum_exp<L: Source>(&self, logits: L) -> f32 {
         let mut result = [f32::NEG_INFINITY];
-        self.log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result[..]);
+        let layout = Layout::of_row(logits.len());
+        self.log_sum_exp_rows(logits, layout, 0, &mut result[..]);
         result[0]
     }
 
-    /// The visible logits of row `index` of a matrix, and their preprocessing.
+    /// The visible logits of a row, their preprocessing and their columns.
     pub(crate) fn visible_logits<L: Source>(
         &self,
         logits: L,
-        index: usize,
-    ) -> (L, Preprocessing<'_>) {
-        let columns = logits.len();
-        let visible = self.options.visible(index, columns);
+    ) -> (L, Preprocessing<'_>, Range<usize>) {
+        let options = self.options.over_row(logits.len());
+        let visible = options.visible(0);
         (
-            logits.slice(0, visible).unwrap_or(logits),
-            self.options.preprocessing_of(index, columns, 0),
+            logits
+                .slice(visible.start, visible.len())
+                .unwrap_or(L::empty()),
+            options.preprocessing_of(0, visible.start),
+            visible,
         )
     }
 }

@@ -46,14 +46,68 @@ pub enum Error {
         /// The dimensions.
         shape: [usize; 3],
     },
-    /// A mask has neither a value for each logit nor one for each logit of a number of rows that
-    /// divides the rows of the matrix.
+    /// The distance from row to row is less than the columns of a row.
+    StrideBelowColumns {
+        /// Columns of a row.
+        columns: usize,
+        /// The distance that was given.
+        given: usize,
+    },
+    /// The number of values is not that of whole rows which lie a stride apart.
+    PartialStridedRow {
+        /// Columns of a row.
+        columns: usize,
+        /// The distance from row to row.
+        stride: usize,
+        /// Values that were given.
+        given: usize,
+    },
+    /// The number of rows is not a whole number of matrices, or of items with several heads.
+    PartialMatrix {
+        /// Rows of a matrix.
+        matrix_rows: usize,
+        /// Matrices of an item.
+        heads: usize,
+        /// Rows that were given.
+        given: usize,
+    },
+    /// A mask has none of the shapes that the logits allow ([`Mask`](crate::Mask)).
     MaskMismatch {
-        /// Rows of the matrix.
+        /// Rows of the call.
         rows: usize,
         /// Logits of a row; along an axis, of all rows that share an outer index.
         columns: usize,
         /// Values of the mask that was given.
+        given: usize,
+    },
+    /// The number of values of a mask fits two shapes that mean different things.
+    AmbiguousMask {
+        /// The two: items, heads and rows of a matrix.
+        shapes: [[usize; 3]; 2],
+        /// Logits of a row; along an axis, of all rows that share an outer index.
+        columns: usize,
+        /// Values of the mask that was given.
+        given: usize,
+    },
+    /// A mask does not have the shape that was given with it, or the logits do not allow that
+    /// shape.
+    MaskShapeMismatch {
+        /// Items, heads and rows of a matrix of the logits.
+        expected: [usize; 3],
+        /// Logits of a row; along an axis, of all rows that share an outer index.
+        columns: usize,
+        /// The shape that was given.
+        shape: [usize; 3],
+        /// Values of the mask that was given.
+        given: usize,
+    },
+    /// The number of lengths is neither that of the matrices nor that of the items.
+    LengthsMismatch {
+        /// The number of matrices.
+        matrices: usize,
+        /// The number of items.
+        items: usize,
+        /// Lengths that were given.
         given: usize,
     },
     /// The length of a mask exceeds the columns of a row.
@@ -145,14 +199,81 @@ impl fmt::Display for Error {
                 "expected a shape of at most {} values, but {outer} × {axis} × {inner} was given",
                 usize::MAX
             ),
+            Error::StrideBelowColumns { columns, given } => write!(
+                f,
+                "expected a row stride of at least {columns}, the columns of a row, but {given} was \
+                 given"
+            ),
+            Error::PartialStridedRow {
+                columns,
+                stride,
+                given,
+            } => write!(
+                f,
+                "expected whole rows of {columns} columns, {stride} apart, but {given} values were \
+                 given"
+            ),
+            Error::PartialMatrix {
+                matrix_rows,
+                heads: 1,
+                given,
+            } => write!(
+                f,
+                "expected whole matrices of {matrix_rows} rows, but {given} rows were given"
+            ),
+            Error::PartialMatrix {
+                matrix_rows,
+                heads,
+                given,
+            } => write!(
+                f,
+                "expected whole items of {heads} matrices of {matrix_rows} rows, but {given} rows \
+                 were given"
+            ),
             Error::MaskMismatch {
                 rows,
                 columns,
                 given,
             } => write!(
                 f,
-                "expected a mask of k · {columns} values, where k divides {rows}, but {given} values were \
-                 given"
+                "expected a mask for {rows} rows of {columns} values, for one of them, or for the \
+                 rows of one matrix or one for each matrix, but {given} values were given"
+            ),
+            Error::AmbiguousMask {
+                shapes: [one, other],
+                columns,
+                given,
+            } => write!(
+                f,
+                "expected a mask of one shape, but the {given} values that were given are {one:?} \
+                 or {other:?} rows of {columns}; a shaped mask says which"
+            ),
+            Error::MaskShapeMismatch {
+                expected: [items, heads, rows],
+                columns,
+                shape,
+                given,
+            } => write!(
+                f,
+                "expected a mask of {items} or 1, {heads} or 1, {rows} or 1 rows of {columns} \
+                 values, but {given} values of shape {shape:?} were given"
+            ),
+            Error::LengthsMismatch {
+                matrices,
+                items,
+                given,
+            } if matrices == items => write!(
+                f,
+                "expected {matrices} lengths, one for each matrix, but {given} were given"
+            ),
+            Error::LengthsMismatch {
+                matrices,
+                items,
+                given,
+            } => write!(
+                f,
+                "expected {matrices} lengths, one for each matrix, or {items}, one for each item, \
+                 but {given} were given"
             ),
             Error::LengthBeyondRow { columns, given } => write!(
                 f,

@@ -9,7 +9,7 @@ use crate::options::Sink;
 use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::preprocess::Exponential;
 use crate::rows::row::{NormalizerParts, Row};
-use crate::source::{InPlace, SrcDst};
+use crate::source::{InPlace, Layout, SrcDst};
 
 /// The softmax of a row on the best backend: [`Softmax::row`](crate::Softmax::row).
 ///
@@ -105,14 +105,12 @@ fn state<const LOG: bool, R: SrcDst>(row: R) -> NormalizerParts {
 #[must_use]
 pub fn log_sum_exp(logits: &[f32]) -> f32 {
     let mut out = [f32::NEG_INFINITY];
-    let (columns, sink) = (logits.len(), Sink::NONE);
     dispatch(
         Backend::best(),
         LogSumExpRows {
             logits,
-            columns,
-            sink,
-            matrix_len: columns,
+            layout: Layout::of_row(logits.len()),
+            sink: Sink::NONE,
             out: &mut out[..],
         },
     );

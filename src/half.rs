@@ -1,11 +1,11 @@
 //! Half precision: `bf16` and `f16` logits and results. They are widened as they are loaded and
 //! rounded as they are stored; all arithmetic is that of `f32`.
 
-use crate::checks::{self, out_of_place};
+use crate::checks::out_of_place;
 use crate::error::Error;
 use crate::normalizer::Normalizer;
 use crate::softmax::Softmax;
-use crate::source::{InPlace, SrcDst};
+use crate::source::InPlace;
 use crate::top_k::Candidate;
 use core::marker::PhantomData;
 
@@ -68,7 +68,7 @@ impl<'a> Softmax<'a> {
 /// use online_softmax::{Mask, Softmax};
 ///
 /// let mut rows = [f16::from_f32(2.0); 6];
-/// let causal = Softmax::new().scale(0.5).mask(Mask::Causal { first: 0 }).of::<f16>();
+/// let causal = Softmax::new().scale(0.5).mask(Mask::Causal { offset: 0 }).of::<f16>();
 /// causal.rows_in_place(&mut rows, 3)?;
 /// assert_eq!(rows.map(f16::to_f32), [1.0, 0.0, 0.0, 0.5, 0.5, 0.0]);
 /// # Ok::<(), online_softmax::Error>(())
@@ -155,13 +155,8 @@ impl<L: Logit> SoftmaxOf<'_, L> {
         columns: usize,
         probabilities: &mut [P],
     ) -> Result<(), Error> {
-        let matrix = out_of_place(logits, probabilities)?;
-        let len = matrix.len();
-        checks::rows(&self.softmax.driver.options, len, columns)?;
         self.softmax
-            .driver
-            .rows::<false, _>(matrix, columns, 0, len);
-        Ok(())
+            .checked_rows::<false, _>(out_of_place(logits, probabilities)?, columns)
     }
 
     /// The softmax of each row of a matrix in its place: [`Softmax::rows_in_place`].
@@ -170,13 +165,8 @@ impl<L: Logit> SoftmaxOf<'_, L> {
     ///
     /// As [`Softmax::rows_in_place`].
     pub fn rows_in_place(&self, rows: &mut [L], columns: usize) -> Result<(), Error> {
-        let matrix = InPlace(rows);
-        let len = matrix.len();
-        checks::rows(&self.softmax.driver.options, len, columns)?;
         self.softmax
-            .driver
-            .rows::<false, _>(matrix, columns, 0, len);
-        Ok(())
+            .checked_rows::<false, _>(InPlace(rows), columns)
     }
 
     /// The log-softmax of each row of a matrix: [`Softmax::log_rows`].
@@ -190,11 +180,8 @@ impl<L: Logit> SoftmaxOf<'_, L> {
         columns: usize,
         log_probabilities: &mut [P],
     ) -> Result<(), Error> {
-        let matrix = out_of_place(logits, log_probabilities)?;
-        let len = matrix.len();
-        checks::rows(&self.softmax.driver.options, len, columns)?;
-        self.softmax.driver.rows::<true, _>(matrix, columns, 0, len);
-        Ok(())
+        self.softmax
+            .checked_rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
     }
 
     /// log Σ e^x of each row of a matrix: [`Softmax::log_sum_exp_rows`].

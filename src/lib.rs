@@ -38,8 +38,9 @@ extern crate std;
 //   source                                                     logits and results in memory
 //   math                                                       formulas over registers
 //   simd                                                       instruction sets
-// backend, error, mask, normalizer, options                    values
+// backend, broadcast, error, mask, normalizer, options         values
 mod backend;
+mod broadcast;
 mod checks;
 mod columns;
 mod dispatch;

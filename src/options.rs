@@ -1,7 +1,9 @@
 //! The options of a softmax, and what they require of a row.
 
+use crate::broadcast::{Broadcast, Dimensions};
 use crate::mask::{FullyMasked, Mask};
 use crate::normalizer::{Normalizer, Outcome};
+use core::ops::Range;
 
 /// The options of a softmax.
 #[derive(Clone, Copy, Debug, Default)]
@@ -10,28 +12,72 @@ pub(crate) struct Options<'a> {
     pub(crate) are_given: bool,
     pub(crate) scale: Option<f32>,
     pub(crate) soft_cap: Option<f32>,
-    pub(crate) additive: Option<&'a [f32]>,
-    pub(crate) keep: Option<&'a [bool]>,
+    pub(crate) additive: Option<MaskValues<'a, f32>>,
+    pub(crate) keep: Option<MaskValues<'a, bool>>,
     pub(crate) length: Option<usize>,
-    /// The last column that the first row sees.
-    pub(crate) causal: Option<usize>,
+    pub(crate) lengths: Option<&'a [usize]>,
+    pub(crate) causal: Option<isize>,
+    pub(crate) window: Option<Window>,
+    /// Rows of a matrix; all rows if `None`.
+    pub(crate) matrix_rows: Option<usize>,
+    /// Matrices of an item; 1 if `None`.
+    pub(crate) heads: Option<usize>,
+    pub(crate) row_stride: Option<usize>,
     pub(crate) sink: Option<f32>,
     pub(crate) fully_masked: FullyMasked,
+}
+
+/// A mask with values, and its shape if it was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaskValues<'a, T> {
+    pub(crate) values: &'a [T],
+    pub(crate) shape: Option<[usize; 3]>,
+}
+
+/// How many columns a row sees before and after its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    before: usize,
+    after: usize,
 }
 
 impl<'a> Options<'a> {
     pub(crate) fn set_mask(&mut self, mask: Mask<'a>) {
         match mask {
-            Mask::Keep(keep) => self.keep = Some(keep),
-            Mask::Additive(additive) => self.additive = Some(additive),
+            Mask::Keep(keep) => {
+                self.keep = Some(MaskValues {
+                    values: keep,
+                    shape: None,
+                });
+            }
+            Mask::KeepShaped { keep, shape } => {
+                self.keep = Some(MaskValues {
+                    values: keep,
+                    shape: Some(shape),
+                });
+            }
+            Mask::Additive(additive) => {
+                self.additive = Some(MaskValues {
+                    values: additive,
+                    shape: None,
+                });
+            }
+            Mask::AdditiveShaped { additive, shape } => {
+                self.additive = Some(MaskValues {
+                    values: additive,
+                    shape: Some(shape),
+                });
+            }
             Mask::Length(length) => self.length = Some(length),
-            Mask::Causal { first } => self.causal = Some(first),
+            Mask::Lengths(lengths) => self.lengths = Some(lengths),
+            Mask::Causal { offset } => self.causal = Some(offset),
+            Mask::Window { before, after } => self.window = Some(Window { before, after }),
         }
     }
 
     /// Whether every logit takes part in the softmax, as it is given.
     pub(crate) fn allows_whole_matrices(&self) -> bool {
-        !self.are_given || !self.changes_logits() && !self.needs_single_rows()
+        !self.are_given || !self.changes_logits() && !self.hides_columns() && self.allows_softmax()
     }
 
     /// Whether some logits are preprocessed.
@@ -42,10 +88,19 @@ impl<'a> Options<'a> {
             || self.keep.is_some()
     }
 
-    /// Whether each row is done by itself: it has a length or a causal mask, or the sink is +∞ or
-    /// NaN.
-    pub(crate) fn needs_single_rows(&self) -> bool {
-        self.length.is_some() || self.causal.is_some() || !self.sink(false).allows_softmax()
+    /// Whether some columns are not read.
+    fn hides_columns(&self) -> bool {
+        self.length.is_some() || self.lengths.is_some() || self.is_diagonal()
+    }
+
+    /// Whether the columns that a row sees depend on its place in the matrix.
+    fn is_diagonal(&self) -> bool {
+        self.causal.is_some() || self.window.is_some()
+    }
+
+    /// Whether the sink is not +∞ or NaN.
+    fn allows_softmax(&self) -> bool {
+        self.sink(false).allows_softmax()
     }
 
     /// Whether the denominator is that of the given logits and of nothing else.
@@ -53,48 +108,51 @@ impl<'a> Options<'a> {
         !self.are_given || self.allows_whole_matrices() && self.sink.is_none()
     }
 
-    /// How many columns of a row take part: those that a length and a causal mask leave.
-    pub(crate) fn visible(&self, row: usize, columns: usize) -> usize {
-        let length = self.length.unwrap_or(columns);
-        let causal = self
-            .causal
-            .map_or(columns, |first| first.saturating_add(row).saturating_add(1));
-        columns.min(length).min(causal)
-    }
-
-    /// The numbers of values of the masks that have values.
-    pub(crate) fn mask_lens(&self) -> impl Iterator<Item = usize> {
-        let lens = [
-            self.keep.map(<[bool]>::len),
-            self.additive.map(<[f32]>::len),
-        ];
-        lens.into_iter().flatten()
-    }
-
-    /// How many rows from this one on have masks that follow one another without a wrap, so that
-    /// they can be preprocessed as one row of about `values` logits.
-    pub(crate) fn rows_before_wrap(&self, row: usize, columns: usize, values: usize) -> usize {
-        let mut rows = values.checked_div(columns).unwrap_or(1).max(1);
-        for len in self.mask_lens() {
-            let mask_rows = len.checked_div(columns).unwrap_or(1).max(1);
-            rows = rows.min(mask_rows - row % mask_rows);
+    /// The dimensions of so many rows, if they are whole items.
+    pub(crate) fn dimensions(&self, rows: usize) -> Option<Dimensions> {
+        let (matrix_rows, heads) = (self.matrix_rows.unwrap_or(rows), self.heads.unwrap_or(1));
+        let of_item = matrix_rows.saturating_mul(heads);
+        match rows.checked_rem(of_item) {
+            Some(0) => Some(Dimensions {
+                items: rows / of_item,
+                heads,
+                matrix_rows,
+            }),
+            None if rows == 0 => Some(Dimensions {
+                items: 0,
+                heads,
+                matrix_rows,
+            }),
+            _ => None,
         }
-        rows
     }
 
-    /// The preprocessing of the logits from `start` of a row.
-    pub(crate) fn preprocessing_of(
-        &self,
-        row: usize,
-        columns: usize,
-        start: usize,
-    ) -> Preprocessing<'a> {
-        Preprocessing {
-            scale: self.scale,
-            soft_cap: self.soft_cap,
-            additive: self.additive.map(|mask| of_row(mask, row, columns, start)),
-            keep: self.keep.map(|mask| of_row(mask, row, columns, start)),
+    /// The options over `rows` rows of `columns` columns, each of `inner` logits. The caller has
+    /// checked that they fit.
+    pub(crate) fn over(&self, rows: usize, columns: usize, inner: usize) -> RowOptions<'_> {
+        let dimensions = self.dimensions(rows).unwrap_or(Dimensions {
+            items: 1,
+            heads: 1,
+            matrix_rows: rows,
+        });
+        let logits = columns.saturating_mul(inner);
+        RowOptions {
+            options: self,
+            dimensions,
+            columns,
+            logits,
+            additive: self
+                .additive
+                .and_then(|mask| mask.broadcast(dimensions, logits)),
+            keep: self
+                .keep
+                .and_then(|mask| mask.broadcast(dimensions, logits)),
         }
+    }
+
+    /// The options over a row by itself.
+    pub(crate) fn over_row(&self, columns: usize) -> RowOptions<'_> {
+        self.over(1, columns, 1)
     }
 
     /// The scale as the only preprocessing.
@@ -124,11 +182,107 @@ impl<'a> Options<'a> {
     }
 }
 
-/// The values of a mask from `start` of a row. A mask of fewer rows repeats.
-fn of_row<T>(mask: &[T], row: usize, columns: usize, start: usize) -> &[T] {
-    let first = row.saturating_mul(columns).checked_rem(mask.len());
-    mask.get(first.unwrap_or(0).saturating_add(start)..)
-        .unwrap_or(&[])
+impl<'a, T> MaskValues<'a, T> {
+    fn broadcast(self, dimensions: Dimensions, columns: usize) -> Option<Broadcast<'a, T>> {
+        Broadcast::new(self.values, self.shape, dimensions, columns).ok()
+    }
+}
+
+/// The options over the rows of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowOptions<'a> {
+    options: &'a Options<'a>,
+    dimensions: Dimensions,
+    columns: usize,
+    /// Logits of a row: `columns` unless the axis is an inner one.
+    logits: usize,
+    additive: Option<Broadcast<'a, f32>>,
+    keep: Option<Broadcast<'a, bool>>,
+}
+
+impl<'a> RowOptions<'a> {
+    pub(crate) fn changes_logits(&self) -> bool {
+        self.options.changes_logits()
+    }
+
+    /// The columns of a row that lengths, a causal mask and a window leave.
+    pub(crate) fn visible(&self, row: usize) -> Range<usize> {
+        let Options {
+            length,
+            lengths,
+            causal,
+            window,
+            ..
+        } = *self.options;
+        let (matrix, place) = self.dimensions.place(row);
+        let (mut start, mut end) = (0, length.unwrap_or(self.columns).min(self.columns));
+        if let Some(lengths) = lengths {
+            end = end.min(self.length_of(lengths, matrix));
+        }
+        let offset = causal.unwrap_or(0);
+        if causal.is_some() {
+            end = end.min(end_of(place, 0, offset));
+        }
+        if let Some(Window { before, after }) = window {
+            end = end.min(end_of(place, after, offset));
+            start = place.saturating_add_signed(offset).saturating_sub(before);
+        }
+        start.min(end)..end
+    }
+
+    /// The length for a matrix: there is one for each, or one for each item.
+    fn length_of(&self, lengths: &[usize], matrix: usize) -> usize {
+        let index = if lengths.len() == self.dimensions.matrices() {
+            matrix
+        } else {
+            matrix.checked_div(self.dimensions.heads).unwrap_or(0)
+        };
+        lengths.get(index).copied().unwrap_or(self.columns)
+    }
+
+    /// How many rows in a row see the same columns, whichever the first of them is.
+    pub(crate) fn most_rows_alike(&self) -> usize {
+        if self.options.is_diagonal() {
+            1
+        } else if self.options.lengths.is_some() {
+            self.dimensions.matrix_rows
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// How many rows from this one on see the same columns.
+    pub(crate) fn rows_alike(&self, row: usize) -> usize {
+        let most = self.most_rows_alike();
+        (most - row.checked_rem(most).unwrap_or(0)).max(1)
+    }
+
+    /// How many rows from this one on have masks that follow one another, so that they can be
+    /// preprocessed as one row.
+    pub(crate) fn rows_in_sequence(&self, row: usize) -> usize {
+        let additive = self.additive.map(|mask| mask.rows_in_sequence(row));
+        let keep = self.keep.map(|mask| mask.rows_in_sequence(row));
+        let rows = [additive, keep].into_iter().flatten();
+        rows.min().unwrap_or(usize::MAX)
+    }
+
+    /// The preprocessing of the logits of a row from `start` on.
+    pub(crate) fn preprocessing_of(&self, row: usize, start: usize) -> Preprocessing<'a> {
+        Preprocessing {
+            scale: self.options.scale,
+            soft_cap: self.options.soft_cap,
+            additive: self
+                .additive
+                .map(|mask| mask.of_row(row, self.logits, start)),
+            keep: self.keep.map(|mask| mask.of_row(row, self.logits, start)),
+        }
+    }
+}
+
+/// `place` + `offset` + `after` + 1, within the range of numbers.
+fn end_of(place: usize, after: usize, offset: isize) -> usize {
+    let end = place.saturating_add(after).saturating_add(1);
+    end.saturating_add_signed(offset)
 }
 
 /// What happens to each logit before the softmax, in this order. A mask begins with the value for

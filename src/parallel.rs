@@ -12,7 +12,7 @@ use crate::rows::parts::{
     PartSums, Plan, SLICE, SumPart, Total,
 };
 use crate::softmax::Softmax;
-use crate::source::{InPlace, Source, SrcDst, Unwritten};
+use crate::source::{InPlace, Layout, Source, SrcDst, Unwritten};
 use alloc::vec::Vec;
 
 /// The largest matrix, in logits, that is not divided: 12 µs on an AMD EPYC core (family 26), about
@@ -64,7 +64,7 @@ impl<'a> Softmax<'a> {
 /// ```
 /// use online_softmax::{Mask, Softmax};
 ///
-/// let causal = Softmax::new().mask(Mask::Causal { first: 0 });
+/// let causal = Softmax::new().mask(Mask::Causal { offset: 0 });
 /// let (mut parallel, mut serial) = (vec![0.5; 400 * 400], vec![0.5; 400 * 400]);
 /// causal.parallel().rows_in_place(&mut parallel, 400)?;
 /// causal.rows_in_place(&mut serial, 400)?;
@@ -157,18 +157,20 @@ impl ParallelSoftmax<'_> {
         out: &mut [f32],
     ) -> Result<(), Error> {
         let driver = self.softmax.driver;
-        checks::log_sum_exp_rows(&driver.options, logits.len(), columns, out.len())?;
-        let (len, rows) = (logits.len(), out.len());
-        if are_in_parts(&driver, rows, columns) {
-            for (row, out) in logits.chunks_exact(columns).zip(out) {
-                *out = long_log_sum_exp(&driver, row);
+        let layout = checks::log_sum_exp_rows(&driver.options, logits.len(), columns, out.len())?;
+        let stride = layout.stride;
+        if are_in_parts(&driver, layout) {
+            for (row, out) in logits.chunks(stride).zip(out) {
+                if let Some(row) = row.get(..columns) {
+                    *out = long_log_sum_exp(&driver, row);
+                }
             }
             return Ok(());
         }
-        Part::whole((logits, out), rows).in_parallel(
+        Part::whole((logits, out), layout.rows).in_parallel(
             columns,
             &|(logits, out): (&[f32], &mut [f32]), rows| {
-                let Some((logits_of_first, other_logits)) = logits.split_at_checked(rows * columns)
+                let Some((logits_of_first, other_logits)) = logits.split_at_checked(rows * stride)
                 else {
                     return Err((logits, out));
                 };
@@ -176,7 +178,7 @@ impl ParallelSoftmax<'_> {
                 Ok(((logits_of_first, out), (other_logits, other_out)))
             },
             &|(logits, out), first| {
-                driver.log_sum_exp_rows(logits, columns, first, len, out);
+                driver.log_sum_exp_rows(logits, layout, first, out);
             },
         );
         Ok(())
@@ -253,24 +255,27 @@ impl ParallelSoftmax<'_> {
         columns: usize,
     ) -> Result<(), Error> {
         let driver = self.softmax.driver;
-        let len = matrix.len();
-        let rows = checks::rows(&driver.options, len, columns)?;
-        if are_in_parts(&driver, rows, columns) {
+        let layout = checks::rows(&driver.options, matrix.len(), columns)?;
+        if are_in_parts(&driver, layout) {
             let mut unread = matrix;
-            for _ in 0..rows {
+            for _ in 0..layout.rows {
                 match unread.split_at(columns) {
                     Ok((row, others)) => {
                         long_row::<LOG, R>(&driver, row);
-                        unread = others;
+                        let gap = (layout.stride - columns).min(others.len());
+                        match others.split_at(gap) {
+                            Ok((_, others)) => unread = others,
+                            Err(_) => break,
+                        }
                     }
                     Err(_) => break,
                 }
             }
-        } else if rows > 0 {
-            Part::whole(matrix, rows).in_parallel(
+        } else if layout.rows > 0 {
+            Part::whole(matrix, layout.rows).in_parallel(
                 columns,
-                &|matrix: R, rows| matrix.split_at(rows * columns),
-                &|matrix, first| driver.rows::<LOG, R>(matrix, columns, first, len),
+                &|matrix: R, rows| matrix.split_at(rows * layout.stride),
+                &|matrix, first| driver.rows::<LOG, R>(matrix, layout, first),
             );
         }
         Ok(())
@@ -281,19 +286,19 @@ impl ParallelSoftmax<'_> {
         tensor: R,
         shape: [usize; 3],
     ) -> Result<(), Error> {
+        let driver = self.softmax.driver;
         checks::shape(shape, tensor.len())?;
+        checks::axis(&driver.options, shape)?;
         let [outer, axis, inner] = shape;
         if inner == 1 {
             return self.checked_rows::<LOG, R>(tensor, axis);
         }
-        let driver = self.softmax.driver;
-        checks::inner_axis(&driver.options, shape)?;
         if tensor.len() > 0 {
             let slab = axis * inner;
             Part::whole(tensor, outer).in_parallel(
                 slab,
                 &|tensor: R, slabs| tensor.split_at(slabs * slab),
-                &|tensor, first| driver.axis::<LOG, R>(tensor, axis, inner, first),
+                &|tensor, first| driver.axis::<LOG, R>(tensor, shape, first),
             );
         }
         Ok(())
@@ -301,9 +306,9 @@ impl ParallelSoftmax<'_> {
 }
 
 /// Whether rows are read in parts: there are fewer than threads, and they are long.
-fn are_in_parts(driver: &Driver<'_>, rows: usize, columns: usize) -> bool {
+fn are_in_parts(driver: &Driver<'_>, layout: Layout) -> bool {
     let is_plain = driver.options.allows_whole_matrices();
-    columns > LONGEST_WHOLE && is_plain && rows < rayon::current_num_threads()
+    layout.columns > LONGEST_WHOLE && is_plain && layout.rows < rayon::current_num_threads()
 }
 
 /// The softmax of one row in parts, or the log-softmax if `LOG`.
@@ -320,7 +325,7 @@ fn long_row<const LOG: bool, R: SrcDst>(driver: &Driver<'_>, mut row: R) {
         None
     };
     let Some(RowInParts { plan, mut parts }) = sums else {
-        return driver.rows::<LOG, R>(row, columns, 0, columns);
+        return driver.rows::<LOG, R>(row, Layout::of_row(columns), 0);
     };
     if LOG {
         let total = driver.dispatch(LogTotal {

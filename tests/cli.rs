@@ -472,7 +472,7 @@ fn masked_to_the_lengths_of_the_sentences() {
 fn masked_causally() {
     let scores = attention().0;
     let found = values(&[ATTENTION, "--causal"]);
-    let causal = Softmax::new().mask(Mask::Causal { first: 0 });
+    let causal = Softmax::new().mask(Mask::Causal { offset: 0 });
     for (found, scores) in found.chunks(64 * 64).zip(scores.chunks(64 * 64)) {
         let mut expected = vec![0.0; 64 * 64];
         causal.rows(scores, 64, &mut expected).unwrap();
@@ -502,10 +502,13 @@ fn masked_both_ways_and_scaled() {
     let mut table = String::new();
     for (item, length) in lengths.into_iter().enumerate() {
         for row in item * 64..(item + 1) * 64 {
-            let softmax = Softmax::new()
-                .scale(-0.5)
-                .mask(Mask::Length(length))
-                .mask(Mask::Causal { first: row % 64 });
+            let softmax =
+                Softmax::new()
+                    .scale(-0.5)
+                    .mask(Mask::Length(length))
+                    .mask(Mask::Causal {
+                        offset: row as isize % 64,
+                    });
             let places = row * 64..(row + 1) * 64;
             let scores = &scores[places.clone()];
             softmax.row(scores, &mut rows[places.clone()]).unwrap();

@@ -269,7 +269,7 @@ impl Masks {
     /// Each option by itself, and all of them together.
     fn settings(&self, plain: Softmax<'static>, columns: usize) -> Vec<Setting<'_>> {
         let length = columns - columns / 4;
-        let causal = Mask::Causal { first: 1 };
+        let causal = Mask::Causal { offset: 1 };
         let all_but_cap = plain
             .scale(0.5)
             .mask(Mask::Keep(&self.keep))

@@ -13,33 +13,48 @@ use support::ulp::spacing;
 /// The most logits: more than are prepared at once.
 const MOST: usize = 9000;
 
-/// Options do what doing it to the logits before does, bit for bit, in every operation; a length
-/// and a causal mask leave what the first columns by themselves give; what the soft cap does is within its bound, and the
-/// results within those of the contract for the logits so prepared. Masks that do not fit are
-/// refused.
+/// Options do what doing it to the logits before does, bit for bit, in every operation; lengths, a
+/// causal mask and a window leave what the visible columns by themselves give; rows with gaps give
+/// what those without give; what the soft cap does is within its bound, and the results within those
+/// of the contract for the logits so prepared. Masks that do not fit are refused.
 pub fn options(bytes: &[u8]) -> usize {
     let mut input = Input::new(bytes);
-    let flags = input.byte();
-    let has = |bit: u8| flags >> bit & 1 == 1;
+    let flags = u16::from_le_bytes([input.byte(), input.byte()]);
+    let has = |bit: u16| flags >> bit & 1 == 1;
     let [scale, soft_cap, sink] = [0, 1, 6].map(|bit| has(bit).then(|| input.number()));
     let is_zero = has(7);
     let [length, causal, target, k] = [(); 4].map(|()| input.count());
+    let window = has(8).then(|| (input.count(), input.count()));
     let mut shape = input.shape(MOST);
-    if has(5) {
-        // A causal mask has no meaning along an inner axis.
+    if has(5) || has(8) {
+        // Neither has a meaning along an inner axis.
         shape = [shape[0], shape[1] * shape[2], 1];
     }
     let [outer, axis, inner] = shape;
     let columns = axis * inner;
-    let counts = divisors(outer);
-    let mask_rows = [(); 2].map(|()| {
+    let mut divisor = |of: usize| {
         let choice = usize::from(input.byte());
-        counts
-            .get(choice % counts.len().max(1))
-            .copied()
-            .unwrap_or(0)
+        let divisors = divisors(of);
+        let chosen = choice.checked_rem(divisors.len());
+        chosen.map_or(1, |index| divisors[index])
+    };
+    let mut dimensions = [1, 1, outer];
+    if has(9) {
+        let matrix_rows = divisor(outer);
+        let heads = divisor(outer / matrix_rows);
+        dimensions = [outer / matrix_rows / heads, heads, matrix_rows];
+    }
+    let [items, heads, matrix_rows] = dimensions;
+    let mask_shapes = [(); 2].map(|()| {
+        let choice = input.byte();
+        let size = |bit: u8, full| if choice >> bit & 1 == 1 { full } else { 1 };
+        [size(2, items), size(1, heads), size(0, matrix_rows)]
     });
-    let mask_lens = mask_rows.map(|rows| rows * columns);
+    let mask_lens = mask_shapes.map(|shape| shape.iter().product::<usize>() * columns);
+    let lengths = has(10).then(|| {
+        let count = if has(11) { items } else { items * heads };
+        (0..count).map(|_| input.count() % (axis + 1)).collect()
+    });
     let additive = input.pattern(mask_lens[0]);
     let keep: Vec<bool> = input
         .pattern(mask_lens[1])
@@ -47,13 +62,20 @@ pub fn options(bytes: &[u8]) -> usize {
         .map(|x| *x > 0.0)
         .collect();
     let logits = input.values(outer * columns);
+    let causal = isize::try_from(causal).expect("a count is small");
     let setting = Setting {
         scale,
         soft_cap,
         additive: has(2).then_some(additive),
+        additive_shape: Some(mask_shapes[0]),
         keep: has(3).then_some(keep),
+        keep_shape: Some(mask_shapes[1]),
         length: has(4).then_some(length % (axis + 1)),
-        causal: has(5).then_some(causal),
+        lengths,
+        causal: has(5).then_some(if has(12) { -causal } else { causal }),
+        window,
+        matrix_rows: has(9).then_some(matrix_rows),
+        heads: has(9).then_some(heads),
         sink,
         is_zero,
     };
@@ -66,6 +88,7 @@ pub fn options(bytes: &[u8]) -> usize {
         let rows = Matrix::new(&setting, &logits, &capped, [outer, columns, 1]);
         outputs.append(rows.assert_rows(plain, backend, target % columns, k));
         outputs.append(Matrix::new(&setting, &logits, &capped, shape).assert_axis(plain, backend));
+        assert_strided(setting.of(plain), &logits, columns, 1 + k % 50);
         assert_refuses_misfits(setting.of(plain), &logits, columns);
         outputs
     });
@@ -95,6 +118,43 @@ fn scaled_and_capped(setting: &Setting, plain: Softmax<'static>, logits: &[f32])
         assert_capped(*z, cap, *result);
     }
     capped
+}
+
+/// Rows that lie `gap` values further apart give the same, and nothing is read or written between
+/// them.
+fn assert_strided(softmax: Softmax, logits: &[f32], columns: usize, gap: usize) {
+    let stride = columns + gap;
+    let apart = |values: &[f32], filler: f32| {
+        let mut apart = vec![filler; values.len() / columns * stride - gap];
+        for (place, values) in apart.chunks_mut(stride).zip(values.chunks(columns)) {
+            place[..columns].copy_from_slice(values);
+        }
+        apart
+    };
+    let strided = softmax.row_stride(stride);
+    let logits_apart = apart(logits, f32::NAN);
+    let expected = crate::outputs_of_rows(softmax, logits, columns);
+    for is_log in [false, true] {
+        let mut out = vec![UNTOUCHED; logits_apart.len()];
+        let name = if is_log {
+            strided.log_rows(&logits_apart, columns, &mut out).unwrap();
+            "log_rows"
+        } else {
+            strided.rows(&logits_apart, columns, &mut out).unwrap();
+            "rows"
+        };
+        let what = format_args!("{name}, {gap} between rows: {softmax:?}");
+        assert_same(&out, &apart(expected.get(name), UNTOUCHED), what);
+    }
+    let mut in_place = apart(logits, UNTOUCHED);
+    strided.rows_in_place(&mut in_place, columns).unwrap();
+    let what = format_args!("in place, {gap} between rows: {softmax:?}");
+    assert_same(&in_place, &apart(expected.get("rows"), UNTOUCHED), what);
+    let mut sums = vec![UNTOUCHED; logits.len() / columns];
+    strided
+        .log_sum_exp_rows(&logits_apart, columns, &mut sums)
+        .unwrap();
+    assert_same(&sums, expected.get("log_sum_exp_rows"), what);
 }
 
 /// Masks with a value too many, or a length beyond the row, are refused, and nothing written.
@@ -147,7 +207,7 @@ fn assert_capped(z: f32, cap: f32, result: f32) {
 /// A matrix, or a tensor, and the options it is taken with.
 struct Matrix<'a> {
     setting: &'a Setting,
-    /// The same with one mask that keeps for three.
+    /// The same with one mask that keeps for five.
     by_keep: Setting,
     /// Those that neither change a logit nor mask it.
     beside: Setting,
@@ -199,7 +259,8 @@ impl<'a> Matrix<'a> {
             .chunks(columns)
             .zip(self.prepared.chunks(columns));
         for (i, (logits, prepared)) in rows.enumerate() {
-            let of_row = [self.setting, &self.by_keep].map(|setting| setting.of_row(i, columns));
+            let of_row = [self.setting, &self.by_keep]
+                .map(|setting| setting.of_row(i, self.shape[0], columns));
             let [given, by_keep] = of_row.each_ref().map(|setting| setting.of(plain));
             let best = sorted(prepared, k % 64);
             let of = |softmax: Softmax, row: &[f32]| {
@@ -214,12 +275,12 @@ impl<'a> Matrix<'a> {
             same.assert_same(&expected, format_args!("masked by keeping: {given:?}"));
             let results = of(given, logits);
             let what = format_args!("options and before: {given:?}");
-            let visible = self.setting.visible(i, columns);
-            if visible == columns {
+            let visible = self.setting.visible(i, self.shape[0], columns);
+            if visible == (0..columns) {
                 results.assert_same(&expected, what);
             } else {
-                let seen = Outputs::of_row(beside, &prepared[..visible]);
-                results.assert_begins_with(&seen, what);
+                let seen = Outputs::of_row(beside, &prepared[visible.clone()]);
+                results.assert_has(&seen, visible.start, what);
             }
 
             let row = Expected::new(self.row(prepared));
@@ -230,11 +291,10 @@ impl<'a> Matrix<'a> {
             }
             row.assert_loss(backend, target, results.get("cross_entropy")[0]);
             let result = loss_and_gradient(given, logits, target);
-            if visible == columns {
-                self.assert_gradient(loss_and_gradient(beside, prepared, target), result);
-            } else if target < visible {
-                let seen = loss_and_gradient(beside, &prepared[..visible], target);
-                let result = result.map(|(loss, gradient)| (loss, gradient[..visible].to_vec()));
+            if visible.contains(&target) {
+                let place = target - visible.start;
+                let seen = loss_and_gradient(beside, &prepared[visible.clone()], place);
+                let result = result.map(|(loss, gradient)| (loss, gradient[visible].to_vec()));
                 self.assert_gradient(seen, result);
             }
 

@@ -9,7 +9,7 @@
 
 use super::cross_entropy::CrossEntropy;
 use crate::math::reduce;
-use crate::options::Preprocessing;
+use crate::options::{Options, Preprocessing, RowOptions};
 use crate::rows::preprocess::{Preprocess, Preprocessed};
 use crate::rows::results::LogNormalizers;
 use crate::rows::targets::{
@@ -17,7 +17,7 @@ use crate::rows::targets::{
     TargetGradients,
 };
 use crate::simd::{LANES, scalar::Scalar};
-use crate::source::{Element, InPlace, OutOfPlace, Source};
+use crate::source::{Element, InPlace, Layout, OutOfPlace, Source};
 
 /// The most rows of a group: a batch of the widest registers. More would take too much stack.
 const ROWS: usize = 16;
@@ -70,11 +70,24 @@ struct Group<'a> {
     rows: usize,
     columns: usize,
     targets: Targets<'a>,
-    /// The logits of the whole matrix.
-    matrix_len: usize,
+    /// The rows of the whole matrix.
+    all_rows: usize,
 }
 
 impl<'a> Group<'a> {
+    /// The layout of the whole matrix.
+    fn layout(&self) -> Layout {
+        Layout {
+            rows: self.all_rows,
+            columns: self.columns,
+            stride: self.columns,
+        }
+    }
+
+    fn options<'b>(&self, options: &'b Options<'_>) -> RowOptions<'b> {
+        options.over(self.all_rows, self.columns, 1)
+    }
+
     /// The groups of a matrix, in order.
     fn all(
         rows: usize,
@@ -89,7 +102,7 @@ impl<'a> Group<'a> {
                 rows: count,
                 columns,
                 targets: targets.of_rows(first, count, columns),
-                matrix_len: rows * columns,
+                all_rows: rows,
             }
         })
     }
@@ -233,7 +246,7 @@ impl CrossEntropy<'_> {
         let mut totals = [0.0; LANES];
         for group in Group::all(rows, columns, targets) {
             let (results, others) = split_mut(unwritten, group.len());
-            let (first, columns, matrix_len) = (group.first, group.columns, group.matrix_len);
+            let (first, layout) = (group.first, group.layout());
             let losses = if let Some(logits) = unread {
                 let (logits, others) = split(logits, group.len());
                 let losses = self.losses(logits, group);
@@ -241,12 +254,12 @@ impl CrossEntropy<'_> {
                     logits,
                     results: &mut *results,
                 };
-                driver.rows::<false, _>(rows, columns, first, matrix_len);
+                driver.rows::<false, _>(rows, layout, first);
                 unread = Some(others);
                 losses
             } else {
                 let losses = self.losses(&*results, group);
-                driver.rows::<false, _>(InPlace(&mut *results), columns, first, matrix_len);
+                driver.rows::<false, _>(InPlace(&mut *results), layout, first);
                 losses
             };
             losses.add_to(&mut totals, group);
@@ -274,7 +287,7 @@ impl CrossEntropy<'_> {
             rows,
             columns,
             targets,
-            matrix_len,
+            ..
         } = group;
         let driver = &self.softmax.driver;
         let [mut max, mut log_denominator, mut log_denominator_low] = [[0.0; ROWS]; 3];
@@ -283,7 +296,7 @@ impl CrossEntropy<'_> {
             log_denominator: &mut log_denominator,
             log_denominator_low: &mut log_denominator_low,
         };
-        driver.log_sum_exp_rows(logits, columns, first, matrix_len, log_normalizers);
+        driver.log_sum_exp_rows(logits, group.layout(), first, log_normalizers);
         let mut of_rows = Losses {
             losses: [0.0; ROWS],
             totals: [1.0; ROWS],
@@ -347,8 +360,9 @@ impl CrossEntropy<'_> {
             return logits.at(Scalar, start + class);
         }
         let of_row = logits.slice(start, group.columns).unwrap_or(L::empty());
+        let options = group.options(&self.softmax.driver.options);
         self.softmax
-            .preprocessed_logit(of_row, group.first + row, class)
+            .preprocessed_logit(of_row, &options, group.first + row, class)
     }
 
     /// The sums over the classes of a row of a group.
@@ -363,7 +377,10 @@ impl CrossEntropy<'_> {
         let driver = &self.softmax.driver;
         let columns = group.columns;
         let of_row = logits.slice(row * columns, columns).unwrap_or(L::empty());
-        let (logits, preprocessing) = driver.visible_logits(of_row, group.first + row);
+        let (options, index) = (group.options(&driver.options), group.first + row);
+        let visible = options.visible(index).end;
+        let logits = of_row.slice(0, visible).unwrap_or(L::empty());
+        let preprocessing = options.preprocessing_of(index, 0);
         if driver.options.changes_logits() {
             driver.dispatch(SumsOverClasses {
                 logits: Preprocessed::new(logits, &preprocessing),
@@ -383,15 +400,15 @@ impl CrossEntropy<'_> {
 
     /// The weights of the classes in a row of a group.
     fn classes(&self, group: Group<'_>, row: usize) -> ClassWeights<'_> {
-        let options = &self.softmax.driver.options;
-        let (index, columns) = (group.first + row, group.columns);
+        let options = group.options(&self.softmax.driver.options);
+        let index = group.first + row;
         ClassWeights {
             weights: self.class_weights,
-            visible: options.visible(index, columns),
+            visible: options.visible(index).end,
             masks: Preprocessing {
                 scale: None,
                 soft_cap: None,
-                ..options.preprocessing_of(index, columns, 0)
+                ..options.preprocessing_of(index, 0)
             },
         }
     }
@@ -445,6 +462,7 @@ impl CrossEntropy<'_> {
             let dispatch = TargetGradients(cross_entropies.unwrap_or(&mut []));
             self.softmax.driver.dispatch(dispatch);
         }
+        let options = group.options(&self.softmax.driver.options);
         for (row, upstream) in factors.into_iter().enumerate().take(group.rows) {
             let range = row * columns..(row + 1) * columns;
             let gradient = gradient.get_mut(range).unwrap_or(&mut []);
@@ -460,7 +478,7 @@ impl CrossEntropy<'_> {
                 self.subtract_from_row(gradient, group, row, factor, upstream)
             };
             if let Some(class) = class
-                && !self.softmax.is_masked(group.first + row, columns, class)
+                && !self.softmax.is_masked(&options, group.first + row, class)
                 && let Some(place) = gradient.get_mut(class)
             {
                 *place = of_target;

@@ -200,7 +200,7 @@ impl CrossEntropy<'_> {
     ) -> Result<usize, Error> {
         checks::class_targets(values, columns, targets, self.ignored)?;
         checks::class_weights(columns, self.class_weights)?;
-        checks::masks(&self.softmax.driver.options, targets.len(), columns, 1)?;
+        checks::loss(&self.softmax.driver.options, values, columns)?;
         Ok(targets.len())
     }
 

@@ -10,7 +10,7 @@ use crate::checks::{self, out_of_place};
 use crate::error::Error;
 use crate::mask::FullyMasked;
 use crate::normalizer::Outcome;
-use crate::options::Preprocessing;
+use crate::options::{Preprocessing, RowOptions};
 use crate::rows::preprocess::Preprocess;
 use crate::simd::scalar::Scalar;
 use crate::softmax::Softmax;
@@ -84,12 +84,12 @@ impl Softmax<'_> {
         let options = &self.driver.options;
         checks::target(logits.len(), target)?;
         checks::masks(options, 1, logits.len(), 1)?;
-        let normalizer = self.driver.normalizer(logits, 0);
+        let normalizer = self.driver.normalizer(logits);
         let is_masked = normalizer.outcome() == Outcome::FullyMasked;
         if is_masked && options.fully_masked == FullyMasked::Zero {
             return Ok(f32::INFINITY);
         }
-        let logit = self.preprocessed_logit(logits, 0, target);
+        let logit = self.preprocessed_logit(logits, &options.over_row(logits.len()), 0, target);
         // Subtracted from zero, so that a loss of zero is not −0.
         Ok(0.0 - normalizer.log_probability(logit))
     }
@@ -121,7 +121,7 @@ impl Softmax<'_> {
         checks::no_soft_cap(&self.driver.options, GRADIENT)?;
         let row = out_of_place(logits, gradient)?;
         let loss = self.checked_cross_entropy(logits, target)?;
-        self.driver.row::<false, _>(row, 0);
+        self.driver.row::<false, _>(row);
         self.subtract_target(gradient, target, loss);
         Ok(loss)
     }
@@ -147,36 +147,39 @@ impl Softmax<'_> {
     ) -> Result<f32, Error> {
         checks::no_soft_cap(&self.driver.options, GRADIENT)?;
         let loss = self.checked_cross_entropy(&*row, target)?;
-        self.driver.row::<false, _>(InPlace(row), 0);
+        self.driver.row::<false, _>(InPlace(row));
         self.subtract_target(row, target, loss);
         Ok(loss)
     }
 
     /// The logit of the target in row `index` after preprocessing; −∞ if it is masked.
-    fn preprocessed_logit<L: Source>(&self, row: L, index: usize, target: usize) -> f32 {
-        let options = &self.driver.options;
-        let columns = row.len();
-        if target >= options.visible(index, columns) {
+    fn preprocessed_logit<L: Source>(
+        &self,
+        row: L,
+        options: &RowOptions<'_>,
+        index: usize,
+        target: usize,
+    ) -> f32 {
+        if !options.visible(index).contains(&target) {
             return f32::NEG_INFINITY;
         }
         self.preprocess(
             row.at(Scalar, target),
-            options.preprocessing_of(index, columns, target),
+            options.preprocessing_of(index, target),
         )
     }
 
     /// Whether the options mask a class of row `index`.
-    fn is_masked(&self, index: usize, columns: usize, class: usize) -> bool {
-        let options = &self.driver.options;
-        if !options.are_given {
+    fn is_masked(&self, options: &RowOptions<'_>, index: usize, class: usize) -> bool {
+        if !self.driver.options.are_given {
             return false;
         }
         let masks = Preprocessing {
             scale: None,
             soft_cap: None,
-            ..options.preprocessing_of(index, columns, class)
+            ..options.preprocessing_of(index, class)
         };
-        class >= options.visible(index, columns) || self.preprocess(0.0, masks) == f32::NEG_INFINITY
+        !options.visible(index).contains(&class) || self.preprocess(0.0, masks) == f32::NEG_INFINITY
     }
 
     fn preprocess(&self, logit: f32, preprocessing: Preprocessing<'_>) -> f32 {

@@ -202,7 +202,7 @@ impl CrossEntropy<'_> {
         checks::none_ignored(self.ignored, "a loss of soft targets")?;
         checks::length(values, targets.len())?;
         checks::class_weights(columns, self.class_weights)?;
-        checks::rows(&self.softmax.driver.options, values, columns)
+        checks::loss(&self.softmax.driver.options, values, columns)
     }
 
     fn check_soft_gradient(

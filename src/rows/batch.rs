@@ -7,7 +7,9 @@ use super::other_terms::{confidence_threshold, other_terms};
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT};
 use super::slices::{Reader, SingleRow};
-use super::state::{Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of};
+use super::state::{
+    Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of, start_over_scale,
+};
 use super::sums::{RowExpSum, combine, total};
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first, fold};
@@ -28,10 +30,10 @@ pub(super) fn rows_of_batch<S: Simd>(columns: usize) -> usize {
 /// The rows of a batch, at most as many as a register has lanes. Exactly one if `ONE`: then nothing
 /// is transposed. Only such a batch may have more than [`SLICE`](super::schedule::SLICE) columns.
 #[derive(Clone, Copy)]
-pub(super) struct Batch<S, const ONE: bool> {
+pub(super) struct Batch<S, const ONE: bool, P = Even> {
     pub(super) simd: S,
     pub(super) rows: usize,
-    pub(super) columns: usize,
+    pub(super) places: P,
     pub(super) sink: Sink,
     /// How far ahead memory is prefetched, in logits.
     pub(super) ahead: usize,
@@ -40,7 +42,47 @@ pub(super) struct Batch<S, const ONE: bool> {
     pub(super) recomputes: bool,
 }
 
-impl<S: Simd, const ONE: bool> Batch<S, ONE> {
+/// Where the rows of a batch lie in a matrix.
+pub(super) trait Places: Copy {
+    /// Columns of the longest row. All rows are at most as long as [`LANES`], or none is;
+    /// [`LONGEST_EXACT`] likewise.
+    ///
+    /// [`LANES`]: crate::simd::LANES
+    fn columns(self) -> usize;
+
+    /// Where row `index` begins, and its columns.
+    fn of_row(self, index: usize) -> (usize, usize);
+
+    /// [`start_over_scale`] of the columns of each row.
+    fn starts_over_scale<S: Simd>(self, simd: S) -> S::Vector;
+}
+
+/// Rows of one length, one `stride` after another.
+#[derive(Clone, Copy)]
+pub(super) struct Even {
+    pub(super) columns: usize,
+    /// At least `columns`.
+    pub(super) stride: usize,
+}
+
+impl Places for Even {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn columns(self) -> usize {
+        self.columns
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn of_row(self, index: usize) -> (usize, usize) {
+        (index * self.stride, self.columns)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn starts_over_scale<S: Simd>(self, simd: S) -> S::Vector {
+        simd.splat(start_over_scale(self.columns))
+    }
+}
+
+impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
     /// The softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn softmax<R: SrcDst>(self, matrix: &mut R) {
@@ -105,16 +147,17 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         let simd = self.simd;
         let mut others = states.other_terms(simd);
         let max_term = states.max_term();
-        let bound = max_term.high * simd.splat(confidence_threshold(self.columns));
+        let bound = max_term.high * simd.splat(confidence_threshold(self.places.columns()));
         let are_confident = bound.gt_mask(others.high);
         // Of one column there are none.
-        if are_confident != 0 && self.columns > 1 {
+        if are_confident != 0 && self.places.columns() > 1 {
             let shifts = RowShifts::of(&states.shifts.shift);
             let max_terms = lanes_of(max_term.high);
             let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
             for index in 0..self.rows.min(S::Vector::WIDTH) {
+                let (start, columns) = self.places.of_row(index);
                 if (are_confident >> index) & 1 == 1
-                    && let Some(row) = matrix.slice(index * self.columns, self.columns)
+                    && let Some(row) = matrix.slice(start, columns)
                 {
                     let (shift, max_term) = (shifts.row(index), max_terms[index]);
                     let sum = simd.vectorize(
@@ -170,7 +213,8 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn row<R: SrcDst>(self, matrix: &mut R, index: usize) -> impl SrcDst {
-        matrix.slice(index * self.columns, self.columns)
+        let (start, columns) = self.places.of_row(index);
+        matrix.slice(start, columns)
     }
 
     /// The maxima and sums of rows. Numerators are stored where there is scratch.
@@ -205,14 +249,14 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> SingleRow<S::Vector> {
         let Batch {
             simd,
-            columns,
+            places,
             sink,
             ahead,
             ..
         } = self;
         Reader {
             simd,
-            columns,
+            columns: places.columns(),
             sink,
             ahead,
         }
@@ -223,13 +267,12 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     fn max_pass<L: Source>(self, matrix: L, are_usual: &mut bool) -> S::Vector {
         let simd = self.simd;
         let mut maxima = simd.splat(f32::NEG_INFINITY).square();
-        let mut unread = matrix;
-        for maximum in maxima.as_mut().iter_mut().take(self.rows) {
-            if let Ok((row, others)) = unread.split_at(self.columns) {
+        for (index, maximum) in maxima.as_mut().iter_mut().take(self.rows).enumerate() {
+            let (start, columns) = self.places.of_row(index);
+            if let Some(row) = matrix.slice(start, columns) {
                 let extremes = extremes_of(simd, row);
                 *maximum = extremes.highest;
                 *are_usual &= extremes.are_usual(simd);
-                unread = others;
             }
         }
         S::Vector::transpose(&mut maxima);
@@ -253,7 +296,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             high: zero.square(),
             low: zero.square(),
         };
-        let starts = lanes_of(shifts.sum_start(simd, self.columns));
+        let starts = lanes_of(shifts.max_term.scale * self.places.starts_over_scale(simd));
         if shifts.are_usual {
             self.exp_sums(matrix, &starts, &mut sums, |_| {
                 RowExpSum::<S, false, PRECISE>::of(simd, RegisterShift::unit(simd), self.ahead)
@@ -264,7 +307,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                 RowExpSum::<S, true, PRECISE>::of(simd, of_rows.row(index).lanes(simd), self.ahead)
             });
         }
-        let is_exact = self.columns <= LONGEST_EXACT;
+        let is_exact = self.places.columns() <= LONGEST_EXACT;
         simd.vectorize(
             #[inline(always)]
             |_| {
@@ -285,12 +328,12 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         terms: impl Fn(usize) -> RowExpSum<S, CLAMPED, PRECISE>,
     ) {
         let simd = self.simd;
-        let is_exact = self.columns <= LONGEST_EXACT;
+        let is_exact = self.places.columns() <= LONGEST_EXACT;
         let places = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
         for (index, ((high, low), start)) in places.zip(starts).take(self.rows).enumerate() {
             let row = self.row(matrix, index);
             let mut of_row = terms(index).sums(row, simd.splat(*start));
-            let sum = total(simd, &mut of_row, self.columns, is_exact);
+            let sum = total(simd, &mut of_row, self.places.columns(), is_exact);
             (*high, *low) = (sum.high, sum.low);
         }
     }

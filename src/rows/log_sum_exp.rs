@@ -1,20 +1,19 @@
 //! The log-sum-exp of rows, and other results that the maximum and the denominator of a row make.
 
-use super::batch::{Batch, rows_of_batch};
+use super::batch::{Batch, Even, Places, rows_of_batch};
 use super::results::RowResults;
 use super::schedule::{SLICE, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
-use crate::source::{Source, Unwritten};
+use crate::source::{Layout, Source, Unwritten};
 
 /// What is written to `out` of each row of a matrix, or of a part of it.
 pub(crate) struct LogSumExpRows<L, O> {
     pub(crate) logits: L,
-    pub(crate) columns: usize,
+    /// That of the whole matrix, whose logits tell what memory it is read from.
+    pub(crate) layout: Layout,
     pub(crate) sink: Sink,
-    /// The logits of the whole matrix, which tell what memory it is read from.
-    pub(crate) matrix_len: usize,
     pub(crate) out: O,
 }
 
@@ -25,18 +24,21 @@ impl<L: Source, O: RowResults> WithSimd for LogSumExpRows<L, O> {
     fn with_simd<S: Simd>(self, simd: S) {
         let LogSumExpRows {
             logits,
-            columns,
+            layout,
             sink,
-            matrix_len,
             out,
         } = self;
+        let Layout {
+            columns, stride, ..
+        } = layout;
+        let matrix_len = layout.logits();
         if columns == 0 {
             return out.write_empty(sink);
         }
         let single = Batch::<S, true> {
             simd,
             rows: 1,
-            columns,
+            places: Even { columns, stride },
             sink,
             ahead: prefetch_distance(matrix_len, columns.min(SLICE)),
             recomputes: false,
@@ -52,10 +54,11 @@ impl<L: Source, O: RowResults> WithSimd for LogSumExpRows<L, O> {
             |_| {
                 let (mut unread, mut unwritten) = (logits, out);
                 while unwritten.len() > 0 {
-                    let (row, others) = split(unread, columns);
+                    let row = unread.slice(0, columns).unwrap_or(L::empty());
                     let (out, others_out) = unwritten.split_at(1);
                     single.log_sum_exp(row, out);
-                    (unread, unwritten) = (others, others_out);
+                    (_, unread) = split(unread, stride);
+                    unwritten = others_out;
                 }
             },
         );
@@ -71,12 +74,12 @@ fn log_sum_exp_rows<S: Simd, L: Source, O: RowResults>(
 ) {
     let Batch {
         simd,
-        columns,
+        places: Even { columns, stride },
         sink,
         ..
     } = single;
     let (mut unread, mut unwritten) = (logits, out);
-    if columns <= S::LONGEST_SHORT {
+    if columns <= S::LONGEST_SHORT && stride == columns {
         (unread, unwritten) = simd.vectorize(
             #[inline(always)]
             |simd| short::log_sum_exp(simd, unread, columns, sink, unwritten),
@@ -88,12 +91,12 @@ fn log_sum_exp_rows<S: Simd, L: Source, O: RowResults>(
         let batch = Batch::<S, false> {
             simd,
             rows: out.len(),
-            columns,
+            places: Even { columns, stride },
             sink,
-            ahead: prefetch_distance(matrix_len, rows_at_once * columns),
+            ahead: prefetch_distance(matrix_len, rows_at_once * stride),
             recomputes: false,
         };
-        let (rows, others) = split(unread, out.len() * columns);
+        let (rows, others) = split(unread, out.len() * stride);
         simd.vectorize(
             #[inline(always)]
             |_| batch.log_sum_exp(rows, out),
@@ -102,12 +105,15 @@ fn log_sum_exp_rows<S: Simd, L: Source, O: RowResults>(
     }
 }
 
+/// The first `count`, or all if there are fewer, and the others.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn split<L: Source>(logits: L, count: usize) -> (L, L) {
-    logits.split_at(count).unwrap_or((L::empty(), L::empty()))
+    logits
+        .split_at(count)
+        .unwrap_or_else(|all| (all, L::empty()))
 }
 
-impl<S: Simd, const ONE: bool> Batch<S, ONE> {
+impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn log_sum_exp<L: Source, O: RowResults>(self, rows: L, out: O) {
         let states = self.without_sink().states::<true, _>(&mut Unwritten(rows));
@@ -118,6 +124,15 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         };
         let denominators = self.log_denominators(&states, other_terms);
         let max = states.shifts.max;
-        out.write(self.simd, rows, self.columns, self.sink, &denominators, max);
+        let places = self.places;
+        out.write(
+            self.simd,
+            rows,
+            #[inline(always)]
+            |index| places.of_row(index),
+            self.sink,
+            &denominators,
+            max,
+        );
     }
 }

@@ -1,21 +1,20 @@
 //! The rows of a matrix: which form for which length.
 
-use super::batch::{Batch, rows_of_batch};
+use super::batch::{Batch, Even, rows_of_batch};
 use super::row::Row;
 use super::schedule::{is_row_by_row, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
-use crate::source::SrcDst;
+use crate::source::{Layout, SrcDst};
 use core::num::NonZeroUsize;
 
 /// The softmax of each row of a matrix, or of a part of it; the log-softmax if `LOG`.
 pub(crate) struct Matrix<const LOG: bool, R> {
     pub(crate) rows: R,
-    pub(crate) columns: usize,
+    /// That of the whole matrix, whose logits tell what memory it is read from.
+    pub(crate) layout: Layout,
     pub(crate) sink: Sink,
-    /// The logits of the whole matrix, which tell what memory it is read from.
-    pub(crate) matrix_len: usize,
 }
 
 impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
@@ -23,29 +22,25 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Matrix {
-            rows,
-            columns,
-            sink,
-            matrix_len,
-        } = self;
+        let Matrix { rows, layout, sink } = self;
+        let columns = layout.columns;
         let mut unread = rows;
         if S::HAS_LANES {
-            if columns <= S::LONGEST_SHORT {
+            if columns <= S::LONGEST_SHORT && layout.stride == columns {
                 unread = simd.vectorize(
                     #[inline(always)]
                     |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
                 );
             }
             let has_scratch = LOG || R::HAS_SCRATCH;
-            if has_scratch && unread.len() > 0 && !is_row_by_row(matrix_len, columns) {
+            if has_scratch && unread.len() > 0 && !is_row_by_row(layout.logits(), columns) {
                 return simd.vectorize(
                     #[inline(always)]
-                    |simd| batches::<LOG, S, R>(simd, unread, columns, sink, matrix_len),
+                    |simd| batches::<LOG, S, R>(simd, unread, layout, sink),
                 );
             }
         }
-        rows_one_by_one::<LOG, S, R>(simd, unread, columns, sink, matrix_len);
+        rows_one_by_one::<LOG, S, R>(simd, unread, layout, sink);
     }
 }
 
@@ -54,14 +49,19 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
 fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
-    columns: usize,
+    layout: Layout,
     sink: Sink,
-    matrix_len: usize,
 ) {
-    let matrix_len = NonZeroUsize::new(matrix_len);
+    let Layout {
+        columns, stride, ..
+    } = layout;
+    let matrix_len = NonZeroUsize::new(layout.logits());
     let mut unread = matrix;
     while unread.len() > 0 {
-        if !LOG && let Some(row) = unread.with_scratch(columns) {
+        if !LOG
+            && stride == columns
+            && let Some(row) = unread.with_scratch(columns)
+        {
             // Results of half precision have scratch in the places of later rows.
             simd.run(Row::<false, _> {
                 row,
@@ -75,7 +75,7 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
                 matrix_len,
             });
         }
-        match unread.split_at(columns) {
+        match unread.split_at(stride) {
             Ok((_, others)) => unread = others,
             Err(_) => return,
         }
@@ -83,32 +83,30 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-fn batches<const LOG: bool, S: Simd, R: SrcDst>(
-    simd: S,
-    matrix: R,
-    columns: usize,
-    sink: Sink,
-    matrix_len: usize,
-) {
+fn batches<const LOG: bool, S: Simd, R: SrcDst>(simd: S, matrix: R, layout: Layout, sink: Sink) {
+    let Layout {
+        columns, stride, ..
+    } = layout;
     let rows = rows_of_batch::<S>(columns);
     let mut batch = Batch::<S, false> {
         simd,
         rows,
-        columns,
+        places: Even { columns, stride },
         sink,
-        ahead: prefetch_distance(matrix_len, rows * columns),
+        ahead: prefetch_distance(layout.logits(), rows * stride),
         recomputes: false,
     };
     let mut unread = matrix;
     while unread.len() > 0 {
-        let mut rows = match unread.split_at(batch.rows * columns) {
+        let mut rows = match unread.split_at(batch.rows * stride) {
             Ok((rows, others)) => {
                 unread = others;
                 rows
             }
             Err(last) => {
-                batch.rows = last.len().checked_div(columns).unwrap_or(0);
-                let Ok((rows, others)) = last.split_at(batch.rows * columns) else {
+                batch.rows = layout.rows_in(last.len());
+                let count = last.len();
+                let Ok((rows, others)) = last.split_at(count) else {
                     return;
                 };
                 unread = others;

@@ -23,6 +23,8 @@
 //! | to 2^21 | [`batch`] of one row | read once, slice by slice ([`slices`]); numerators are stored |
 //! | above | the same | numerators are not stored but computed again: two reads and one write |
 //!
+//! Rows of which a mask leaves different columns are batches too ([`masked`]).
+//!
 //! A row by itself ([`row`]) is a batch of one row ([`slices`]), whatever its length. So is each
 //! row of a matrix where registers have one lane, where results of half precision hold no
 //! numerators, and where a matrix is so large that fewer rows at a time are faster ([`schedule`]).
@@ -128,6 +130,7 @@ mod batch;
 mod denominator;
 mod log_denominators;
 pub(crate) mod log_sum_exp;
+pub(crate) mod masked;
 pub(crate) mod matrix;
 mod normalize;
 mod other_terms;

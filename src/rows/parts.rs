@@ -15,7 +15,7 @@
 //! slice by slice, and adds the sums in their order. It starts with the unit shift, and may have to
 //! rescale what it has. A row where it would ([`Plan::of`]) is not read in parts.
 
-use super::batch::Batch;
+use super::batch::{Batch, Even};
 use super::normalize::normalize;
 use super::schedule::{LONGEST_STORED, prefetch_distance};
 use super::slices::{Reader, SingleRow, Slices};
@@ -181,7 +181,10 @@ impl Plan {
         Batch {
             simd,
             rows: 1,
-            columns,
+            places: Even {
+                columns,
+                stride: columns,
+            },
             sink: self.sink,
             ahead: 0,
             recomputes: self.recomputes(),

@@ -7,9 +7,10 @@
 
 use crate::math::exp::Exp;
 use crate::math::tanh::Tanh;
-use crate::options::Preprocessing;
+use crate::options::{Preprocessing, RowOptions};
 use crate::simd::{LANES, Lanewise, Simd, Vector, WIDEST, WithSimd};
-use crate::source::{Source, SrcDst};
+use crate::source::{Layout, Source, SrcDst};
+use core::ops::Range;
 
 use super::normalize::normalize;
 
@@ -29,6 +30,48 @@ impl<R: SrcDst> WithSimd for Preprocess<'_, R> {
             let logits = self.row.logits().load(simd, start);
             let preprocessed = preprocess(simd, logits, &self.preprocessing, start);
             self.row.store(start, preprocessed);
+        }
+    }
+}
+
+/// The same for the visible columns of several rows.
+pub(crate) struct PreprocessRows<'a, R> {
+    /// From the first visible column of the first row on.
+    pub(crate) rows: R,
+    /// That of the visible columns.
+    pub(crate) layout: Layout,
+    pub(crate) options: &'a RowOptions<'a>,
+    /// The index of the first row.
+    pub(crate) first: usize,
+    /// The first visible column.
+    pub(crate) start: usize,
+}
+
+impl<R: SrcDst> WithSimd for PreprocessRows<'_, R> {
+    type Output = ();
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let Layout {
+            rows,
+            columns,
+            stride,
+        } = self.layout;
+        let mut row = 0;
+        while row < rows {
+            let index = self.first + row;
+            // Rows without gaps whose masks follow one another are one.
+            let count = if stride == columns {
+                self.options.rows_in_sequence(index).min(rows - row)
+            } else {
+                1
+            };
+            Preprocess {
+                row: self.rows.slice(row * stride, count * columns),
+                preprocessing: self.options.preprocessing_of(index, self.start),
+            }
+            .with_simd(simd);
+            row += count.max(1);
         }
     }
 }
@@ -288,11 +331,81 @@ impl<R: SrcDst> WithSimd for Fill<R> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let value = simd.splat(self.value);
-        for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
-            self.row.store(register * S::Vector::WIDTH, value);
+    fn with_simd<S: Simd>(self, simd: S) {
+        fill(self.row, simd.splat(self.value));
+    }
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn fill<R: SrcDst, V: Vector>(row: R, value: V) {
+    let mut unwritten = row;
+    loop {
+        match unwritten.split_at(V::WIDTH) {
+            Ok((mut register, others)) => {
+                register.store(0, value);
+                unwritten = others;
+            }
+            Err(mut last) => return last.store(0, value),
         }
+    }
+}
+
+/// Writes `value` to the masked columns of rows. The visible ones have their results. A row whose
+/// first visible result is NaN has no softmax and gets NaN.
+pub(crate) struct FillBeside<R> {
+    pub(crate) rows: R,
+    pub(crate) layout: Layout,
+    pub(crate) visible: Range<usize>,
+    pub(crate) value: f32,
+}
+
+impl<R: SrcDst> WithSimd for FillBeside<R> {
+    type Output = ();
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Range { start, end } = self.visible;
+        let Layout {
+            rows,
+            columns,
+            stride,
+        } = self.layout;
+        let mut results = self.rows.results();
+        let mut first = 0;
+        while first < rows {
+            let count = WIDEST.min(rows - first);
+            let visible = |row| ((first + row) * stride, start..end);
+            fill_beside(simd, &mut results, columns, count, visible, self.value);
+            first += count;
+        }
+    }
+}
+
+/// [`FillBeside`] of at most [`WIDEST`] rows of results. `place` says where a row begins, and which
+/// of its columns are visible.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn fill_beside<S: Simd, R: SrcDst>(
+    simd: S,
+    results: &mut R,
+    columns: usize,
+    rows: usize,
+    place: impl Fn(usize) -> (usize, Range<usize>),
+    value: f32,
+) {
+    // All results are read before the first store.
+    let mut values = [value; WIDEST];
+    for (row, value) in values.iter_mut().take(rows).enumerate() {
+        let (start, visible) = place(row);
+        if !visible.is_empty() && results.logits().at(simd, start + visible.start).is_nan() {
+            *value = f32::NAN;
+        }
+    }
+    for (row, value) in values.into_iter().take(rows).enumerate() {
+        let (start, visible) = place(row);
+        let value = simd.splat(value);
+        fill(results.slice(start, visible.start), value);
+        let after = columns.saturating_sub(visible.end);
+        fill(results.slice(start + visible.end, after), value);
     }
 }
 

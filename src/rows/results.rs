@@ -16,13 +16,13 @@ pub(crate) trait RowResults: Sized {
     /// The first `count` places, or all if there are fewer, and the others.
     fn split_at(self, count: usize) -> (Self, Self);
 
-    /// Writes the results of some rows, at most as many as a register has lanes. `max` are the
-    /// largest logits, without the sink.
+    /// Writes the results of some rows, at most as many as a register has lanes. `of_row` says where
+    /// a row begins, and how many columns it has. `max` are the largest logits, without the sink.
     fn write<S: Simd, L: Source>(
         self,
         simd: S,
         rows: L,
-        columns: usize,
+        of_row: impl Fn(usize) -> (usize, usize),
         sink: Sink,
         denominators: &LogDenominators<S::Vector>,
         max: S::Vector,
@@ -52,7 +52,7 @@ impl RowResults for &mut [f32] {
         self,
         simd: S,
         rows: L,
-        columns: usize,
+        of_row: impl Fn(usize) -> (usize, usize),
         sink: Sink,
         denominators: &LogDenominators<S::Vector>,
         max: S::Vector,
@@ -61,8 +61,8 @@ impl RowResults for &mut [f32] {
         let maxima = lanes_of(max);
         for (index, out) in self.iter_mut().enumerate() {
             if !denominators.has_softmax(index) {
-                let row = rows.slice(index * columns, columns);
-                let row = row.unwrap_or(L::empty());
+                let (start, columns) = of_row(index);
+                let row = rows.slice(start, columns).unwrap_or(L::empty());
                 let sink = sink.logit;
                 *out = if sink.is_nan() || has_nan(simd, row) {
                     f32::NAN
@@ -120,7 +120,7 @@ impl RowResults for LogNormalizers<'_> {
         self,
         _: S,
         _: L,
-        _: usize,
+        _: impl Fn(usize) -> (usize, usize),
         _: Sink,
         denominators: &LogDenominators<S::Vector>,
         _: S::Vector,

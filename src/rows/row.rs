@@ -1,6 +1,6 @@
 //! The operation on one row.
 
-use super::batch::Batch;
+use super::batch::{Batch, Even};
 use super::schedule::{LONGEST_STORED, SLICE, prefetch_distance};
 use crate::math::reduce::first_lane;
 use crate::math::two_float::TwoFloat;
@@ -99,7 +99,10 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
         let batch = Batch::<S, true> {
             simd,
             rows: 1,
-            columns,
+            places: Even {
+                columns,
+                stride: columns,
+            },
             sink,
             ahead: prefetch_distance(
                 matrix_len.map_or(columns, NonZeroUsize::get),

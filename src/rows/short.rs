@@ -13,7 +13,7 @@
 //! the row. So here the two are added to that start one after the other, the high parts of the
 //! lanes are added without error, and the low parts are combined by the same tree.
 
-use super::batch::Batch;
+use super::batch::{Batch, Even};
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
 use super::results::RowResults;
@@ -96,7 +96,15 @@ pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
         let maxima = transposed.load(rows);
         let denominators = transposed.log_denominators(&maxima, rows, sink, O::IS_PRECISE);
         let max = maxima.max + simd.splat(0.0);
-        out.write(simd, rows, columns, sink, &denominators, max);
+        out.write(
+            simd,
+            rows,
+            #[inline(always)]
+            |index| (index * columns, columns),
+            sink,
+            &denominators,
+            max,
+        );
         (unread, unwritten) = (others, others_out);
     }
 }
@@ -263,7 +271,10 @@ impl<S: Simd> Transposed<S> {
         Batch {
             simd: self.simd,
             rows: S::Vector::WIDTH,
-            columns: self.columns,
+            places: Even {
+                columns: self.columns,
+                stride: self.columns,
+            },
             sink,
             ahead: 0,
             recomputes: false,

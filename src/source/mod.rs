@@ -19,6 +19,47 @@ mod scratch;
 /// Logits in a cache line.
 pub(crate) const LINE: usize = 16;
 
+/// Where the rows of a matrix lie: row i begins i · `stride` values after the first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// At least `columns`.
+    pub(crate) stride: usize,
+}
+
+impl Layout {
+    pub(crate) fn of_row(columns: usize) -> Self {
+        Layout {
+            rows: 1,
+            columns,
+            stride: columns,
+        }
+    }
+
+    /// The values from the first of the first row to the last of the last.
+    pub(crate) fn values(self) -> usize {
+        match self.rows.checked_sub(1) {
+            Some(steps) => steps.saturating_mul(self.stride) + self.columns,
+            None => 0,
+        }
+    }
+
+    /// The logits of all rows.
+    pub(crate) fn logits(self) -> usize {
+        self.rows.saturating_mul(self.columns)
+    }
+
+    /// How many rows begin in so many values.
+    pub(crate) fn rows_in(self, values: usize) -> usize {
+        match values.checked_rem(self.stride) {
+            Some(0) => values / self.stride,
+            Some(_) => values / self.stride + 1,
+            None => 0,
+        }
+    }
+}
+
 /// Logits to be read. A source does whatever is done to a logit as it is loaded.
 pub(crate) trait Source: Copy + Send + Sync {
     /// Whether several rows may be given at once.

@@ -232,6 +232,20 @@ impl<'b> Candidates<'b> {
         );
     }
 
+    /// Logits that count as −∞ and are the first of the row: before visible logits of −∞.
+    pub(super) fn insert_masked(&mut self, columns: Range<usize>) {
+        let found = self.best.iter().take(self.found);
+        let above = found.take_while(|candidate| candidate.logit > f32::NEG_INFINITY);
+        let place = above.count();
+        let places = self.best.get_mut(place..).unwrap_or(&mut []);
+        let count = columns.len().min(places.len());
+        places.rotate_right(count);
+        let of_visible = self.found - place;
+        self.found = place;
+        self.append_masked(columns);
+        self.found = (self.found + of_visible).min(self.best.len());
+    }
+
     /// Logits that count as −∞ and are the last of the row.
     pub(super) fn append_masked(&mut self, columns: Range<usize>) {
         for (place, index) in self.best.iter_mut().skip(self.found).zip(columns) {

@@ -76,18 +76,20 @@ impl Softmax<'_> {
         let driver = &self.driver;
         let mut state = RecurrenceState::new();
         let mut candidates = Candidates::new(best);
-        let (seen, preprocessing) = driver.visible_logits(logits, 0);
+        let (seen, preprocessing, columns) = driver.visible_logits(logits);
         if driver.options.changes_logits() {
             driver.dispatch(Read {
                 state: &mut state,
                 candidates: &mut candidates,
                 logits: Preprocessed::new(seen, &preprocessing),
+                first: columns.start,
             });
         } else {
             driver.dispatch(Read {
                 state: &mut state,
                 candidates: &mut candidates,
                 logits: seen,
+                first: columns.start,
             });
         }
         let mut normalizer = driver.dispatch(MergeAndFinish {
@@ -96,7 +98,8 @@ impl Softmax<'_> {
         });
         if seen.len() < logits.len() {
             normalizer = Normalizer::FULLY_MASKED.merge(normalizer);
-            candidates.append_masked(seen.len()..logits.len());
+            candidates.insert_masked(0..columns.start);
+            candidates.append_masked(columns.end..logits.len());
         }
         let sink = driver.options.sink(false);
         normalizer = sink.merge_into(normalizer);
@@ -113,6 +116,8 @@ struct Read<'a, 'b, L> {
     state: &'a mut RecurrenceState,
     candidates: &'a mut Candidates<'b>,
     logits: L,
+    /// The index of the first logit.
+    first: usize,
 }
 
 impl<L: Source> WithSimd for Read<'_, '_, L> {
@@ -121,7 +126,10 @@ impl<L: Source> WithSimd for Read<'_, '_, L> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let Read {
-            state, candidates, ..
+            state,
+            candidates,
+            first,
+            ..
         } = self;
         let mut unread = self.logits;
         let mut start = 0;
@@ -149,7 +157,7 @@ impl<L: Source> WithSimd for Read<'_, '_, L> {
             }
             simd.vectorize(
                 #[inline(always)]
-                |simd| candidates.look_through(simd, part, start),
+                |simd| candidates.look_through(simd, part, first + start),
             );
             start += part.len();
             unread = others;

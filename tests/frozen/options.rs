@@ -12,7 +12,7 @@ pub(crate) enum Rows {
     All,
     /// One for all.
     One,
-    /// So many that the rows of the matrix are a multiple.
+    /// Those of a matrix, of which there are several.
     Several,
 }
 
@@ -39,7 +39,11 @@ pub(crate) struct Configuration {
     keep: Option<Rows>,
     /// So many eighths of the columns.
     length: Option<usize>,
-    causal: Option<usize>,
+    /// Whether each row has a length of its own.
+    lengths: bool,
+    causal: Option<isize>,
+    /// Columns before and after that of the row.
+    window: Option<[usize; 2]>,
     sink: Option<f32>,
     zero: bool,
 }
@@ -51,7 +55,9 @@ const NONE: Configuration = Configuration {
     additive: None,
     keep: None,
     length: None,
+    lengths: false,
     causal: None,
+    window: None,
     sink: None,
     zero: false,
 };
@@ -86,7 +92,7 @@ macro_rules! configurations {
     };
 }
 
-const CONFIGURATIONS: [Configuration; 39] = configurations! {
+const CONFIGURATIONS: [Configuration; 44] = configurations! {
     "scale 0.125": scale = Some(0.125);
     "scale 1.7": scale = Some(1.7);
     "scale -1": scale = Some(-1.0);
@@ -110,6 +116,11 @@ const CONFIGURATIONS: [Configuration; 39] = configurations! {
     "causal 0": causal = Some(0);
     "causal 2": causal = Some(2);
     "causal beyond": causal = Some(10_000);
+    "causal -2, zero": causal = Some(-2), zero = true;
+    "window 3, 2": window = Some([3, 2]);
+    "window 40, causal 5, scale": window = Some([40, 0]), causal = Some(5), scale = Some(0.3);
+    "lengths": lengths = true;
+    "lengths, keep all, sink": lengths = true, keep = Some(Rows::All), sink = Some(0.25);
     "sink 0.5": sink = Some(0.5);
     "sink 100": sink = Some(100.0);
     "sink -3e38": sink = Some(-3e38);
@@ -138,6 +149,8 @@ pub(crate) struct Masks {
     additive: Vec<f32>,
     keep: Vec<bool>,
     length: Option<usize>,
+    lengths: Option<Vec<usize>>,
+    matrix_rows: Option<usize>,
 }
 
 impl Masks {
@@ -164,13 +177,29 @@ impl Masks {
             let is_masked_row = keep_rows > 1 && place / logits % 4 == 1;
             !is_masked_row && random.below(3) > 0
         });
-        let keep = keep.collect();
+        let mut keep: Vec<bool> = keep.collect();
+        let mut additive: Vec<f32> = additive;
+        let has_several =
+            [configuration.additive, configuration.keep].contains(&Some(Rows::Several));
+        let mut matrix_rows = has_several.then(|| Rows::Several.count(rows));
+        if configuration.causal.is_some() {
+            // The causal mask does not begin anew with each matrix: masks have all rows.
+            matrix_rows = None;
+            additive = repeated(&additive, rows * logits);
+            keep = repeated(&keep, rows * logits);
+        }
+        let lengths = configuration.lengths.then(|| {
+            matrix_rows = Some(1);
+            (0..rows).map(|row| (row * 7 + 3) % (columns + 1)).collect()
+        });
         let length = configuration.length.map(|eighths| columns * eighths / 8);
         Masks {
             configuration,
             additive,
             keep,
             length,
+            lengths,
+            matrix_rows,
         }
     }
 
@@ -184,17 +213,37 @@ impl Masks {
         if let Some(cap) = configuration.soft_cap {
             softmax = softmax.soft_cap(cap);
         }
-        if configuration.additive.is_some() {
-            softmax = softmax.mask(Mask::Additive(&self.additive));
+        let shape = [1, 1, self.matrix_rows.unwrap_or(1)];
+        if let Some(rows) = self.matrix_rows {
+            softmax = softmax.matrix_rows(rows);
         }
-        if configuration.keep.is_some() {
-            softmax = softmax.mask(Mask::Keep(&self.keep));
+        match configuration.additive {
+            Some(Rows::Several) if self.matrix_rows.is_some() => {
+                let additive = &self.additive;
+                softmax = softmax.mask(Mask::AdditiveShaped { additive, shape });
+            }
+            Some(_) => softmax = softmax.mask(Mask::Additive(&self.additive)),
+            None => {}
+        }
+        match configuration.keep {
+            Some(Rows::Several) if self.matrix_rows.is_some() => {
+                let keep = &self.keep;
+                softmax = softmax.mask(Mask::KeepShaped { keep, shape });
+            }
+            Some(_) => softmax = softmax.mask(Mask::Keep(&self.keep)),
+            None => {}
         }
         if let Some(length) = self.length {
             softmax = softmax.mask(Mask::Length(length));
         }
-        if let Some(first) = configuration.causal {
-            softmax = softmax.mask(Mask::Causal { first });
+        if let Some(lengths) = &self.lengths {
+            softmax = softmax.mask(Mask::Lengths(lengths));
+        }
+        if let Some([before, after]) = configuration.window {
+            softmax = softmax.mask(Mask::Window { before, after });
+        }
+        if let Some(offset) = configuration.causal {
+            softmax = softmax.mask(Mask::Causal { offset });
         }
         if let Some(sink) = configuration.sink {
             softmax = softmax.sink(sink);
@@ -204,6 +253,11 @@ impl Masks {
         }
         softmax
     }
+}
+
+/// The values of a mask for all of `len` logits.
+fn repeated<T: Copy>(mask: &[T], len: usize) -> Vec<T> {
+    mask.iter().copied().cycle().take(len).collect()
 }
 
 /// Some are longer than what is prepared at once.
@@ -253,8 +307,9 @@ pub(crate) fn digest(record: &mut Record) {
             of_matrix(record, configuration, matrix, *columns);
         }
         for (shape, tensor) in &tensors {
-            // A causal mask is of rows.
-            if configuration.causal.is_none() || shape[2] == 1 {
+            // A causal mask and a window are of rows.
+            let is_of_rows = configuration.causal.is_some() || configuration.window.is_some();
+            if !is_of_rows || shape[2] == 1 {
                 of_tensor(record, configuration, tensor, *shape);
             }
         }

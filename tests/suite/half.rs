@@ -1,7 +1,7 @@
 //! Half precision, on every backend: the bits of converting first and computing in `f32`.
 
 use half::{bf16, f16};
-use online_softmax::{Backend, Candidate, Error, Normalizer, Probability, Softmax};
+use online_softmax::{Backend, Candidate, Error, Mask, Normalizer, Probability, Softmax};
 use support::options::Setting;
 use support::rows::Random;
 use support::{bits, bits_of, bits_of_parts, on, setting};
@@ -180,6 +180,42 @@ fn check_matrix<H: Half>(softmax: Softmax<'_>, matrix: &[H], columns: usize) {
     assert_eq!(bits_of(&found), bits_of(&expected));
 }
 
+/// Rows that lie `stride` apart, with nothing written between them.
+fn check_apart<H: Half>(softmax: Softmax<'_>, logits: &[H], columns: usize, stride: usize) {
+    let of = softmax.of::<H>();
+    check_form(
+        "rows apart",
+        logits,
+        &|logits, results| softmax.rows(logits, columns, results).map(|()| None),
+        &|logits, results| of.rows(logits, columns, results).map(|()| None),
+        &|logits, results| of.rows(logits, columns, results).map(|()| None),
+        None,
+    );
+    let mut in_place = logits.to_vec();
+    of.rows_in_place(&mut in_place, columns).unwrap();
+    let mut expected = vec![H::of(7.0); logits.len()];
+    of.rows(logits, columns, &mut expected).unwrap();
+    let rows = in_place.chunks(stride).zip(logits.chunks(stride));
+    for ((in_place, logits), expected) in rows.zip(expected.chunks(stride)) {
+        assert_eq!(
+            wide_bits(&in_place[..columns]),
+            wide_bits(&expected[..columns])
+        );
+        assert_eq!(
+            wide_bits(&in_place[columns..]),
+            wide_bits(&logits[columns..])
+        );
+        assert!(expected[columns..].iter().all(|value| value.wide() == 7.0));
+    }
+    let rows = logits.len() / stride;
+    let (mut found, mut expected) = (vec![7.0; rows], vec![7.0; rows]);
+    of.log_sum_exp_rows(logits, columns, &mut found).unwrap();
+    softmax
+        .log_sum_exp_rows(&wide(logits), columns, &mut expected)
+        .unwrap();
+    assert_eq!(bits_of(&found), bits_of(&expected));
+}
+
 /// Operations along an axis.
 fn check_axis<H: Half>(softmax: Softmax<'_>, tensor: &[H], shape: [usize; 3]) {
     let of = softmax.of::<H>();
@@ -326,6 +362,28 @@ fn check_options<H: Half>(backend: Backend) {
     let settings_of_rows = settings(70, 33).into_iter().chain(settings(700, 60));
     for setting in settings_of_rows.chain(causal) {
         check_matrix(setting.on(backend), &logits, 70);
+    }
+    // Heads of 5 rows.
+    for softmax in [
+        on(backend).matrix_rows(5).mask(Mask::Causal { offset: 30 }),
+        on(backend).matrix_rows(5).mask(Mask::Lengths(&[0, 70])),
+        on(backend)
+            .matrix_rows(5)
+            .scale(0.5)
+            .mask(Mask::Lengths(&[33, 50]))
+            .mask(Mask::Keep(&keep[..140]))
+            .mask(Mask::Window {
+                before: 7,
+                after: 20,
+            }),
+    ] {
+        check_matrix(softmax, &logits, 70);
+    }
+    let apart = on(backend).row_stride(70);
+    for columns in [1, 20, 50, 69] {
+        for softmax in [apart, apart.mask(Mask::Causal { offset: 4 })] {
+            check_apart(softmax, &logits, columns, 70);
+        }
     }
     for setting in settings(100, 7).iter().chain(&settings(700, 10)) {
         check_axis(setting.on(backend), &logits, [7, 10, 10]);

@@ -9,6 +9,7 @@ const ORDER: &[&str] = &[
     "simd",
     "math",
     "mask",
+    "broadcast",
     "normalizer",
     "backend",
     "error",

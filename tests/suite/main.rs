@@ -26,4 +26,5 @@ mod properties;
 mod same_bits;
 mod sampling;
 mod special_values;
+mod strides;
 mod worst_rows;

@@ -11,6 +11,7 @@ support::on_every_backend!(
     matrices,
     long_rows,
     masks_of_the_same_rows,
+    rows_apart,
     other_options,
     axes,
     any_alignment_and_nothing_outside,
@@ -18,7 +19,7 @@ support::on_every_backend!(
     nothing_to_do,
 );
 
-/// Rows and columns. All have several parts of unequal length, and 6 rows of masks repeat.
+/// Rows and columns. All have several parts of unequal length, and rows in items of 6.
 const MATRICES: [[usize; 2]; 5] = [
     [200_004, 1],
     [20_010, 10],
@@ -295,26 +296,86 @@ fn masks_of_the_same_rows(backend: Backend) {
     compare_settings(backend, |random, rows, columns| {
         let mut settings = vec![
             setting! { causal: Some(0) },
-            setting! { causal: Some(columns / 2), scale: Some(0.5), is_zero: true },
-            setting! { causal: Some(usize::MAX) },
+            setting! { causal: Some((columns / 2) as isize), scale: Some(0.5), is_zero: true },
+            setting! { causal: Some(isize::MAX) },
             setting! {
                 causal: Some(3), length: Some(columns.div_ceil(2)), sink: Some(1.0),
                 keep: Some(keep(random, rows, columns)),
             },
         ];
-        for mask_rows in [1, 6, rows] {
-            settings.push(setting! { keep: Some(keep(random, mask_rows, columns)) });
-            settings.push(setting! { additive: Some(additive(random, mask_rows, columns)) });
-            settings.push(setting! {
+        // Heads of 3 rows, two for each item; no part ends where a matrix does.
+        for shape in [
+            [1, 1, 1],
+            [1, 1, 3],
+            [1, 2, 3],
+            [rows / 6, 1, 3],
+            [rows / 6, 2, 1],
+        ] {
+            let mask_rows = shape.iter().product();
+            let matrices = setting! { matrix_rows: Some(3), heads: Some(2) };
+            settings.push(Setting {
                 keep: Some(keep(random, mask_rows, columns)),
-                additive: Some(additive(random, 2, columns)),
+                keep_shape: Some(shape),
+                ..matrices.clone()
+            });
+            settings.push(Setting {
+                additive: Some(additive(random, mask_rows, columns)),
+                additive_shape: Some(shape),
+                keep: Some(keep(random, rows, columns)),
                 scale: Some(2.0),
                 soft_cap: Some(30.0),
                 is_zero: true,
+                ..matrices
             });
         }
+        let lengths = |count| Some((0..count).map(|i| i * 7 % (columns + 1)).collect());
+        let matrices = setting! { matrix_rows: Some(3), heads: Some(2) };
+        settings.push(Setting {
+            lengths: lengths(rows / 6),
+            ..matrices.clone()
+        });
+        settings.push(Setting {
+            lengths: lengths(rows / 3),
+            causal: Some(columns as isize / 2),
+            window: Some((columns / 3, 1)),
+            ..matrices
+        });
         settings
     });
+}
+
+/// Rows with gaps: the results of rows without, and nothing between them is written.
+fn rows_apart(backend: Backend) {
+    let pools = pools();
+    let mut random = Random(9);
+    for [rows, columns, gap] in [[6006, 33, 7], [210, 1000, 24]] {
+        let stride = columns + gap;
+        let setting = setting! { causal: Some(20), matrix_rows: Some(rows / 6) };
+        for softmax in [on(backend), setting.on(backend)] {
+            let logits = matrix(&mut random, rows, stride);
+            // Without the last gap.
+            let logits = &logits[..rows * stride - gap];
+            let softmax = softmax.row_stride(stride);
+            let name = format!("{rows} × {columns}, {gap} apart");
+            let parallel = softmax.parallel();
+            compare(
+                &name,
+                &pools,
+                logits,
+                logits.len(),
+                &|logits, results| softmax.rows(logits, columns, results),
+                &|logits, results| parallel.rows(logits, columns, results),
+            );
+            compare(
+                &name,
+                &pools,
+                logits,
+                rows,
+                &|logits, results| softmax.log_sum_exp_rows(logits, columns, results),
+                &|logits, results| parallel.log_sum_exp_rows(logits, columns, results),
+            );
+        }
+    }
 }
 
 fn other_options(backend: Backend) {
@@ -416,6 +477,10 @@ fn errors_write_nothing(backend: Backend) {
         softmax.mask(Mask::Keep(&keep)),
         softmax.mask(Mask::Additive(&additive)),
         softmax.mask(Mask::Length(1001)),
+        softmax.mask(Mask::Lengths(&[1; 3])),
+        softmax.matrix_rows(3),
+        softmax.heads(7),
+        softmax.row_stride(9),
     ];
     let cases = [
         (softmax, LEN - 1, 1000),
@@ -451,7 +516,7 @@ fn errors_write_nothing(backend: Backend) {
             &|softmax, results| softmax.log_sum_exp_rows(&logits, columns, results),
         );
     }
-    let causal = softmax.mask(Mask::Causal { first: 0 });
+    let causal = softmax.mask(Mask::Causal { offset: 0 });
     let cases = [
         (softmax, LEN - 1, [200, 10, 100]),
         (softmax, LEN, [200, 10, 101]),

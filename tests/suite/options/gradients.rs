@@ -89,7 +89,7 @@ fn gradients_refuse_options(backend: Backend) {
         (softmax.mask(Mask::Keep(&[true; 3])), "a mask"),
         (softmax.mask(Mask::Additive(&[0.0; 3])), "a mask"),
         (softmax.mask(Mask::Length(3)), "a mask"),
-        (softmax.mask(Mask::Causal { first: 2 }), "a mask"),
+        (softmax.mask(Mask::Causal { offset: 2 }), "a mask"),
         (softmax.sink(0.0), "a sink"),
         (softmax.fully_masked(FullyMasked::Zero), "fully masked"),
     ] {

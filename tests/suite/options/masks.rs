@@ -1,11 +1,13 @@
 //! Masks to keep and to add: what they hide, and how they repeat.
 
 use super::*;
+use support::options::row_of_mask;
 
 support::on_every_backend!(
     nothing_behind_a_mask_matters,
     nothing_behind_an_additive_mask_matters,
-    masks_repeat,
+    masks_of_every_shape,
+    shapes_are_found_or_refused,
 );
 
 /// Masked logits of any value give the bits that zeros give.
@@ -76,6 +78,7 @@ fn nothing_behind_a_mask_matters(backend: Backend) {
         ];
         if inner == 1 {
             masks.push(setting!(causal: Some(0)));
+            masks.push(setting!(window: Some((1, 0)), causal: Some(1)));
         }
         check_behind(backend, &masks, shape);
     }
@@ -91,39 +94,134 @@ fn nothing_behind_an_additive_mask_matters(backend: Backend) {
     }
 }
 
+/// The values of a mask of `shape` for all rows of `logits` logits.
+fn with_all_rows<T: Copy>(
+    mask: &[T],
+    shape: [usize; 3],
+    dimensions: [usize; 3],
+    logits: usize,
+) -> Vec<T> {
+    let rows = 0..dimensions.iter().product();
+    rows.flat_map(|row| {
+        let row = row_of_mask(shape, dimensions, row);
+        mask[row * logits..][..logits].iter().copied()
+    })
+    .collect()
+}
+
 /// A mask of fewer rows gives the bits of one that has them all.
-fn masks_repeat(backend: Backend) {
+fn masks_of_every_shape(backend: Backend) {
     let mut random = Random(10);
-    for [rows, axis, inner] in [
-        [2, 3, 1],
-        [6, 5, 1],
-        [96, 100, 1],
-        [20, 544, 1],
-        [3, 4097, 1],
-        [5, 3, 2],
-        [6, 4, 256],
+    for (dimensions, axis, inner) in [
+        ([1, 1, 2], 3, 1),
+        ([1, 3, 2], 5, 1),
+        ([2, 2, 2], 7, 1),
+        ([4, 3, 8], 100, 1),
+        ([2, 5, 2], 544, 1),
+        ([3, 1, 1], 4097, 1),
+        ([5, 1, 1], 3, 2),
+        ([2, 3, 1], 4, 256),
+        ([2, 2, 3], 7, 5),
     ] {
-        let slab = axis * inner;
-        let counts = divisors(rows);
-        for (mask_rows, keep_rows) in counts.iter().zip(counts.iter().rev()) {
+        let [items, heads, matrix_rows] = dimensions;
+        let (rows, slab) = (items * heads * matrix_rows, axis * inner);
+        for _ in 0..if THOROUGH { 12 } else { 4 } {
+            let shapes = [(); 2].map(|()| random_shape(&mut random, dimensions));
+            let [additive_len, keep_len] =
+                shapes.map(|shape| shape.iter().product::<usize>() * slab);
             let logits = random_logits(&mut random, rows * slab);
-            let additive = random_additive(&mut random, mask_rows * slab);
-            let keep = random_keep(&mut random, keep_rows * slab);
-            let all_additive = additive.iter().copied().cycle().take(rows * slab);
-            let all_keep = keep.iter().copied().cycle().take(rows * slab);
+            let additive = random_additive(&mut random, additive_len);
+            let keep = random_keep(&mut random, keep_len);
             let long = setting!(
-                additive: Some(all_additive.collect()),
-                keep: Some(all_keep.collect())
+                additive: Some(with_all_rows(&additive, shapes[0], dimensions, slab)),
+                keep: Some(with_all_rows(&keep, shapes[1], dimensions, slab)),
             );
-            let short = setting!(additive: Some(additive), keep: Some(keep));
+            let short = setting!(
+                additive: Some(additive),
+                additive_shape: Some(shapes[0]),
+                keep: Some(keep),
+                keep_shape: Some(shapes[1]),
+                matrix_rows: Some(matrix_rows),
+                heads: Some(heads),
+            );
             let bits_of = |setting: &Setting| match inner {
                 1 => all_bits(&setting.on(backend), &logits, axis),
                 _ => axis_bits(&setting.on(backend), &logits, [rows, axis, inner]),
             };
-            assert!(
-                bits_of(&short) == bits_of(&long),
-                "{mask_rows} of {rows} × {axis} × {inner}"
-            );
+            let context = format!("{shapes:?} of {dimensions:?} × {axis} × {inner}");
+            assert!(bits_of(&short) == bits_of(&long), "{context}");
+        }
+    }
+}
+
+/// A mask without a shape has the one shape of so many rows. If there are two that mean different
+/// things, or none, it is refused.
+fn shapes_are_found_or_refused(backend: Backend) {
+    let mut random = Random(11);
+    let columns = 3;
+    for items in 1..=4 {
+        for heads in 1..=3 {
+            for matrix_rows in 1..=4 {
+                let dimensions = [items, heads, matrix_rows];
+                let rows: usize = dimensions.iter().product();
+                let logits = random_logits(&mut random, rows * columns);
+                for mask_rows in 0..=rows + 1 {
+                    let keep = random_keep(&mut random, mask_rows * columns);
+                    let mut meanings = Vec::new();
+                    for bits in 0..8 {
+                        let mut shape = dimensions;
+                        for (bit, size) in shape.iter_mut().enumerate() {
+                            if bits >> bit & 1 == 0 {
+                                *size = 1;
+                            }
+                        }
+                        if shape.iter().product::<usize>() == mask_rows {
+                            let meaning: Vec<usize> = (0..rows)
+                                .map(|row| row_of_mask(shape, dimensions, row))
+                                .collect();
+                            if !meanings.contains(&meaning) {
+                                meanings.push(meaning);
+                            }
+                        }
+                    }
+                    let softmax = on(backend).matrix_rows(matrix_rows).heads(heads);
+                    let mut results = vec![7.0; logits.len()];
+                    let found =
+                        softmax
+                            .mask(Mask::Keep(&keep))
+                            .rows(&logits, columns, &mut results);
+                    let context = format!("{mask_rows} rows for {dimensions:?}: {found:?}");
+                    match &meanings[..] {
+                        [] => {
+                            let (columns, given) = (columns, keep.len());
+                            let error = Error::MaskMismatch {
+                                rows,
+                                columns,
+                                given,
+                            };
+                            assert_eq!(found, Err(error), "{context}");
+                        }
+                        [meaning] => {
+                            assert_eq!(found, Ok(()), "{context}");
+                            let row = |row: &usize| &keep[row * columns..][..columns];
+                            let all: Vec<bool> = meaning.iter().flat_map(row).copied().collect();
+                            let mut expected = vec![7.0; logits.len()];
+                            let plain = on(backend).mask(Mask::Keep(&all));
+                            plain.rows(&logits, columns, &mut expected).unwrap();
+                            assert!(bits_of(&results) == bits_of(&expected), "{context}");
+                        }
+                        _ => {
+                            assert!(
+                                matches!(found, Err(Error::AmbiguousMask { .. })),
+                                "{context}"
+                            );
+                        }
+                    }
+                    if meanings.len() != 1 {
+                        assert!(results.iter().all(|value| *value == 7.0), "{context}");
+                    }
+                }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Scale, soft cap, masks, sink and what a fully masked row is: every form of a call against the
 //! plain softmax of logits that were prepared beforehand.
 
+mod attention;
 mod errors;
 mod fully_masked;
 mod gradients;
@@ -12,7 +13,7 @@ mod soft_cap;
 mod together;
 
 use online_softmax::{Backend, Candidate, Error, FullyMasked, Mask, Normalizer, Outcome, Softmax};
-use support::options::{Setting, capped, divisors};
+use support::options::{Setting, capped, random_dimensions, random_shape};
 use support::oracle::Truth;
 use support::rows::Random;
 use support::verify::expected_outcome;
@@ -53,22 +54,34 @@ fn settings(random: &mut Random, rows: usize, axis: usize, inner: usize) -> Vec<
     let slab = axis * inner;
     let mut settings = Vec::new();
     let combinations = if THOROUGH { 16 } else { 6 };
-    for index in 0..22 + combinations {
+    for index in 0..26 + combinations {
         let is_chosen = |alone: core::ops::Range<usize>, random: &mut Random| {
-            alone.contains(&index) || index >= 22 && random.below(3) == 0
+            alone.contains(&index) || index >= 26 && random.below(3) == 0
         };
         let mut setting = setting!(is_zero: random.below(2) == 0);
+        let mut dimensions = [1, 1, rows];
+        if random.below(3) > 0 {
+            dimensions = random_dimensions(random, rows);
+            setting.matrix_rows = Some(dimensions[2]);
+            setting.heads = (dimensions[1] > 1).then_some(dimensions[1]);
+        }
+        let [items, heads, _] = dimensions;
         if is_chosen(0..3, random) {
             setting.scale = Some(random.pick(&[0.125, 0.3, -1.5, 0.0, 1e-30]));
         }
         if is_chosen(3..6, random) {
             setting.soft_cap = Some(random.pick(&[0.5, 5.0, 30.0, -50.0]));
         }
-        let mask_rows = random.pick(&divisors(rows));
         if is_chosen(6..9, random) {
+            let shape = random_shape(random, dimensions);
+            setting.additive_shape = Some(shape);
+            let mask_rows: usize = shape.iter().product();
             setting.additive = Some(random_additive(random, mask_rows * slab));
         }
         if is_chosen(9..12, random) {
+            let shape = random_shape(random, dimensions);
+            setting.keep_shape = Some(shape);
+            let mask_rows: usize = shape.iter().product();
             setting.keep = Some(random_keep(random, mask_rows * slab));
         }
         if is_chosen(12..15, random) {
@@ -82,8 +95,18 @@ fn settings(random: &mut Random, rows: usize, axis: usize, inner: usize) -> Vec<
             // No −∞ becomes +∞ or NaN behind it: `nothing_behind_an_additive_mask_matters`.
             setting.scale = Some(0.3);
         }
+        if is_chosen(22..24, random) {
+            let count = random.pick(&[items, items * heads]);
+            let lengths = (0..count).map(|_| random.below(axis + 1));
+            setting.lengths = Some(lengths.collect());
+        }
         if inner == 1 && is_chosen(15..18, random) {
-            setting.causal = Some(random.pick(&[0, axis / 2, usize::MAX - 1, usize::MAX]));
+            let half = axis as isize / 2;
+            setting.causal = Some(random.pick(&[0, half, -half, -1, isize::MAX, isize::MIN]));
+        }
+        if inner == 1 && is_chosen(24..26, random) {
+            let sides = [0, 1, axis / 3, 2 * axis, usize::MAX];
+            setting.window = Some((random.pick(&sides), random.pick(&sides)));
         }
         if is_chosen(18..22, random) {
             let sinks = [f32::NEG_INFINITY, -200.0, 0.0, 50.0, 130.0, 1e4];
@@ -184,7 +207,7 @@ impl Judge {
             let prepared = &prepared[place.clone()];
             self.hold(setting, prepared, results, false);
             self.hold(setting, prepared, logs, true);
-            let of_row = setting.of_row(row, columns);
+            let of_row = setting.of_row(row, logits.len() / columns, columns);
             let forms = self.row(&of_row, &logits[place], prepared);
             let context = || self.context(&of_row);
             assert!(forms.0 == bits_of(results), "row {row}: {}", context());

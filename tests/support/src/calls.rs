@@ -90,7 +90,7 @@ pub fn call_everything(backend: Backend, slices: &mut Slices<'_>, digest: &mut D
         matrix(&plain, columns, slices, digest);
         matrix(&masked, columns, slices, digest);
         matrix(
-            &plain.mask(Mask::Causal { first: 0 }),
+            &plain.mask(Mask::Causal { offset: 0 }),
             columns,
             slices,
             digest,

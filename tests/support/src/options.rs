@@ -1,6 +1,8 @@
 //! The options of a softmax, and what they do to its logits.
 
 use crate::on;
+use crate::rows::Random;
+use core::ops::Range;
 use online_softmax::{Backend, FullyMasked, Mask, Softmax};
 
 #[derive(Clone, Debug, Default)]
@@ -8,9 +10,17 @@ pub struct Setting {
     pub scale: Option<f32>,
     pub soft_cap: Option<f32>,
     pub additive: Option<Vec<f32>>,
+    /// Items, heads and rows of a matrix. Without it the shape is the one that has so many rows.
+    pub additive_shape: Option<[usize; 3]>,
     pub keep: Option<Vec<bool>>,
+    pub keep_shape: Option<[usize; 3]>,
     pub length: Option<usize>,
-    pub causal: Option<usize>,
+    pub lengths: Option<Vec<usize>>,
+    pub causal: Option<isize>,
+    /// How many columns before and after its own a row sees.
+    pub window: Option<(usize, usize)>,
+    pub matrix_rows: Option<usize>,
+    pub heads: Option<usize>,
     pub sink: Option<f32>,
     /// Whether a fully masked row is zero.
     pub is_zero: bool,
@@ -27,11 +37,34 @@ macro_rules! setting {
     };
 }
 
-/// The numbers of rows that a mask of a matrix of `rows` rows may have.
+/// The numbers of rows that matrices may have which make `rows` rows.
 pub fn divisors(rows: usize) -> Vec<usize> {
     (1..=rows)
         .filter(|count| rows.is_multiple_of(*count))
         .collect()
+}
+
+/// `rows` rows as [items, heads, rows of a matrix].
+pub fn random_dimensions(random: &mut Random, rows: usize) -> [usize; 3] {
+    let matrix_rows = random.pick(&divisors(rows));
+    let heads = random.pick(&divisors(rows / matrix_rows));
+    [rows / matrix_rows / heads, heads, matrix_rows]
+}
+
+/// The shape of a mask: each dimension is full or 1.
+pub fn random_shape(random: &mut Random, dimensions: [usize; 3]) -> [usize; 3] {
+    dimensions.map(|full| random.pick(&[1, full]))
+}
+
+/// Which row of a mask of `shape` serves `row`.
+pub fn row_of_mask(shape: [usize; 3], [_, heads, matrix_rows]: [usize; 3], row: usize) -> usize {
+    let matrix = row / matrix_rows;
+    let place = [matrix / heads, matrix % heads, row % matrix_rows];
+    let mut index = 0;
+    for (size, place) in shape.into_iter().zip(place) {
+        index = index * size + if size == 1 { 0 } else { place };
+    }
+    index
 }
 
 impl Setting {
@@ -48,17 +81,35 @@ impl Setting {
         if let Some(sink) = self.sink {
             softmax = softmax.sink(sink);
         }
-        if let Some(first) = self.causal {
-            softmax = softmax.mask(Mask::Causal { first });
+        if let Some((before, after)) = self.window {
+            softmax = softmax.mask(Mask::Window { before, after });
+        }
+        if let Some(offset) = self.causal {
+            softmax = softmax.mask(Mask::Causal { offset });
+        }
+        if let Some(lengths) = &self.lengths {
+            softmax = softmax.mask(Mask::Lengths(lengths));
         }
         if let Some(length) = self.length {
             softmax = softmax.mask(Mask::Length(length));
         }
         if let Some(keep) = &self.keep {
-            softmax = softmax.mask(Mask::Keep(keep));
+            softmax = softmax.mask(match self.keep_shape {
+                Some(shape) => Mask::KeepShaped { keep, shape },
+                None => Mask::Keep(keep),
+            });
         }
         if let Some(additive) = &self.additive {
-            softmax = softmax.mask(Mask::Additive(additive));
+            softmax = softmax.mask(match self.additive_shape {
+                Some(shape) => Mask::AdditiveShaped { additive, shape },
+                None => Mask::Additive(additive),
+            });
+        }
+        if let Some(heads) = self.heads {
+            softmax = softmax.heads(heads);
+        }
+        if let Some(rows) = self.matrix_rows {
+            softmax = softmax.matrix_rows(rows);
         }
         if let Some(cap) = self.soft_cap {
             softmax = softmax.soft_cap(cap);
@@ -69,66 +120,156 @@ impl Setting {
         softmax
     }
 
-    /// What one row of a matrix is to be called with.
-    pub fn of_row(&self, row: usize, columns: usize) -> Setting {
-        let start = |len: usize| row % (len / columns) * columns;
-        let mut of_row = self.clone();
-        if let Some(keep) = &self.keep {
-            of_row.keep = Some(keep[start(keep.len())..][..columns].to_vec());
-        }
-        if let Some(additive) = &self.additive {
-            of_row.additive = Some(additive[start(additive.len())..][..columns].to_vec());
-        }
-        of_row.causal = self.causal.map(|first| first.saturating_add(row));
-        of_row
+    /// `rows` rows as [items, heads, rows of a matrix].
+    pub fn dimensions(&self, rows: usize) -> [usize; 3] {
+        let matrix_rows = self.matrix_rows.unwrap_or(rows);
+        let heads = self.heads.unwrap_or(1);
+        [rows / matrix_rows / heads, heads, matrix_rows]
     }
 
-    /// How many columns a length and a causal mask leave of row `row`.
-    pub fn visible(&self, row: usize, columns: usize) -> usize {
-        let causal = self
-            .causal
-            .map_or(columns, |first| first.saturating_add(row).saturating_add(1));
-        columns.min(self.length.unwrap_or(columns)).min(causal)
+    /// Which row of a mask of `mask_rows` rows serves row `row` of `rows`.
+    fn mask_row(
+        &self,
+        shape: Option<[usize; 3]>,
+        mask_rows: usize,
+        row: usize,
+        rows: usize,
+    ) -> usize {
+        let dimensions = self.dimensions(rows);
+        let [items, heads, matrix_rows] = dimensions;
+        let shapes = (0..8).map(|bits| {
+            let size = |bit: u32, full| if bits >> bit & 1 == 1 { full } else { 1 };
+            [size(0, items), size(1, heads), size(2, matrix_rows)]
+        });
+        let mut fitting = shapes.filter(|[a, b, c]| a * b * c == mask_rows);
+        let shape = shape.or_else(|| fitting.next()).unwrap();
+        row_of_mask(shape, dimensions, row)
     }
 
-    /// Whether all masks but the additive one keep the logit at `place`, in slabs of `axis` ·
-    /// `inner`.
-    fn is_kept(&self, place: usize, axis: usize, inner: usize) -> bool {
-        let (row, column) = (place / (axis * inner), place / inner % axis);
-        self.keep
-            .as_ref()
-            .is_none_or(|keep| keep[place % keep.len()])
-            && self.length.is_none_or(|length| column < length)
-            && self
-                .causal
-                .is_none_or(|first| column <= first.saturating_add(row))
+    /// The mask values of row `row` of `rows`, each of `logits` logits.
+    fn additive_of_row(&self, row: usize, rows: usize, logits: usize) -> Option<&[f32]> {
+        let mask = self.additive.as_ref()?;
+        let row = self.mask_row(self.additive_shape, mask.len() / logits, row, rows);
+        Some(&mask[row * logits..][..logits])
+    }
+
+    fn keep_of_row(&self, row: usize, rows: usize, logits: usize) -> Option<&[bool]> {
+        let mask = self.keep.as_ref()?;
+        let row = self.mask_row(self.keep_shape, mask.len() / logits, row, rows);
+        Some(&mask[row * logits..][..logits])
+    }
+
+    /// What row `row` of a matrix of `rows` rows is to be called with by itself.
+    pub fn of_row(&self, row: usize, rows: usize, columns: usize) -> Setting {
+        let place = (row % self.dimensions(rows)[2]) as isize;
+        let (causal, window) = match (self.causal, self.window) {
+            (Some(offset), window) => (Some(offset.saturating_add(place)), window),
+            // What a row sees after its own column moves the diagonal.
+            (None, Some((before, after))) => {
+                let most = isize::try_from(after).unwrap_or(isize::MAX);
+                (
+                    Some(place.saturating_add(most)),
+                    Some((before.saturating_add(after), 0)),
+                )
+            }
+            (None, None) => (None, None),
+        };
+        Setting {
+            additive: self
+                .additive_of_row(row, rows, columns)
+                .map(<[f32]>::to_vec),
+            additive_shape: None,
+            keep: self.keep_of_row(row, rows, columns).map(<[bool]>::to_vec),
+            keep_shape: None,
+            length: self.length_of_row(row, rows),
+            lengths: None,
+            causal,
+            window,
+            matrix_rows: None,
+            heads: None,
+            ..self.clone()
+        }
+    }
+
+    fn length_of_row(&self, row: usize, rows: usize) -> Option<usize> {
+        let [items, heads, matrix_rows] = self.dimensions(rows);
+        let of_matrix = self.lengths.as_ref().map(|lengths| {
+            let matrix = row / matrix_rows;
+            if lengths.len() == items * heads {
+                lengths[matrix]
+            } else {
+                assert_eq!(lengths.len(), items);
+                lengths[matrix / heads]
+            }
+        });
+        [self.length, of_matrix].into_iter().flatten().min()
+    }
+
+    /// Whether lengths, a causal mask and a window keep a column of row `row` of `rows`.
+    fn sees(&self, column: usize, row: usize, rows: usize) -> bool {
+        let place = (row % self.dimensions(rows)[2]) as i128;
+        let own = place + self.causal.unwrap_or(0) as i128;
+        let column_is_before = |end: i128| (column as i128) < end;
+        self.length_of_row(row, rows)
+            .is_none_or(|length| column < length)
+            && (self.causal.is_none() || column_is_before(own + 1))
+            && self.window.is_none_or(|(before, after)| {
+                !column_is_before(own - before as i128) && column_is_before(own + after as i128 + 1)
+            })
+    }
+
+    /// The columns that lengths, a causal mask and a window leave of row `row` of `rows`.
+    pub fn visible(&self, row: usize, rows: usize, columns: usize) -> Range<usize> {
+        let mut seen = (0..columns).filter(|column| self.sees(*column, row, rows));
+        match seen.next() {
+            Some(first) => first..seen.next_back().unwrap_or(first) + 1,
+            None => 0..0,
+        }
+    }
+
+    /// Which logits of row `row` of `rows` all masks but the additive one keep.
+    fn kept(&self, row: usize, rows: usize, axis: usize, inner: usize) -> Vec<bool> {
+        let keep = self.keep_of_row(row, rows, axis * inner);
+        let seen = (0..axis).map(|column| self.sees(column, row, rows));
+        let seen = seen.flat_map(|is_seen| core::iter::repeat_n(is_seen, inner));
+        seen.enumerate()
+            .map(|(place, is_seen)| is_seen && keep.is_none_or(|keep| keep[place]))
+            .collect()
     }
 
     /// The same, with one mask to keep in the place of all masks but the additive one.
     pub fn by_keep(&self, len: usize, axis: usize, inner: usize) -> Setting {
+        let rows = len / (axis * inner);
+        let kept = (0..rows).flat_map(|row| self.kept(row, rows, axis, inner));
         Setting {
-            keep: Some(
-                (0..len)
-                    .map(|place| self.is_kept(place, axis, inner))
-                    .collect(),
-            ),
+            keep: Some(kept.collect()),
+            keep_shape: Some(self.dimensions(rows)),
             length: None,
+            lengths: None,
             causal: None,
+            window: None,
             ..self.clone()
         }
     }
 
     /// Logits as the masks leave them, after scale and soft cap, in slabs of `axis` · `inner`.
     pub fn masked(&self, logits: &[f32], axis: usize, inner: usize) -> Vec<f32> {
-        let masked = logits.iter().enumerate().map(|(place, logit)| {
-            let bias = self.additive.as_ref().map(|mask| mask[place % mask.len()]);
-            if !self.is_kept(place, axis, inner) || bias == Some(f32::NEG_INFINITY) {
-                f32::NEG_INFINITY
-            } else {
-                logit + bias.unwrap_or(-0.0)
+        let slab = axis * inner;
+        let rows = logits.len() / slab;
+        let mut masked = logits.to_vec();
+        for (row, masked) in masked.chunks_mut(slab).enumerate() {
+            let additive = self.additive_of_row(row, rows, slab);
+            let kept = self.kept(row, rows, axis, inner);
+            for (place, logit) in masked.iter_mut().enumerate() {
+                let bias = additive.map_or(-0.0, |mask| mask[place]);
+                *logit = if kept[place] && bias != f32::NEG_INFINITY {
+                    *logit + bias
+                } else {
+                    f32::NEG_INFINITY
+                };
             }
-        });
-        masked.collect()
+        }
+        masked
     }
 
     /// The logits that the softmax is of, in slabs of `axis` · `inner`.

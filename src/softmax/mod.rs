@@ -5,10 +5,11 @@ use crate::backend::Backend;
 use crate::checks::{self, out_of_place};
 use crate::driver::Driver;
 use crate::error::Error;
-use crate::mask::{FullyMasked, Mask};
 use crate::normalizer::Normalizer;
 use crate::options::Options;
-use crate::source::{InPlace, Source, SrcDst};
+use crate::source::{InPlace, Layout, Source, SrcDst};
+
+mod builder;
 
 /// A configured softmax. It is a small `Copy` value; its methods are the operations.
 ///
@@ -99,105 +100,6 @@ impl<'a> Softmax<'a> {
         checks::backend(backend)?;
         self.driver.backend = backend;
         Ok(self)
-    }
-
-    /// Multiplies every logit by `scale` and rounds to `f32`: 1/temperature, or 1/√d in attention.
-    /// The results are, bit for bit, those of logits that were multiplied before the call.
-    ///
-    /// Every `scale` does what the formula says. 0 makes all finite logits equal and ±∞ NaN. A
-    /// negative scale reverses the order and makes −∞ +∞. An infinite one makes all logits ±∞, and
-    /// 0 NaN. NaN makes all NaN.
-    ///
-    /// A temperature of 0 is not a scale of ∞, whose results are NaN: the most probable class is
-    /// that of [`top_k`](Self::top_k) with one place.
-    ///
-    /// ```
-    /// let mut probabilities = [0.0; 2];
-    /// let hot = online_softmax::Softmax::new().scale(0.5);
-    /// hot.row(&[0.0, 2.0], &mut probabilities)?;
-    /// assert!((probabilities[1] - 0.7310586).abs() < 1e-6);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    #[must_use]
-    pub fn scale(self, scale: f32) -> Self {
-        self.with(|options| options.scale = Some(scale))
-    }
-
-    /// Replaces every logit z, after the scale, by cap · tanh(z / cap), which is within ±`cap`.
-    ///
-    /// The quotient and the product are rounded to `f32`. The hyperbolic tangent is within 3 ULP on
-    /// every backend. Every `cap` does what the formula says: 0, infinite and NaN caps make some
-    /// logits NaN; the sign of the cap has no effect.
-    ///
-    /// Source: Bello et al., "Neural Combinatorial Optimization with Reinforcement Learning", arXiv
-    /// 1611.09940. Gemma 2 uses it in attention.
-    ///
-    /// The cap of −∞ is −`cap`: logits that are set to −∞ are not masked any more. A [`Mask`] is
-    /// applied after the cap.
-    ///
-    /// ```
-    /// let mut row = [1000.0, -1000.0];
-    /// online_softmax::Softmax::new().soft_cap(1.0).row_in_place(&mut row)?;
-    /// assert!((row[0] - 0.880797).abs() < 1e-6);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    #[must_use]
-    pub fn soft_cap(self, cap: f32) -> Self {
-        self.with(|options| options.soft_cap = Some(cap))
-    }
-
-    /// Masks logits, or adds to them, after scale and soft cap. Masks of different kinds apply
-    /// together. A second mask of the same kind replaces the first.
-    ///
-    /// The call that uses a mask checks its shape.
-    ///
-    /// ```
-    /// use online_softmax::{Mask, Softmax};
-    ///
-    /// let mut attention = [0.0; 9];
-    /// Softmax::new().mask(Mask::Causal { first: 0 }).rows_in_place(&mut attention, 3)?;
-    /// assert_eq!(attention[..6], [1.0, 0.0, 0.0, 0.5, 0.5, 0.0]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    #[must_use]
-    pub fn mask(self, mask: Mask<'a>) -> Self {
-        self.with(|options| options.set_mask(mask))
-    }
-
-    /// Adds one logit to the denominator of every row. It has no result of its own, and neither
-    /// scale nor cap changes it. The probabilities of a row then sum to less than 1. −∞ means no
-    /// sink; +∞ and NaN act as they do in a row. The [`Normalizer`] of a row includes the sink.
-    ///
-    /// Source: Xiao et al., "Efficient Streaming Language Models with Attention Sinks", arXiv
-    /// 2309.17453.
-    ///
-    /// ```
-    /// let mut row = [0.0];
-    /// online_softmax::Softmax::new().sink(0.0).row_in_place(&mut row)?;
-    /// assert_eq!(row, [0.5]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    #[must_use]
-    pub fn sink(self, logit: f32) -> Self {
-        self.with(|options| options.sink = Some(logit))
-    }
-
-    /// Sets the results of fully masked rows: NaN by default. A row with a finite sink is not fully
-    /// masked. With [`FullyMasked::Zero`] the cross-entropy of such a row is +∞, and the gradient
-    /// of the target −1: leave such rows out of a loss.
-    ///
-    /// ```
-    /// use online_softmax::{FullyMasked, Mask, Softmax};
-    ///
-    /// let mut row = [1.0, 2.0];
-    /// let nothing = Softmax::new().mask(Mask::Length(0)).fully_masked(FullyMasked::Zero);
-    /// nothing.row_in_place(&mut row)?;
-    /// assert_eq!(row, [0.0; 2]);
-    /// # Ok::<(), online_softmax::Error>(())
-    /// ```
-    #[must_use]
-    pub fn fully_masked(self, results: FullyMasked) -> Self {
-        self.with(|options| options.fully_masked = results)
     }
 
     /// The softmax of a row.
@@ -334,11 +236,7 @@ impl<'a> Softmax<'a> {
         columns: usize,
         probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        let matrix = out_of_place(logits, probabilities)?;
-        let len = matrix.len();
-        checks::rows(&self.driver.options, len, columns)?;
-        self.driver.rows::<false, _>(matrix, columns, 0, len);
-        Ok(())
+        self.checked_rows::<false, _>(out_of_place(logits, probabilities)?, columns)
     }
 
     /// The softmax of each row of a matrix in its place: the same bits as [`rows`](Self::rows).
@@ -356,11 +254,7 @@ impl<'a> Softmax<'a> {
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn rows_in_place(&self, rows: &mut [f32], columns: usize) -> Result<(), Error> {
-        let matrix = InPlace(rows);
-        let len = matrix.len();
-        checks::rows(&self.driver.options, len, columns)?;
-        self.driver.rows::<false, _>(matrix, columns, 0, len);
-        Ok(())
+        self.checked_rows::<false, _>(InPlace(rows), columns)
     }
 
     /// The log-softmax of each row of a matrix: row-major, `columns` values a row, no gaps.
@@ -381,11 +275,7 @@ impl<'a> Softmax<'a> {
         columns: usize,
         log_probabilities: &mut [f32],
     ) -> Result<(), Error> {
-        let matrix = out_of_place(logits, log_probabilities)?;
-        let len = matrix.len();
-        checks::rows(&self.driver.options, len, columns)?;
-        self.driver.rows::<true, _>(matrix, columns, 0, len);
-        Ok(())
+        self.checked_rows::<true, _>(out_of_place(logits, log_probabilities)?, columns)
     }
 
     /// log Σ e^x of each row of a matrix. `out` has a place for each row. A row of no columns gives
@@ -425,8 +315,8 @@ impl<'a> Softmax<'a> {
     /// [`Error::TooLarge`] if the product of the dimensions overflows; [`Error::ShapeMismatch`] if
     /// it is not the number of logits; [`Error::LengthMismatch`] if the slices differ in length;
     /// [`Error::MaskMismatch`] or [`Error::LengthBeyondRow`] if a mask does not fit;
-    /// [`Error::UnsupportedOption`] with a causal mask unless `inner` is 1. Then nothing is
-    /// written.
+    /// [`Error::UnsupportedOption`] with a row stride, or with a causal mask or a window unless
+    /// `inner` is 1. Then nothing is written.
     ///
     /// ```
     /// let mut probabilities = [0.0; 4];
@@ -510,18 +400,22 @@ impl<'a> Softmax<'a> {
         self.checked_log_sum_exp_axis(logits, shape, out)
     }
 
-    fn with(mut self, set: impl FnOnce(&mut Options<'a>)) -> Self {
-        set(&mut self.driver.options);
-        self.driver.options.are_given = true;
-        self
-    }
-
     pub(crate) fn checked_row<const LOG: bool, R: SrcDst>(
         &self,
         row: R,
     ) -> Result<Normalizer, Error> {
         checks::masks(&self.driver.options, 1, row.len(), 1)?;
-        Ok(self.driver.row::<LOG, R>(row, 0))
+        Ok(self.driver.row::<LOG, R>(row))
+    }
+
+    pub(crate) fn checked_rows<const LOG: bool, R: SrcDst>(
+        &self,
+        matrix: R,
+        columns: usize,
+    ) -> Result<(), Error> {
+        let layout = checks::rows(&self.driver.options, matrix.len(), columns)?;
+        self.driver.rows::<LOG, R>(matrix, layout, 0);
+        Ok(())
     }
 
     pub(crate) fn checked_axis<const LOG: bool, R: SrcDst>(
@@ -530,23 +424,20 @@ impl<'a> Softmax<'a> {
         shape: [usize; 3],
     ) -> Result<(), Error> {
         checks::shape(shape, tensor.len())?;
+        checks::axis(&self.driver.options, shape)?;
         let [_, axis, inner] = shape;
         if inner == 1 {
-            let len = tensor.len();
-            checks::rows(&self.driver.options, len, axis)?;
-            self.driver.rows::<LOG, R>(tensor, axis, 0, len);
-            return Ok(());
+            return self.checked_rows::<LOG, R>(tensor, axis);
         }
-        checks::inner_axis(&self.driver.options, shape)?;
         if tensor.len() > 0 {
-            self.driver.axis::<LOG, R>(tensor, axis, inner, 0);
+            self.driver.axis::<LOG, R>(tensor, shape, 0);
         }
         Ok(())
     }
 
     pub(crate) fn checked_normalizer<L: Source>(&self, logits: L) -> Result<Normalizer, Error> {
         checks::masks(&self.driver.options, 1, logits.len(), 1)?;
-        Ok(self.driver.normalizer(logits, 0))
+        Ok(self.driver.normalizer(logits))
     }
 
     pub(crate) fn checked_log_sum_exp<L: Source>(&self, logits: L) -> Result<f32, Error> {
@@ -560,9 +451,9 @@ impl<'a> Softmax<'a> {
         columns: usize,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        checks::log_sum_exp_rows(&self.driver.options, logits.len(), columns, out.len())?;
-        let len = logits.len();
-        self.driver.log_sum_exp_rows(logits, columns, 0, len, out);
+        let options = &self.driver.options;
+        let layout = checks::log_sum_exp_rows(options, logits.len(), columns, out.len())?;
+        self.driver.log_sum_exp_rows(logits, layout, 0, out);
         Ok(())
     }
 
@@ -576,7 +467,12 @@ impl<'a> Softmax<'a> {
         let len = logits.len();
         checks::log_sum_exp_axis(&self.driver.options, shape, len, out.len())?;
         if inner == 1 {
-            self.driver.log_sum_exp_rows(logits, axis, 0, len, out);
+            let layout = Layout {
+                rows: out.len(),
+                columns: axis,
+                stride: axis,
+            };
+            self.driver.log_sum_exp_rows(logits, layout, 0, out);
         } else {
             self.driver.log_sum_exp_axis(logits, axis, inner, out);
         }

@@ -1,0 +1,237 @@
+//! The rows of a matrix that see different columns: under a causal mask or a window.
+//!
+//! Each row is that of its visible columns. Rows of similar length are a batch, as the rows of a
+//! matrix are.
+
+use super::batch::{Batch, Places};
+use super::preprocess::{Preprocess, fill_beside};
+use super::row::Row;
+use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, is_row_by_row};
+use super::state::start_over_scale;
+use crate::normalizer::Normalizer;
+use crate::options::{RowOptions, Sink};
+use crate::simd::{LANES, Simd, Vector, WIDEST, WithSimd};
+use crate::source::{Layout, SrcDst};
+use core::num::NonZeroUsize;
+use core::ops::Range;
+
+/// The softmax of the visible columns of each row, or the log-softmax if `LOG`, and the results of
+/// the masked ones. Results must have scratch, and the sink must allow a softmax.
+pub(crate) struct MaskedRows<'a, const LOG: bool, R> {
+    pub(crate) rows: R,
+    /// That of the whole matrix.
+    pub(crate) layout: Layout,
+    pub(crate) options: &'a RowOptions<'a>,
+    /// The index of the first row.
+    pub(crate) first: usize,
+    pub(crate) sink: Sink,
+}
+
+impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
+    type Output = ();
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let Layout {
+            columns, stride, ..
+        } = self.layout;
+        let end = self.first + self.layout.rows_in(self.rows.len());
+        let mut start = 0;
+        while self.first < end {
+            let places = Ragged::next::<S>(self.options, self.layout, self.first..end);
+            let len = places.rows.saturating_sub(1) * stride + columns;
+            self.write_rows::<S>(simd, &places, start, len);
+            start += places.rows * stride;
+            self.first += places.rows;
+        }
+    }
+}
+
+impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
+    /// The results of a batch, which lies in `len` values from `start` on.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn write_rows<S: Simd>(&mut self, simd: S, places: &Ragged, start: usize, len: usize) {
+        let MaskedRows {
+            layout,
+            options,
+            first,
+            sink,
+            ..
+        } = *self;
+        let Layout {
+            columns, stride, ..
+        } = layout;
+        let mut rows = self.rows.slice(start, len);
+        if options.changes_logits() {
+            let rows = &mut rows;
+            simd.vectorize(
+                #[inline(always)]
+                |simd| {
+                    for index in 0..places.rows {
+                        let (start, count) = places.of_row(index);
+                        let column = start - index * stride;
+                        Preprocess {
+                            row: rows.slice(start, count),
+                            preprocessing: options.preprocessing_of(first + index, column),
+                        }
+                        .with_simd(simd);
+                    }
+                },
+            );
+            let visible = rows.reborrow().results();
+            places.visible_rows::<LOG, S, _>(simd, visible, layout, sink);
+        } else {
+            places.visible_rows::<LOG, S, _>(simd, rows.reborrow(), layout, sink);
+        }
+        let masked = if places.form == Form::Nothing {
+            let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
+            sink.masked(&fully_masked, LOG)
+        } else if LOG {
+            f32::NEG_INFINITY
+        } else {
+            0.0
+        };
+        let mut results = rows.results();
+        let place = |index| {
+            let (start, count) = places.of_row(index);
+            let first = index * stride;
+            (first, start - first..start - first + count)
+        };
+        fill_beside(simd, &mut results, columns, places.rows, place, masked);
+    }
+}
+
+/// What is done with a row of so many visible columns.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// No column is visible.
+    Nothing,
+    /// At most [`LANES`] columns.
+    Short,
+    /// At most [`LONGEST_EXACT`] columns.
+    Exact,
+    /// As many as rows of a batch may have.
+    Batch,
+    /// The row is no batch with others.
+    Single,
+}
+
+impl Form {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn of<S: Simd>(layout: Layout, columns: usize) -> Self {
+        if columns == 0 {
+            Form::Nothing
+        } else if !S::HAS_LANES || is_row_by_row(layout.logits(), columns) {
+            Form::Single
+        } else if columns <= LANES {
+            Form::Short
+        } else if columns <= LONGEST_EXACT {
+            Form::Exact
+        } else {
+            Form::Batch
+        }
+    }
+}
+
+/// The visible columns of some rows.
+struct Ragged {
+    form: Form,
+    rows: usize,
+    longest: usize,
+    starts: [usize; WIDEST],
+    columns: [usize; WIDEST],
+}
+
+impl Ragged {
+    /// The next rows of one form, as many as a batch may have.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn next<S: Simd>(options: &RowOptions<'_>, layout: Layout, indices: Range<usize>) -> Self {
+        let mut places = Ragged {
+            form: Form::Nothing,
+            rows: 0,
+            longest: 0,
+            starts: [0; WIDEST],
+            columns: [0; WIDEST],
+        };
+        let mut logits = 0;
+        let lanes = places.starts.iter_mut().zip(&mut places.columns);
+        let lanes = lanes.take(S::Vector::WIDTH).enumerate();
+        for ((row, (start, columns)), index) in lanes.zip(indices) {
+            let visible = options.visible(index);
+            let form = Form::of::<S>(layout, visible.len());
+            logits += visible.len();
+            let is_other = form != places.form || form == Form::Single || logits > BATCH_LOGITS;
+            if row > 0 && is_other {
+                break;
+            }
+            places.form = form;
+            places.rows += 1;
+            places.longest = places.longest.max(visible.len());
+            (*start, *columns) = (row * layout.stride + visible.start, visible.len());
+        }
+        places
+    }
+}
+
+impl Ragged {
+    /// The results of the visible columns.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn visible_rows<const LOG: bool, S: Simd, R: SrcDst>(
+        &self,
+        simd: S,
+        mut rows: R,
+        layout: Layout,
+        sink: Sink,
+    ) {
+        match self.form {
+            Form::Nothing => {}
+            Form::Single => {
+                let (start, count) = self.of_row(0);
+                simd.run(Row::<LOG, _> {
+                    row: rows.slice(start, count),
+                    sink,
+                    matrix_len: NonZeroUsize::new(layout.logits()),
+                });
+            }
+            Form::Short | Form::Exact | Form::Batch => {
+                let batch = Batch::<S, false, &Ragged> {
+                    simd,
+                    rows: self.rows,
+                    places: self,
+                    sink,
+                    ahead: 0,
+                    recomputes: false,
+                };
+                let rows = &mut rows;
+                simd.vectorize(
+                    #[inline(always)]
+                    |_| {
+                        if LOG {
+                            batch.log_softmax(rows);
+                        } else {
+                            batch.softmax(rows);
+                        }
+                    },
+                );
+            }
+        }
+    }
+}
+
+impl Places for &Ragged {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn columns(self) -> usize {
+        self.longest
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn of_row(self, index: usize) -> (usize, usize) {
+        let index = index % WIDEST;
+        (self.starts[index], self.columns[index])
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn starts_over_scale<S: Simd>(self, simd: S) -> S::Vector {
+        simd.load(&self.columns.map(start_over_scale), 0.0)
+    }
+}
