@@ -166,9 +166,10 @@ impl Setting {
             (Some(offset), window) => (Some(offset.saturating_add(place)), window),
             // What a row sees after its own column moves the diagonal.
             (None, Some((before, after))) => {
-                let most = isize::try_from(after).unwrap_or(isize::MAX);
+                // Further than the last column makes no difference.
+                let after = after.min(columns);
                 (
-                    Some(place.saturating_add(most)),
+                    Some(place.saturating_add_unsigned(after)),
                     Some((before.saturating_add(after), 0)),
                 )
             }
