@@ -169,6 +169,35 @@ pub enum Error {
     },
 }
 
+/// A number with six decimals, by operations on integers: the formatting of floats in `core` has
+/// panics that no linker can rule out, and takes more code than a softmax.
+struct Decimal(f32);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LARGEST: f32 = 1e9;
+        let Decimal(number) = *self;
+        if number.is_nan() {
+            return f.write_str("NaN");
+        }
+        f.write_str(if number < 0.0 { "-" } else { "" })?;
+        let magnitude = number.abs();
+        if magnitude == f32::INFINITY {
+            f.write_str("∞")
+        } else if magnitude > LARGEST {
+            f.write_str("more than 10^9")
+        } else {
+            let millionths = (f64::from(magnitude) * 1e6) as u64;
+            write!(
+                f,
+                "{}.{:06}",
+                millionths / 1_000_000,
+                millionths % 1_000_000
+            )
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -305,7 +334,7 @@ impl fmt::Display for Error {
             } => write!(
                 f,
                 "expected {parameter} to be {expected}, but {} was given",
-                f32::from_bits(given_bits)
+                Decimal(f32::from_bits(given_bits))
             ),
             Error::NoDistribution { outcome } => write!(
                 f,

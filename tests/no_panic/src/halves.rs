@@ -27,6 +27,7 @@ fn of<L: Logit + 'static>(softmax: Softmax<'_>) {
     result(softmax.rows_in_place(slice_mut(), number()));
     result(softmax.log_sum_exp_rows(slice(), number(), slice_mut()));
     result(softmax.axis_in_place(slice_mut(), shape()));
+    result(softmax.log_sum_exp_axis(slice(), shape(), slice_mut()));
     result(softmax.top_k(slice(), slice_mut()));
     result(softmax.cross_entropy(slice(), number()));
 }

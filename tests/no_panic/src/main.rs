@@ -11,9 +11,10 @@ mod halves;
 use core::fmt::Write;
 use core::hint::black_box;
 use online_softmax::{
-    Backend, Candidate, Error, FullyMasked, Mask, Normalizer, Softmax, Stream, cross_entropy,
-    cross_entropy_gradient, log_softmax, log_softmax_gradient, log_softmax_in_place, log_sum_exp,
-    reference, softmax, softmax_gradient, softmax_in_place, top_k,
+    Backend, Candidate, CrossEntropy, Error, FullyMasked, Mask, Normalizer, Sampler, Softmax,
+    Stream, cross_entropy, cross_entropy_gradient, log_softmax, log_softmax_gradient,
+    log_softmax_in_place, log_sum_exp, reference, softmax, softmax_gradient, softmax_in_place,
+    top_k,
 };
 
 unsafe extern "C" {
@@ -59,6 +60,8 @@ extern "C" fn call_everything() {
         #[cfg(feature = "half")]
         halves::all_of(softmax);
     }
+    losses(softmax);
+    samplers();
     functions();
     streams();
     #[cfg(feature = "planted")]
@@ -82,6 +85,9 @@ fn options(softmax: Softmax<'static>) -> Result<Softmax<'static>, Error> {
         softmax = softmax.soft_cap(float());
         softmax = softmax.sink(float());
         softmax = softmax.fully_masked(black_box(FullyMasked::Zero));
+        softmax = softmax.matrix_rows(number());
+        softmax = softmax.heads(number());
+        softmax = softmax.row_stride(number());
         softmax = softmax.mask(black_box(Mask::Keep(slice())));
     }
     Ok(softmax)
@@ -107,6 +113,55 @@ fn all_of(softmax: &Softmax<'_>) {
     result(softmax.cross_entropy_gradient_in_place(slice_mut(), number()));
     result(softmax.softmax_gradient(slice(), slice(), slice_mut()));
     result(softmax.log_softmax_gradient(slice(), slice(), slice_mut()));
+    result(softmax.softmax_gradient_in_place(slice(), slice_mut()));
+    result(softmax.softmax_gradient_rows(slice(), slice(), number(), slice_mut()));
+    result(softmax.softmax_gradient_rows_in_place(slice(), number(), slice_mut()));
+    result(softmax.log_softmax_gradient_in_place(slice(), slice_mut()));
+    result(softmax.log_softmax_gradient_rows(slice(), slice(), number(), slice_mut()));
+    result(softmax.log_softmax_gradient_rows_in_place(slice(), number(), slice_mut()));
+    result(softmax.log_sum_exp_axis(slice(), shape(), slice_mut()));
+}
+
+fn losses(softmax: Softmax<'static>) {
+    let loss = CrossEntropy::new().softmax(black_box(softmax));
+    let Ok(mut loss) = loss.backend(black_box(Backend::Scalar)) else {
+        return;
+    };
+    while black_box(false) {
+        loss = loss.label_smoothing(float());
+        loss = loss.class_weights(slice());
+        loss = loss.ignore(number());
+        loss = loss.upstream(float());
+    }
+    result(loss.rows(slice(), number(), slice(), slice_mut()));
+    result(loss.sum(slice(), number(), slice()));
+    result(loss.mean(slice(), number(), slice()));
+    result(loss.gradient(slice(), number(), slice(), slice_mut()));
+    result(loss.gradient_in_place(slice_mut(), number(), slice()));
+    result(loss.gradient_rows(slice(), number(), slice(), slice(), slice_mut()));
+    result(loss.gradient_rows_in_place(slice_mut(), number(), slice(), slice()));
+    result(loss.soft_rows(slice(), number(), slice(), slice_mut()));
+    result(loss.soft_sum(slice(), number(), slice()));
+    result(loss.soft_mean(slice(), number(), slice()));
+    result(loss.soft_gradient(slice(), number(), slice(), slice_mut()));
+    result(loss.soft_gradient_in_place(slice_mut(), number(), slice()));
+    result(loss.soft_gradient_rows(slice(), number(), slice(), slice(), slice_mut()));
+    result(loss.soft_gradient_rows_in_place(slice_mut(), number(), slice(), slice()));
+}
+
+fn samplers() {
+    let Ok(mut sampler) = Sampler::new().backend(black_box(Backend::Scalar)) else {
+        return;
+    };
+    while black_box(false) {
+        sampler = sampler.temperature(float());
+        sampler = sampler.top_k(number());
+        sampler = sampler.top_p(float());
+        sampler = sampler.min_p(float());
+    }
+    result(sampler.draw(slice(), float()));
+    let kept = sampler.kept(slice());
+    black_box(kept.contains(number(), float()));
 }
 
 fn functions() {
@@ -142,6 +197,7 @@ fn normalizers(mut normalizer: Normalizer) {
     black_box(normalizer.max());
     black_box(normalizer.denominator());
     black_box(normalizer.log_sum_exp());
+    black_box(normalizer.log_difference(black_box(Normalizer::new())));
     black_box(normalizer.probability(float()));
     black_box(normalizer.log_probability(float()));
     black_box(normalizer.outcome());

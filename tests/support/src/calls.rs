@@ -1,7 +1,9 @@
 //! Every operation over slices that the caller owns, for tests of what else they touch.
 
 use crate::{bits, on};
-use online_softmax::{Backend, Candidate, FullyMasked, Mask, Normalizer, Softmax, Stream};
+use online_softmax::{
+    Backend, Candidate, CrossEntropy, FullyMasked, Mask, Normalizer, Sampler, Softmax, Stream,
+};
 
 /// Slices of one length. No operation touches memory beside them.
 pub struct Slices<'a> {
@@ -83,12 +85,15 @@ pub fn call_everything(backend: Backend, slices: &mut Slices<'_>, digest: &mut D
     ] {
         row(&softmax, slices, digest);
     }
+    sampler(backend, slices, digest);
     for columns in COLUMNS
         .into_iter()
         .filter(|columns| len.is_multiple_of(*columns))
     {
         matrix(&plain, columns, slices, digest);
         matrix(&masked, columns, slices, digest);
+        losses(&plain, columns, slices, digest);
+        losses(&plain.mask(Mask::Keep(keep)), columns, slices, digest);
         matrix(
             &plain.mask(Mask::Causal { offset: 0 }),
             columns,
@@ -115,6 +120,49 @@ pub fn call_everything(backend: Backend, slices: &mut Slices<'_>, digest: &mut D
 }
 
 const FITS: &str = "the lengths fit";
+
+fn sampler(backend: Backend, slices: &mut Slices<'_>, digest: &mut Digest) {
+    let sampler = Sampler::new().top_k(50).top_p(0.9).min_p(1e-3);
+    let sampler = sampler
+        .temperature(0.7)
+        .backend(backend)
+        .expect("it is available");
+    if let Ok(drawn) = sampler.draw(slices.logits, 0.5) {
+        digest.number(drawn.index as u32);
+        digest.value(drawn.probability);
+    }
+    digest.number(sampler.kept(slices.logits).count as u32);
+}
+
+/// Losses of matrices, and what else goes row by row.
+fn losses(softmax: &Softmax<'_>, columns: usize, slices: &mut Slices<'_>, digest: &mut Digest) {
+    let rows = slices.logits.len() / columns;
+    let targets: Vec<usize> = (0..rows).map(|row| row % columns).collect();
+    let plain = CrossEntropy::new().softmax(*softmax);
+    for loss in [plain, plain.label_smoothing(0.1).ignore(0)] {
+        let (logits, results) = (&*slices.logits, &mut *slices.results);
+        let of_rows = &mut results[..rows];
+        loss.rows(logits, columns, &targets, of_rows).expect(FITS);
+        digest.values(of_rows);
+        digest.value(
+            loss.gradient(logits, columns, &targets, results)
+                .expect(FITS),
+        );
+        digest.values(results);
+        in_place(slices, digest, |row| {
+            loss.gradient_in_place(row, columns, &targets).expect(FITS);
+        });
+    }
+    let (logits, results) = (&*slices.logits, &mut *slices.results);
+    let (additive, of_rows) = (slices.additive, &mut results[..rows]);
+    plain
+        .soft_rows(logits, columns, additive, of_rows)
+        .expect(FITS);
+    digest.values(of_rows);
+    let gradient = Softmax::new().softmax_gradient_rows(logits, additive, columns, results);
+    gradient.expect(FITS);
+    digest.values(results);
+}
 
 /// Runs an operation in place, and puts the logits back.
 fn in_place(slices: &mut Slices<'_>, digest: &mut Digest, operation: impl FnOnce(&mut [f32])) {
