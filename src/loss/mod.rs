@@ -179,6 +179,7 @@ impl Softmax<'_> {
         class >= options.visible(index, columns) || self.preprocess(0.0, masks) == f32::NEG_INFINITY
     }
 
+    #[inline(never)]
     fn preprocess(&self, logit: f32, preprocessing: Preprocessing<'_>) -> f32 {
         let mut logit = [logit];
         self.driver.dispatch(Preprocess {
