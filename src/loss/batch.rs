@@ -6,6 +6,9 @@
 //!     losses      ←  Σ t_c (m − z_c) + Σ t_c · log d  (rows::targets, or the target's logit alone)
 //!     gradient    ←  softmax of the rows, times a, less the targets
 //! ```
+//!
+//! The steps are functions that are not inlined, so that the locals of one are not on the stack
+//! during another.
 
 use super::cross_entropy::CrossEntropy;
 use crate::math::reduce;
@@ -112,7 +115,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// What was computed of the rows of a group.
+/// What was computed of the rows of a group. There is one of it during a call.
 struct Losses {
     losses: [f32; ROWS],
     /// Σ t_c, by which a gradient multiplies the probabilities.
@@ -153,11 +156,11 @@ impl CrossEntropy<'_> {
         targets: Targets<'_>,
         losses: &mut [f32],
     ) {
-        let mut unread = logits;
-        let mut unwritten = losses;
+        let mut of_rows = Losses::NONE;
+        let (mut unread, mut unwritten) = (logits, losses);
         for group in Group::all(unwritten.len(), columns, targets) {
             let (rows, others) = split(unread, group.len());
-            let of_rows = self.losses(rows, group);
+            self.losses(rows, group, &mut of_rows);
             let (places, other_places) = split_mut(unwritten, group.rows);
             for (place, loss) in places.iter_mut().zip(of_rows.losses) {
                 *place = loss;
@@ -174,11 +177,13 @@ impl CrossEntropy<'_> {
         columns: usize,
         targets: Targets<'_>,
     ) -> f64 {
+        let mut of_rows = Losses::NONE;
         let mut unread = logits;
         let mut totals = [0.0; LANES];
         for group in Group::all(rows, columns, targets) {
             let (rows, others) = split(unread, group.len());
-            self.losses(rows, group).add_to(&mut totals, group);
+            self.losses(rows, group, &mut of_rows);
+            of_rows.add_to(&mut totals, group);
             unread = others;
         }
         reduce::total(totals)
@@ -241,32 +246,44 @@ impl CrossEntropy<'_> {
         targets: Targets<'_>,
         upstream: impl Fn(usize) -> f64,
     ) -> f64 {
-        let driver = &self.softmax.driver;
+        let mut of_rows = Losses::NONE;
         let (mut unread, mut unwritten) = (logits, gradient);
         let mut totals = [0.0; LANES];
         for group in Group::all(rows, columns, targets) {
             let (results, others) = split_mut(unwritten, group.len());
-            let (first, layout) = (group.first, group.layout());
-            let losses = if let Some(logits) = unread {
+            let logits = unread.map(|logits| {
                 let (logits, others) = split(logits, group.len());
-                let losses = self.losses(logits, group);
-                let rows = OutOfPlace {
-                    logits,
-                    results: &mut *results,
-                };
-                driver.rows::<false, _>(rows, layout, first);
                 unread = Some(others);
-                losses
-            } else {
-                let losses = self.losses(&*results, group);
-                driver.rows::<false, _>(InPlace(&mut *results), layout, first);
-                losses
-            };
-            losses.add_to(&mut totals, group);
-            self.subtract_targets(results, group, losses, &upstream);
+                logits
+            });
+            match logits {
+                Some(logits) => self.losses(logits, group, &mut of_rows),
+                None => self.losses(&*results, group, &mut of_rows),
+            }
+            self.write_probabilities(logits, results, group);
+            of_rows.add_to(&mut totals, group);
+            self.subtract_targets(results, group, &mut of_rows, &upstream);
             unwritten = others;
         }
         reduce::total(totals)
+    }
+
+    /// Writes the probabilities of a group.
+    #[inline(never)]
+    fn write_probabilities<L: Element>(
+        &self,
+        logits: Option<&[L]>,
+        results: &mut [f32],
+        group: Group<'_>,
+    ) {
+        let driver = &self.softmax.driver;
+        let (layout, first) = (group.layout(), group.first);
+        match logits {
+            Some(logits) => {
+                driver.rows::<false, _>(OutOfPlace { logits, results }, layout, first);
+            }
+            None => driver.rows::<false, _>(InPlace(results), layout, first),
+        }
     }
 
     /// The weight of a class.
@@ -281,43 +298,54 @@ impl CrossEntropy<'_> {
         class.is_some() && class == self.ignored
     }
 
-    fn losses<L: Source>(&self, logits: L, group: Group<'_>) -> Losses {
+    /// Computes the losses of a group.
+    fn losses<L: Source>(&self, logits: L, group: Group<'_>, of_rows: &mut Losses) {
+        self.write_log_normalizers(logits, group, of_rows);
+        self.losses_of_rows(logits, group, of_rows);
+    }
+
+    /// Writes what a loss is computed from to the places of what it is computed to.
+    #[inline(never)]
+    fn write_log_normalizers<L: Source>(&self, logits: L, group: Group<'_>, of_rows: &mut Losses) {
+        let (layout, first) = (group.layout(), group.first);
+        let out = LogNormalizers {
+            max: of_rows.losses.get_mut(..group.rows).unwrap_or(&mut []),
+            log_denominator: &mut of_rows.totals,
+            log_denominator_low: &mut of_rows.cross_entropies,
+        };
+        let driver = &self.softmax.driver;
+        driver.log_sum_exp_rows(logits, layout, first, out);
+    }
+
+    #[inline(never)]
+    fn losses_of_rows<L: Source>(&self, logits: L, group: Group<'_>, of_rows: &mut Losses) {
         let Group {
-            first,
             rows,
             columns,
             targets,
             ..
         } = group;
-        let driver = &self.softmax.driver;
-        let [mut max, mut log_denominator, mut log_denominator_low] = [[0.0; ROWS]; 3];
-        let log_normalizers = LogNormalizers {
-            max: max.get_mut(..rows).unwrap_or(&mut []),
-            log_denominator: &mut log_denominator,
-            log_denominator_low: &mut log_denominator_low,
-        };
-        driver.log_sum_exp_rows(logits, group.layout(), first, log_normalizers);
-        let mut of_rows = Losses {
-            losses: [0.0; ROWS],
-            totals: [1.0; ROWS],
-            cross_entropies: [0.0; ROWS],
-        };
+        let Losses {
+            losses,
+            totals,
+            cross_entropies,
+        } = of_rows;
         for row in 0..rows.min(ROWS) {
             let class = targets.class(row);
             if self.is_ignored(class) {
+                (losses[row], totals[row], cross_entropies[row]) = (0.0, 1.0, 0.0);
                 continue;
             }
-            let high_and_low = [log_denominator[row], log_denominator_low[row]].map(f64::from);
             let normalizer = LogNormalizer {
-                max: max[row],
-                log_denominator: high_and_low[0] + high_and_low[1],
+                max: losses[row],
+                log_denominator: f64::from(totals[row]) + f64::from(cross_entropies[row]),
             };
             let mut sums = match class {
                 Some(class) => {
                     let logit = self.target_logit(logits, group, row, class);
-                    let distance = f64::from(max[row]) - f64::from(logit);
+                    let distance = f64::from(normalizer.max) - f64::from(logit);
                     let weight = f64::from(self.weight(class));
-                    of_rows.cross_entropies[row] = (distance + normalizer.log_denominator) as f32;
+                    cross_entropies[row] = (distance + normalizer.log_denominator) as f32;
                     ClassSums {
                         distances: product(weight, distance),
                         coefficients: weight,
@@ -341,10 +369,9 @@ impl CrossEntropy<'_> {
                 sums.coefficients =
                     (1.0 - smoothing) * sums.coefficients + of_class * uniform.coefficients;
             }
-            of_rows.losses[row] = loss as f32;
-            of_rows.totals[row] = sums.coefficients as f32;
+            losses[row] = loss as f32;
+            totals[row] = sums.coefficients as f32;
         }
-        of_rows
     }
 
     /// The logit of a class in a row of a group, preprocessed.
@@ -366,6 +393,7 @@ impl CrossEntropy<'_> {
     }
 
     /// The sums over the classes of a row of a group.
+    #[inline(never)]
     fn class_sums<L: Source, C: Coefficients>(
         &self,
         logits: L,
@@ -414,6 +442,7 @@ impl CrossEntropy<'_> {
     }
 
     /// The target probability that label smoothing gives to each class of a row that is not masked.
+    #[inline(never)]
     fn uniform(&self, group: Group<'_>, row: usize) -> f64 {
         if self.label_smoothing == 0.0 {
             return 0.0;
@@ -442,11 +471,12 @@ impl CrossEntropy<'_> {
     }
 
     /// Turns the probabilities of a group into gradients.
+    #[inline(never)]
     fn subtract_targets(
         &self,
         gradient: &mut [f32],
         group: Group<'_>,
-        mut losses: Losses,
+        losses: &mut Losses,
         upstream: impl Fn(usize) -> f64,
     ) {
         let columns = group.columns;
@@ -545,6 +575,12 @@ impl CrossEntropy<'_> {
 }
 
 impl Losses {
+    const NONE: Self = Losses {
+        losses: [0.0; ROWS],
+        totals: [0.0; ROWS],
+        cross_entropies: [0.0; ROWS],
+    };
+
     /// Adds the loss of each row to the lane of its index.
     fn add_to(&self, totals: &mut [f64; LANES], group: Group<'_>) {
         for (row, loss) in self.losses.iter().enumerate().take(group.rows) {

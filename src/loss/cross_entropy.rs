@@ -55,6 +55,8 @@ use crate::softmax::Softmax;
 /// | loss with ε, w or soft targets, none negative | 4 | 5 |
 /// | mean or sum of non-negative losses | 1 more than a loss | 1 more than a loss |
 ///
+/// With weights a loss below 2^−126 may be wrong by 2^−126.
+///
 /// Sums over rows are `f64` in a fixed order, so they are as accurate for any number of rows. The
 /// error of a gradient is at most 2^−20 of the larger of its two terms, where the probability is
 /// not below 2^−126. That of the target class keeps its relative accuracy where p is near 1, if

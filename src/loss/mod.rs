@@ -182,6 +182,7 @@ impl Softmax<'_> {
         !options.visible(index).contains(&class) || self.preprocess(0.0, masks) == f32::NEG_INFINITY
     }
 
+    #[inline(never)]
     fn preprocess(&self, logit: f32, preprocessing: Preprocessing<'_>) -> f32 {
         let mut logit = [logit];
         self.driver.dispatch(Preprocess {
