@@ -4,11 +4,11 @@ use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
 use super::rectangle::{Rectangle, larger, load, set_register, split_group, store};
 use super::state::{GroupState, exact_terms, fallback_of, sum_start};
 use crate::math::compensated_sum::CompensatedSum;
-use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotient};
+use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotient, SCALE};
 use crate::math::shift::{GroupShifts, Shift};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
+use crate::simd::{Group, LANES, Lanewise, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
 use crate::source::{Source, SrcDst};
 
 /// The first pass over a strip in a tile: the maxima of each group, and in each lane a lower bound
@@ -170,12 +170,11 @@ fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst
     }
 }
 
-/// A [`Probability`] for each lane.
+/// A [`Probability`] for each lane: its scaled quotient.
 #[derive(Clone, Copy)]
 pub(super) struct Probabilities<S: Simd> {
     simd: S,
     inverse: Group<S>,
-    inverse_first: Group<S>,
     inverse_rest: Group<S>,
     negligible: Group<S>,
 }
@@ -226,7 +225,6 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         Probabilities {
             simd,
             inverse: zero,
-            inverse_first: zero,
             inverse_rest: zero,
             negligible: zero,
         }
@@ -248,10 +246,10 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
                 TwoFloat { high, low },
                 #[inline(always)]
                 |value| simd.splat(value),
-            );
+            )
+            .scaled(simd.splat(SCALE));
             let places = [
                 (&mut self.inverse, quotient.inverse),
-                (&mut self.inverse_first, quotient.inverse_first),
                 (&mut self.inverse_rest, quotient.inverse_rest),
                 (&mut self.negligible, simd.load(&negligible, 0.0)),
             ];
@@ -346,12 +344,13 @@ impl<S: Simd> Probabilities<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn probability(&self, register: usize) -> Probability<S::Vector> {
         let of = |group| self.simd.register(group, register);
+        let inverse = of(&self.inverse);
         let quotient = Quotient {
-            inverse: of(&self.inverse),
-            inverse_first: of(&self.inverse_first),
+            inverse,
+            inverse_first: inverse.first_half(),
             inverse_rest: of(&self.inverse_rest),
         };
-        Probability::new(self.simd, quotient, of(&self.negligible))
+        Probability::of_scaled(self.simd, quotient, of(&self.negligible))
     }
 }
 

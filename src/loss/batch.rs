@@ -237,6 +237,7 @@ impl CrossEntropy<'_> {
 
     /// Writes the gradient of each row, multiplied by `upstream` of its index, and returns the sum
     /// of the losses. Without logits these are in the places of the gradient.
+    #[inline(never)]
     fn write_gradient<L: Element>(
         &self,
         logits: Option<&[L]>,
@@ -299,6 +300,7 @@ impl CrossEntropy<'_> {
     }
 
     /// Computes the losses of a group.
+    #[inline(never)]
     fn losses<L: Source>(&self, logits: L, group: Group<'_>, of_rows: &mut Losses) {
         self.write_log_normalizers(logits, group, of_rows);
         self.losses_of_rows(logits, group, of_rows);
@@ -387,9 +389,27 @@ impl CrossEntropy<'_> {
             return logits.at(Scalar, start + class);
         }
         let of_row = logits.slice(start, group.columns).unwrap_or(L::empty());
+        self.target_logit_with_options(of_row, group, row, class)
+    }
+
+    #[inline(never)]
+    fn target_logit_with_options<L: Source>(
+        &self,
+        of_row: L,
+        group: Group<'_>,
+        row: usize,
+        class: usize,
+    ) -> f32 {
         let options = group.options(&self.softmax.driver.options);
         self.softmax
             .preprocessed_logit(of_row, &options, group.first + row, class)
+    }
+
+    /// Whether the options mask a class of a row of a group.
+    #[inline(never)]
+    fn is_masked(&self, group: Group<'_>, row: usize, class: usize) -> bool {
+        let options = group.options(&self.softmax.driver.options);
+        self.softmax.is_masked(&options, group.first + row, class)
     }
 
     /// The sums over the classes of a row of a group.
@@ -492,7 +512,6 @@ impl CrossEntropy<'_> {
             let dispatch = TargetGradients(cross_entropies.unwrap_or(&mut []));
             self.softmax.driver.dispatch(dispatch);
         }
-        let options = group.options(&self.softmax.driver.options);
         for (row, upstream) in factors.into_iter().enumerate().take(group.rows) {
             let range = row * columns..(row + 1) * columns;
             let gradient = gradient.get_mut(range).unwrap_or(&mut []);
@@ -508,7 +527,7 @@ impl CrossEntropy<'_> {
                 self.subtract_from_row(gradient, group, row, factor, upstream)
             };
             if let Some(class) = class
-                && !self.softmax.is_masked(&options, group.first + row, class)
+                && !self.is_masked(group, row, class)
                 && let Some(place) = gradient.get_mut(class)
             {
                 *place = of_target;

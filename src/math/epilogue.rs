@@ -61,7 +61,7 @@ impl<V: Lanewise> Quotient<V> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn scaled(self, scale: V) -> Self {
+    pub(crate) fn scaled(self, scale: V) -> Self {
         Quotient {
             inverse: self.inverse * scale,
             inverse_first: self.inverse_first * scale,
@@ -83,6 +83,9 @@ impl<V: Vector> Epilogue<V> for Quotient<V> {
     }
 }
 
+/// The factor of a [`Probability`]: 2^64.
+pub(crate) const SCALE: f32 = (1_u128 << 64) as f32;
+
 /// As [`Quotient`], but a result below 2^−126 is 0. Results near that are as accurate as others: they
 /// are computed with a factor of 2^64, so that no part of them is subnormal.
 #[derive(Clone, Copy)]
@@ -97,9 +100,18 @@ pub(crate) struct Probability<V> {
 impl<V: Vector> Probability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Vector = V>>(simd: S, quotient: Quotient<V>, negligible: V) -> Self {
-        const SCALE: f32 = (1_u128 << 64) as f32;
+        Self::of_scaled(simd, quotient.scaled(simd.splat(SCALE)), negligible)
+    }
+
+    /// For a quotient that was multiplied by [`SCALE`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn of_scaled<S: Simd<Vector = V>>(
+        simd: S,
+        scaled_quotient: Quotient<V>,
+        negligible: V,
+    ) -> Self {
         Probability {
-            scaled_quotient: quotient.scaled(simd.splat(SCALE)),
+            scaled_quotient,
             scale: simd.splat(1.0 / SCALE),
             negligible,
         }

@@ -5,7 +5,7 @@ use super::results::RowResults;
 use super::schedule::{SLICE, prefetch_distance};
 use super::short;
 use crate::options::Sink;
-use crate::simd::{Simd, WithSimd};
+use crate::simd::{LANES, Simd, WithSimd};
 use crate::source::{Layout, Source, Unwritten};
 
 /// What is written to `out` of each row of a matrix, or of a part of it.
@@ -79,7 +79,7 @@ fn log_sum_exp_rows<S: Simd, L: Source, O: RowResults>(
         ..
     } = single;
     let (mut unread, mut unwritten) = (logits, out);
-    if columns <= S::LONGEST_SHORT && stride == columns {
+    if columns <= LANES && stride == columns {
         (unread, unwritten) = simd.vectorize(
             #[inline(always)]
             |simd| short::log_sum_exp(simd, unread, columns, sink, unwritten),

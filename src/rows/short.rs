@@ -28,11 +28,11 @@ use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, WIDEST, unroll};
 use crate::source::{Source, SrcDst};
 
 /// A matrix of as many rows as a register has lanes, transposed.
-struct Transposed<S: Simd> {
+struct Transposed<S: Simd, const CELLS: usize> {
     simd: S,
     columns: usize,
     /// The columns, and what is beyond the end of the rows.
-    cells: [S::Vector; LONGEST_SHORT],
+    cells: [S::Vector; CELLS],
     /// What rounding left out of the sums of virtual lanes.
     lows: [S::Vector; LANES / 2],
 }
@@ -47,7 +47,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     sink: Sink,
 ) -> R {
     let mut unread = matrix;
-    let mut transposed = Transposed::new(simd, columns);
+    let mut transposed = Transposed::<S, LONGEST_SHORT>::new(simd, columns);
     loop {
         let mut rows = match unread.split_at(S::Vector::WIDTH * columns) {
             Ok((rows, others)) => {
@@ -87,7 +87,8 @@ pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
     out: O,
 ) -> (L, O) {
     let (mut unread, mut unwritten) = (matrix, out);
-    let mut transposed = Transposed::new(simd, columns);
+    // With more cells the losses would need too much stack.
+    let mut transposed = Transposed::<S, LANES>::new(simd, columns);
     loop {
         let Ok((rows, others)) = unread.split_at(S::Vector::WIDTH * columns) else {
             return (unread, unwritten);
@@ -109,14 +110,14 @@ pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
     }
 }
 
-impl<S: Simd> Transposed<S> {
+impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn new(simd: S, columns: usize) -> Self {
         let zero = simd.splat(0.0);
         Transposed {
             simd,
             columns,
-            cells: [zero; LONGEST_SHORT],
+            cells: [zero; CELLS],
             lows: [zero; LANES / 2],
         }
     }
@@ -227,7 +228,7 @@ impl<S: Simd> Transposed<S> {
         let (cells, _) = halves(cells, columns);
         // The second columns of lanes are taken by fours. The numerators of those past the end
         // are 0.
-        let paired = if S::LONGEST_SHORT > LANES {
+        let paired = if CELLS > LANES {
             columns.saturating_sub(LANES)
         } else {
             0

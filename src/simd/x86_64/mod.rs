@@ -31,8 +31,7 @@ macro_rules! squares {
                 fill: f32,
             ) -> crate::simd::Square<Self> {
                 let mut square = self.splat(fill).square();
-                // Neither in a loop nor in the array of the other case: the square would be kept
-                // in memory.
+                // Not in a loop: the square would be kept in memory.
                 if crate::simd::x86_64::are_whole(values.len(), stride, $register::WIDTH) {
                     crate::simd::unroll::<{ $register::WIDTH - 1 }>(
                         #[inline(always)]
@@ -44,11 +43,13 @@ macro_rules! squares {
                         },
                     );
                 } else {
-                    let mut incomplete = square;
-                    for (row, register) in incomplete.iter_mut().enumerate() {
-                        *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
-                    }
-                    square = incomplete;
+                    crate::simd::unroll::<{ $register::WIDTH - 1 }>(
+                        #[inline(always)]
+                        |row| {
+                            let values = values.get(row * stride..).unwrap_or(&[]);
+                            square[row] = self.load(values, fill);
+                        },
+                    );
                 }
                 let start = ($register::WIDTH - 1) * stride;
                 let last = self.load(values.get(start..).unwrap_or(&[]), fill);
@@ -72,10 +73,13 @@ macro_rules! squares {
                         },
                     );
                 } else {
-                    let [incomplete @ .., _] = *square;
-                    for (row, register) in incomplete.iter().enumerate() {
-                        register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
-                    }
+                    crate::simd::unroll::<{ $register::WIDTH - 1 }>(
+                        #[inline(always)]
+                        |row| {
+                            let values = values.get_mut(row * stride..).unwrap_or(&mut []);
+                            square[row].store(values);
+                        },
+                    );
                 }
                 let start = ($register::WIDTH - 1) * stride;
                 square[$register::WIDTH - 1].store(values.get_mut(start..).unwrap_or(&mut []));
