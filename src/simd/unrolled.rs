@@ -21,9 +21,10 @@ macro_rules! for_each_register {
         leaf! {
             $(
                 fn $name(mut self $(, $operand: Self)*) -> Self {
-                    for register in 0..COUNT {
-                        self.0[register] = self.0[register].$name($($operand.0[register]),*);
-                    }
+                    unroll::<COUNT>(
+                        #[inline(always)]
+                        |i| self.0[i] = self.0[i].$name($($operand.0[i]),*),
+                    );
                     self
                 }
             )+
