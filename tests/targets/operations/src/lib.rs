@@ -1,0 +1,71 @@
+//! One operation, which a feature chooses.
+
+#![no_std]
+
+#[allow(unused_imports, reason = "each operation uses some")]
+use core::hint::black_box;
+#[allow(unused_imports, reason = "each operation uses some")]
+use online_softmax::{Candidate, Mask, Softmax};
+
+/// Columns of the matrix that the features `rows` and `axis` see in a row of a multiple of them.
+pub const COLUMNS: usize = 10;
+
+/// The operation on a row; both slices have one length. Errors are ignored, as there are none.
+#[inline(never)]
+#[allow(unused_variables, reason = "some operations are in place, and there may be none")]
+pub fn run(row: &mut [f32], results: &mut [f32]) {
+    #[cfg(feature = "softmax")]
+    {
+        online_softmax::softmax_in_place(row);
+    }
+    #[cfg(feature = "log_softmax")]
+    {
+        online_softmax::log_softmax_in_place(row);
+    }
+    #[cfg(feature = "log_sum_exp")]
+    black_box(online_softmax::log_sum_exp(row));
+    #[cfg(feature = "rows")]
+    let _ = Softmax::new().rows_in_place(row, row.len().min(COLUMNS));
+    #[cfg(feature = "axis")]
+    {
+        let inner = row.len().min(COLUMNS);
+        let _ = Softmax::new().axis_in_place(row, [1, row.len() / inner, inner]);
+    }
+    #[cfg(feature = "options")]
+    {
+        let masked = Mask::Length(row.len() - row.len() / 4);
+        let _ = Softmax::new().scale(0.125).mask(masked).row_in_place(row);
+    }
+    #[cfg(feature = "top_k")]
+    {
+        let mut best = [Candidate::default(); 5];
+        online_softmax::top_k(row, &mut best);
+        black_box(best);
+    }
+    #[cfg(feature = "cross_entropy")]
+    let _ = black_box(online_softmax::cross_entropy(row, row.len() / 2));
+    #[cfg(feature = "cross_entropy_gradient")]
+    let _ = black_box(online_softmax::cross_entropy_gradient(row, row.len() / 2, results));
+    #[cfg(feature = "softmax_gradient")]
+    {
+        let (upstream, gradient) = results.split_at_mut(row.len() / 2);
+        let (probabilities, _) = row.split_at(upstream.len());
+        let gradient = &mut gradient[..upstream.len()];
+        let _ = online_softmax::softmax_gradient(probabilities, upstream, gradient);
+    }
+    #[cfg(feature = "half")]
+    {
+        use half::f16;
+        let mut halves = [f16::ZERO; 100];
+        for part in row.chunks_mut(100) {
+            let halves = &mut halves[..part.len()];
+            for (half, logit) in halves.iter_mut().zip(&*part) {
+                *half = f16::from_bits(logit.to_bits() as u16 & 0x3FFF);
+            }
+            let _ = Softmax::new().of::<f16>().row(halves, part);
+        }
+    }
+    #[cfg(feature = "textbook")]
+    online_softmax::reference::three_loop(row, results);
+    black_box((row, results));
+}
