@@ -7,12 +7,15 @@ use core::hint::black_box;
 #[allow(unused_imports, reason = "each operation uses some")]
 use online_softmax::{Candidate, Mask, Softmax};
 
-/// Columns of the matrix that the features `rows` and `axis` see in a row of a multiple of them.
+/// Columns of the matrix that the features `rows` and `axis` see in a row; what is left is not used.
 pub const COLUMNS: usize = 10;
 
 /// The operation on a row; both slices have one length. Errors are ignored, as there are none.
 #[inline(never)]
-#[allow(unused_variables, reason = "some operations are in place, and there may be none")]
+#[allow(
+    unused_variables,
+    reason = "some operations are in place, and there may be none"
+)]
 pub fn run(row: &mut [f32], results: &mut [f32]) {
     #[cfg(feature = "softmax")]
     {
@@ -25,11 +28,15 @@ pub fn run(row: &mut [f32], results: &mut [f32]) {
     #[cfg(feature = "log_sum_exp")]
     black_box(online_softmax::log_sum_exp(row));
     #[cfg(feature = "rows")]
-    let _ = Softmax::new().rows_in_place(row, row.len().min(COLUMNS));
+    {
+        let (rows, _) = row.split_at_mut(row.len() - row.len() % COLUMNS);
+        let _ = black_box(Softmax::new().rows_in_place(rows, COLUMNS));
+    }
     #[cfg(feature = "axis")]
     {
-        let inner = row.len().min(COLUMNS);
-        let _ = Softmax::new().axis_in_place(row, [1, row.len() / inner, inner]);
+        let (tensor, _) = row.split_at_mut(row.len() - row.len() % COLUMNS);
+        let shape = [1, tensor.len() / COLUMNS, COLUMNS];
+        let _ = black_box(Softmax::new().axis_in_place(tensor, shape));
     }
     #[cfg(feature = "options")]
     {
@@ -45,14 +52,13 @@ pub fn run(row: &mut [f32], results: &mut [f32]) {
     #[cfg(feature = "cross_entropy")]
     let _ = black_box(online_softmax::cross_entropy(row, row.len() / 2));
     #[cfg(feature = "cross_entropy_gradient")]
-    let _ = black_box(online_softmax::cross_entropy_gradient(row, row.len() / 2, results));
+    let _ = black_box(online_softmax::cross_entropy_gradient(
+        row,
+        row.len() / 2,
+        results,
+    ));
     #[cfg(feature = "softmax_gradient")]
-    {
-        let (upstream, gradient) = results.split_at_mut(row.len() / 2);
-        let (probabilities, _) = row.split_at(upstream.len());
-        let gradient = &mut gradient[..upstream.len()];
-        let _ = online_softmax::softmax_gradient(probabilities, upstream, gradient);
-    }
+    let _ = black_box(online_softmax::softmax_gradient(row, row, results));
     #[cfg(feature = "half")]
     {
         use half::f16;
