@@ -18,7 +18,8 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 ///
 /// All backends of one arithmetic give the same bits on every machine, except for the payload and
 /// the sign of NaN. A browser's best backend is `Portable`; a server that asks for `Portable`
-/// reproduces its results.
+/// reproduces its results. So there is no backend for wasm's `relaxed-simd`, whose `relaxed_madd`
+/// rounds once or twice, depending on the machine.
 ///
 /// All variants exist on every target. Those that the target lacks are never available.
 ///
