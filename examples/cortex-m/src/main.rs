@@ -35,5 +35,7 @@ fn main() -> ! {
     } else {
         debug::exit(debug::EXIT_FAILURE);
     }
-    loop {}
+    loop {
+        cortex_m::asm::wfi();
+    }
 }
