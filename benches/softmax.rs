@@ -11,7 +11,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use online_softmax::{Backend, Candidate, Mask, Softmax, reference};
+use online_softmax::{Backend, Candidate, CrossEntropy, Mask, Sampler, Softmax, reference};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ fn main() {
     matrix(&mut criterion);
     exp(&mut criterion);
     operations(&mut criterion);
+    losses(&mut criterion);
     criterion.final_summary();
 }
 
@@ -186,6 +187,18 @@ fn operations(criterion: &mut Criterion) {
                 black_box(softmax.top_k(row, &mut best)).expect("no mask");
             }
         });
+        let sampler = Sampler::new().backend(backend).expect("it is available");
+        for (name, sampler) in [
+            ("draw, temperature 0.7", sampler.temperature(0.7)),
+            ("draw, top_p 0.95", sampler.temperature(0.7).top_p(0.95)),
+            ("draw, top_k 50", sampler.temperature(0.7).top_k(50)),
+        ] {
+            bench.run(name, |logits, _| {
+                for row in logits.chunks_exact(COLUMNS) {
+                    black_box(sampler.draw(row, 0.5)).expect("the logits are finite");
+                }
+            });
+        }
         bench.run("cross_entropy", |logits, _| {
             for row in logits.chunks_exact(COLUMNS) {
                 black_box(softmax.cross_entropy(row, 7)).expect("there is such a class");
@@ -197,6 +210,11 @@ fn operations(criterion: &mut Criterion) {
                     .cross_entropy_gradient(row, 7, gradient)
                     .expect("there is such a class");
             });
+        });
+        bench.run("log_sum_exp_axis 0 of 1024 × 1024", |logits, sums| {
+            softmax
+                .log_sum_exp_axis(logits, [1, 1024, 1024], &mut sums[..1024])
+                .expect("the shape fits");
         });
         bench.run("softmax_gradient", |probabilities, gradient| {
             each_row(probabilities, COLUMNS, gradient, |row, gradient| {
@@ -212,6 +230,35 @@ fn operations(criterion: &mut Criterion) {
                     .expect("the lengths fit");
             });
         });
+    }
+}
+
+/// The cross-entropy of matrices: the mean, and the gradient of the mean.
+fn losses(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("losses");
+    group.sample_size(20);
+    for (rows, columns) in [(1797, 10), (4096, 1000), (32, 50_257)] {
+        let targets: Vec<usize> = (0..rows).map(|row| row * 7 % columns).collect();
+        let soft_targets = vec![1.0 / columns as f32; rows * columns];
+        let mut bench = Bench::new(&mut group, format!("{rows} × {columns}"), rows * columns);
+        for backend in Backend::available() {
+            let loss = CrossEntropy::new().softmax(on(backend));
+            for (name, loss) in [("", loss), (" smoothed", loss.label_smoothing(0.1))] {
+                bench.run(&format!("{}{name} mean", backend.name()), |logits, _| {
+                    black_box(loss.mean(logits, columns, &targets)).expect("the lengths fit");
+                });
+                let name = format!("{}{name} gradient", backend.name());
+                bench.run(&name, |logits, gradient| {
+                    loss.gradient(logits, columns, &targets, gradient)
+                        .expect("the lengths fit");
+                });
+            }
+            let name = format!("{} soft gradient", backend.name());
+            bench.run(&name, |logits, gradient| {
+                loss.soft_gradient(logits, columns, &soft_targets, gradient)
+                    .expect("the lengths fit");
+            });
+        }
     }
 }
 

@@ -21,6 +21,10 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 /// reproduces its results. So there is no backend for wasm's `relaxed-simd`, whose `relaxed_madd`
 /// rounds once or twice, depending on the machine.
 ///
+/// The promise assumes the default floating-point environment of Rust: rounding to nearest, and
+/// subnormal numbers that are not flushed to zero (no FTZ or DAZ, which some audio and game code
+/// sets for its thread).
+///
 /// All variants exist on every target. Those that the target lacks are never available.
 ///
 /// ```

@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::mask::FullyMasked;
+use crate::normalizer::Outcome;
 use crate::options::Options;
 use crate::source::{Element, OutOfPlace};
 
@@ -49,6 +50,14 @@ pub(crate) fn result_for_each_row(
     }
 }
 
+pub(crate) fn place_for_each_row(expected: usize, given: usize) -> Result<(), Error> {
+    if expected == given {
+        Ok(())
+    } else {
+        Err(Error::RowsMismatch { expected, given })
+    }
+}
+
 /// A matrix and its masks. The number of rows; 0 if rows have no columns.
 pub(crate) fn rows(options: &Options<'_>, values: usize, columns: usize) -> Result<usize, Error> {
     let rows = whole_rows(values, columns)?;
@@ -72,6 +81,26 @@ pub(crate) fn inner_axis(options: &Options<'_>, shape: [usize; 3]) -> Result<(),
     let [outer, axis, inner] = shape;
     not_causal(options, "a softmax along an inner axis")?;
     masks(options, outer, axis, inner)
+}
+
+/// A tensor of `shape` with a result for each of its columns.
+pub(crate) fn log_sum_exp_axis(
+    options: &Options<'_>,
+    tensor: [usize; 3],
+    values: usize,
+    given: usize,
+) -> Result<(), Error> {
+    shape(tensor, values)?;
+    let [outer, axis, inner] = tensor;
+    let Some(expected) = outer.checked_mul(inner) else {
+        return Err(Error::TooLarge { shape: tensor });
+    };
+    place_for_each_row(expected, given)?;
+    if inner == 1 {
+        masks(options, outer, axis, 1)
+    } else {
+        inner_axis(options, tensor)
+    }
 }
 
 pub(crate) fn shape(shape: [usize; 3], given: usize) -> Result<(), Error> {
@@ -128,6 +157,90 @@ pub(crate) fn target(columns: usize, target: usize) -> Result<(), Error> {
     } else {
         Err(Error::TargetOutOfRange { columns, target })
     }
+}
+
+/// A class for each row, unless it is `ignored`.
+pub(crate) fn class_targets(
+    values: usize,
+    columns: usize,
+    targets: &[usize],
+    ignored: Option<usize>,
+) -> Result<(), Error> {
+    let (expected, given) = (whole_rows(values, columns)?, targets.len());
+    if expected != given && columns > 0 {
+        return Err(Error::TargetsMismatch { expected, given });
+    }
+    targets
+        .iter()
+        .filter(|class| Some(**class) != ignored)
+        .try_for_each(|class| target(columns, *class))
+}
+
+/// A weight for each class, if there are any.
+pub(crate) fn class_weights(columns: usize, weights: Option<&[f32]>) -> Result<(), Error> {
+    match weights {
+        Some(weights) if weights.len() != columns => Err(Error::WeightsMismatch {
+            columns,
+            given: weights.len(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// `operation` leaves no rows out.
+pub(crate) fn none_ignored(ignored: Option<usize>, operation: &'static str) -> Result<(), Error> {
+    match ignored {
+        None => Ok(()),
+        Some(_) => Err(Error::UnsupportedOption {
+            option: "a target to ignore",
+            operation,
+        }),
+    }
+}
+
+/// The parameters of a sampler.
+pub(crate) fn sampler(temperature: f32, top_p: f32, min_p: f32) -> Result<(), Error> {
+    let is_temperature = (0.0..f32::INFINITY).contains(&temperature);
+    parameter(
+        "the temperature",
+        "finite and at least 0",
+        temperature,
+        is_temperature,
+    )?;
+    parameter("top-p", "at least 0", top_p, top_p >= 0.0)?;
+    parameter("min-p", "from 0 to 1", min_p, (0.0..=1.0).contains(&min_p))
+}
+
+/// The number that decides a draw.
+pub(crate) fn uniform(uniform: f32) -> Result<(), Error> {
+    let is_uniform = (0.0..1.0).contains(&uniform);
+    parameter(
+        "the uniform number",
+        "at least 0 and below 1",
+        uniform,
+        is_uniform,
+    )
+}
+
+fn parameter(
+    parameter: &'static str,
+    expected: &'static str,
+    given: f32,
+    is_in_range: bool,
+) -> Result<(), Error> {
+    if is_in_range {
+        return Ok(());
+    }
+    Err(Error::ParameterOutOfRange {
+        parameter,
+        expected,
+        given_bits: given.to_bits(),
+    })
+}
+
+/// What was made of a distribution, or what the row is instead of one.
+pub(crate) fn distribution<T>(drawn: Result<T, Outcome>) -> Result<T, Error> {
+    drawn.map_err(|outcome| Error::NoDistribution { outcome })
 }
 
 pub(crate) fn backend(backend: Backend) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 //! arguments.
 
 use crate::backend::Backend;
+use crate::columns::log_sum_exp::LogSumExpColumns;
 use crate::columns::slab::Columns;
 use crate::dispatch::dispatch;
 use crate::normalizer::Normalizer;
@@ -10,6 +11,7 @@ use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::matrix::Matrix;
 use crate::rows::preprocess::{Fill, FillBelow, Preprocess, Preprocessed};
 use crate::rows::recurrence::NormalizerOf;
+use crate::rows::results::RowResults;
 use crate::rows::row::Row;
 use crate::rows::schedule::PREPROCESSED_LOGITS;
 use crate::simd::WithSimd;
@@ -201,7 +203,7 @@ impl Driver<'_> {
         inner: usize,
     ) {
         let sink = self.options.sink(LOG);
-        let visible = slab.len() / inner;
+        let visible = slab.len().checked_div(inner).unwrap_or(0);
         let preprocessing = self.options.preprocessing_of(index, axis * inner, 0);
         if R::HAS_SCRATCH {
             self.dispatch(Preprocess {
@@ -224,6 +226,44 @@ impl Driver<'_> {
         }
     }
 
+    /// log Σ e^x along the middle axis of a tensor [outer, `axis`, `inner`]. `out` has
+    /// outer · inner places.
+    pub(crate) fn log_sum_exp_axis<L: Source>(
+        &self,
+        logits: L,
+        axis: usize,
+        inner: usize,
+        out: &mut [f32],
+    ) {
+        let sink = self.options.sink(true);
+        if self.options.allows_whole_matrices() {
+            return self.dispatch(LogSumExpColumns {
+                logits,
+                axis,
+                inner,
+                sink,
+                out,
+            });
+        }
+        let visible = self.options.visible(0, axis);
+        let mut unread = logits;
+        for (index, out) in out.chunks_mut(inner.max(1)).enumerate() {
+            let (slab, others) = unread
+                .split_at(axis * inner)
+                .unwrap_or((L::empty(), L::empty()));
+            let seen = slab.slice(0, visible * inner).unwrap_or(slab);
+            let preprocessing = self.options.preprocessing_of(index, axis * inner, 0);
+            self.dispatch(LogSumExpColumns {
+                logits: Preprocessed::new(seen, &preprocessing),
+                axis: visible,
+                inner,
+                sink,
+                out,
+            });
+            unread = others;
+        }
+    }
+
     /// The normalizer of row `index` of a matrix.
     pub(crate) fn normalizer<L: Source>(&self, logits: L, index: usize) -> Normalizer {
         if self.options.has_plain_denominator() {
@@ -241,15 +281,15 @@ impl Driver<'_> {
         self.options.sink(false).merge_into(normalizer)
     }
 
-    /// log Σ e^x of as many rows as `out` has places, of a matrix of `matrix_len` logits. The first
-    /// has the index `first`.
-    pub(crate) fn log_sum_exp_rows<L: Source>(
+    /// log Σ e^x, or what else is written to `out`, of as many rows as `out` has places, of a matrix
+    /// of `matrix_len` logits. The first has the index `first`.
+    pub(crate) fn log_sum_exp_rows<L: Source, O: RowResults>(
         &self,
         logits: L,
         columns: usize,
         first: usize,
         matrix_len: usize,
-        out: &mut [f32],
+        out: O,
     ) {
         let sink = self.options.sink(true);
         if self.options.allows_whole_matrices() {
@@ -261,10 +301,11 @@ impl Driver<'_> {
                 out,
             });
         }
-        let mut unread = logits;
-        for (index, place) in out.chunks_mut(1).enumerate() {
+        let (mut unread, mut unwritten, mut index) = (logits, out, first);
+        while unwritten.len() > 0 {
+            let (place, others_out) = unwritten.split_at(1);
             let (row, others) = unread.split_at(columns).unwrap_or((L::empty(), L::empty()));
-            let (logits, preprocessing) = self.visible_logits(row, first + index);
+            let (logits, preprocessing) = self.visible_logits(row, index);
             let columns = logits.len();
             if self.options.changes_logits() {
                 self.dispatch(LogSumExpRows {
@@ -283,14 +324,14 @@ impl Driver<'_> {
                     out: place,
                 });
             }
-            unread = others;
+            (unread, unwritten, index) = (others, others_out, index + 1);
         }
     }
 
     /// log Σ e^x of a row.
     pub(crate) fn log_sum_exp<L: Source>(&self, logits: L) -> f32 {
         let mut result = [f32::NEG_INFINITY];
-        self.log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result);
+        self.log_sum_exp_rows(logits, logits.len(), 0, logits.len(), &mut result[..]);
         result[0]
     }
 

@@ -1,6 +1,7 @@
 //! The errors of the crate.
 
 use crate::backend::Backend;
+use crate::normalizer::Outcome;
 use core::fmt;
 
 /// The reason why a call was refused. Then nothing has been written.
@@ -76,6 +77,35 @@ pub enum Error {
         /// The index that was given.
         target: usize,
     },
+    /// The number of targets is not the number of rows.
+    TargetsMismatch {
+        /// The number of rows.
+        expected: usize,
+        /// The number of targets that were given.
+        given: usize,
+    },
+    /// The number of class weights is not the number of columns.
+    WeightsMismatch {
+        /// Columns of a row.
+        columns: usize,
+        /// Weights that were given.
+        given: usize,
+    },
+    /// A parameter is a number that has no meaning.
+    ParameterOutOfRange {
+        /// The parameter.
+        parameter: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// The representation of what was given ([`f32::to_bits`]): an error with a NaN is equal to
+        /// itself.
+        given_bits: u32,
+    },
+    /// The softmax of the row is not a distribution to draw from.
+    NoDistribution {
+        /// What kind of row was given.
+        outcome: Outcome,
+    },
     /// This machine or target cannot run the backend that was asked for.
     UnavailableBackend {
         /// What was asked for.
@@ -138,6 +168,34 @@ impl fmt::Display for Error {
             Error::TargetOutOfRange { columns, target } => write!(
                 f,
                 "expected a target below {columns}, the columns of the row, but {target} was given"
+            ),
+            Error::TargetsMismatch { expected, given } => write!(
+                f,
+                "expected {expected} targets, one for each row, but {given} were given"
+            ),
+            Error::WeightsMismatch { columns, given } => write!(
+                f,
+                "expected {columns} weights, one for each class, but {given} were given"
+            ),
+            Error::ParameterOutOfRange {
+                parameter,
+                expected,
+                given_bits,
+            } => write!(
+                f,
+                "expected {parameter} to be {expected}, but {} was given",
+                f32::from_bits(given_bits)
+            ),
+            Error::NoDistribution { outcome } => write!(
+                f,
+                "expected a row whose largest logit is finite, but {} was given",
+                match outcome {
+                    Outcome::Empty => "an empty row",
+                    Outcome::FullyMasked => "a row of −∞ alone",
+                    Outcome::PositiveInfinity => "a row with +∞",
+                    Outcome::NaN => "a row with NaN",
+                    Outcome::Finite => "another",
+                }
             ),
             Error::UnavailableBackend { backend, best } => write!(
                 f,

@@ -113,7 +113,7 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
             columns,
             sink,
             matrix_len: columns,
-            out: &mut out,
+            out: &mut out[..],
         },
     );
     out[0]

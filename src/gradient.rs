@@ -56,8 +56,8 @@ impl Softmax<'_> {
     /// ```
     ///
     /// The products are rounded to `f32` and summed in `f64`. The error of the difference is at
-    /// most 2^−23 · Σ_j |p_j g_j|, plus the rounding of the result. A NaN in p or g makes the whole
-    /// gradient NaN.
+    /// most 2^−23 · Σ_j |p_j g_j|, plus the rounding of the result. No intermediate value overflows
+    /// where the result does not, if p is a softmax. A NaN in p or g makes the whole gradient NaN.
     ///
     /// # Errors
     ///
@@ -77,15 +77,78 @@ impl Softmax<'_> {
         upstream: &[f32],
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        checks::no_options(&self.driver.options, GRADIENT)?;
-        checks::length(probabilities.len(), upstream.len())?;
-        checks::length(probabilities.len(), gradient.len())?;
-        self.driver.dispatch(Gradient::<false> {
-            results: probabilities,
-            upstream,
-            gradient,
-        });
-        Ok(())
+        let columns = probabilities.len();
+        self.checked_gradient::<false>(probabilities, Some(upstream), columns, gradient)
+    }
+
+    /// [`softmax_gradient`](Self::softmax_gradient) in the place of the upstream gradient: the same
+    /// bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`softmax_gradient`](Self::softmax_gradient).
+    ///
+    /// ```
+    /// let mut gradient = [1.0, 0.0];
+    /// online_softmax::Softmax::new().softmax_gradient_in_place(&[0.5, 0.5], &mut gradient)?;
+    /// assert_eq!(gradient, [0.25, -0.25]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn softmax_gradient_in_place(
+        &self,
+        probabilities: &[f32],
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        let columns = probabilities.len();
+        self.checked_gradient::<false>(probabilities, None, columns, gradient)
+    }
+
+    /// [`softmax_gradient`](Self::softmax_gradient) of each row of a matrix: row-major, `columns`
+    /// values a row, no gaps.
+    ///
+    /// # Errors
+    ///
+    /// As [`softmax_gradient`](Self::softmax_gradient); [`Error::PartialRow`] if the number of
+    /// probabilities is not a multiple of `columns`. Then nothing is written.
+    ///
+    /// ```
+    /// let softmax = online_softmax::Softmax::new();
+    /// let (upstream, mut gradient) = ([1.0, 0.0, 0.0, 4.0], [9.0; 4]);
+    /// softmax.softmax_gradient_rows(&[0.5; 4], &upstream, 2, &mut gradient)?;
+    /// assert_eq!(gradient, [0.25, -0.25, -1.0, 1.0]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn softmax_gradient_rows(
+        &self,
+        probabilities: &[f32],
+        upstream: &[f32],
+        columns: usize,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_gradient::<false>(probabilities, Some(upstream), columns, gradient)
+    }
+
+    /// [`softmax_gradient_rows`](Self::softmax_gradient_rows) in the place of the upstream gradient:
+    /// the same bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`softmax_gradient_rows`](Self::softmax_gradient_rows).
+    ///
+    /// ```
+    /// let softmax = online_softmax::Softmax::new();
+    /// let mut gradient = [1.0, 0.0, 0.0, 4.0];
+    /// softmax.softmax_gradient_rows_in_place(&[0.5; 4], 2, &mut gradient)?;
+    /// assert_eq!(gradient, [0.25, -0.25, -1.0, 1.0]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn softmax_gradient_rows_in_place(
+        &self,
+        probabilities: &[f32],
+        columns: usize,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_gradient::<false>(probabilities, None, columns, gradient)
     }
 
     /// The gradient by the logits of a row, from its log-softmax l ≤ 0 and the gradient g by l:
@@ -95,8 +158,8 @@ impl Softmax<'_> {
     /// ```
     ///
     /// The sum is an `f64`. The error of the difference is at most 2^−22 · |e^(l_i) Σ_j g_j| +
-    /// 2^−50 · Σ_j |g_j|, plus the rounding of the result. An intermediate value may overflow for
-    /// gradients near the largest `f32`. A NaN in `upstream` makes the whole gradient NaN.
+    /// 2^−50 · Σ_j |g_j|, plus the rounding of the result. No intermediate value overflows where
+    /// the result does not. A NaN in `upstream` makes the whole gradient NaN.
     ///
     /// # Errors
     ///
@@ -116,12 +179,99 @@ impl Softmax<'_> {
         upstream: &[f32],
         gradient: &mut [f32],
     ) -> Result<(), Error> {
+        let columns = log_probabilities.len();
+        self.checked_gradient::<true>(log_probabilities, Some(upstream), columns, gradient)
+    }
+
+    /// [`log_softmax_gradient`](Self::log_softmax_gradient) in the place of the upstream gradient:
+    /// the same bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`log_softmax_gradient`](Self::log_softmax_gradient).
+    ///
+    /// ```
+    /// let log_half = -core::f32::consts::LN_2;
+    /// let mut gradient = [1.0, 0.0];
+    /// online_softmax::Softmax::new().log_softmax_gradient_in_place(&[log_half; 2], &mut gradient)?;
+    /// assert_eq!(gradient, [0.5, -0.5]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn log_softmax_gradient_in_place(
+        &self,
+        log_probabilities: &[f32],
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        let columns = log_probabilities.len();
+        self.checked_gradient::<true>(log_probabilities, None, columns, gradient)
+    }
+
+    /// [`log_softmax_gradient`](Self::log_softmax_gradient) of each row of a matrix: row-major,
+    /// `columns` values a row, no gaps.
+    ///
+    /// # Errors
+    ///
+    /// As [`log_softmax_gradient`](Self::log_softmax_gradient); [`Error::PartialRow`] if the number
+    /// of log-probabilities is not a multiple of `columns`. Then nothing is written.
+    ///
+    /// ```
+    /// let softmax = online_softmax::Softmax::new();
+    /// let (upstream, mut gradient) = ([1.0, 2.0], [9.0; 2]);
+    /// softmax.log_softmax_gradient_rows(&[0.0; 2], &upstream, 1, &mut gradient)?;
+    /// assert_eq!(gradient, [0.0; 2]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn log_softmax_gradient_rows(
+        &self,
+        log_probabilities: &[f32],
+        upstream: &[f32],
+        columns: usize,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_gradient::<true>(log_probabilities, Some(upstream), columns, gradient)
+    }
+
+    /// [`log_softmax_gradient_rows`](Self::log_softmax_gradient_rows) in the place of the upstream
+    /// gradient: the same bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`log_softmax_gradient_rows`](Self::log_softmax_gradient_rows).
+    ///
+    /// ```
+    /// let mut gradient = [1.0, 2.0];
+    /// let softmax = online_softmax::Softmax::new();
+    /// softmax.log_softmax_gradient_rows_in_place(&[0.0; 2], 1, &mut gradient)?;
+    /// assert_eq!(gradient, [0.0; 2]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn log_softmax_gradient_rows_in_place(
+        &self,
+        log_probabilities: &[f32],
+        columns: usize,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_gradient::<true>(log_probabilities, None, columns, gradient)
+    }
+
+    /// Without `upstream` that is in the places of the gradient.
+    fn checked_gradient<const LOG: bool>(
+        &self,
+        results: &[f32],
+        upstream: Option<&[f32]>,
+        columns: usize,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
         checks::no_options(&self.driver.options, GRADIENT)?;
-        checks::length(log_probabilities.len(), upstream.len())?;
-        checks::length(log_probabilities.len(), gradient.len())?;
-        self.driver.dispatch(Gradient::<true> {
-            results: log_probabilities,
+        if let Some(upstream) = upstream {
+            checks::length(results.len(), upstream.len())?;
+        }
+        checks::length(results.len(), gradient.len())?;
+        checks::whole_rows(results.len(), columns)?;
+        self.driver.dispatch(Gradients::<LOG> {
+            results,
             upstream,
+            columns,
             gradient,
         });
         Ok(())
@@ -130,51 +280,81 @@ impl Softmax<'_> {
 
 const GRADIENT: &str = "a gradient from results";
 
-/// Through a softmax, or through a log-softmax if `LOG`.
-struct Gradient<'a, const LOG: bool> {
+/// Through the softmax of each row, or through the log-softmax if `LOG`.
+struct Gradients<'a, const LOG: bool> {
     results: &'a [f32],
-    upstream: &'a [f32],
+    upstream: Option<&'a [f32]>,
+    columns: usize,
     gradient: &'a mut [f32],
 }
 
-impl<const LOG: bool> WithSimd for Gradient<'_, LOG> {
+impl<const LOG: bool> WithSimd for Gradients<'_, LOG> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
-        let registers = self.results.len().div_ceil(S::Vector::WIDTH);
-        let mut totals = [0.0; LANES];
-        for register in 0..registers {
-            let start = register * S::Vector::WIDTH;
-            let upstream = load(simd, self.upstream, start);
-            let summand = if LOG {
-                upstream
-            } else {
-                load(simd, self.results, start) * upstream
-            };
-            summand.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));
-        }
-
-        // The negated sum in two floats.
-        let sum = -total(totals);
-        let high = simd.splat(sum as f32);
-        let low = simd.splat((sum - f64::from(sum as f32)) as f32);
-        let exp = Exp::new(simd);
-        for register in 0..registers {
-            let start = register * S::Vector::WIDTH;
-            let results = load(simd, self.results, start);
-            let upstream = load(simd, self.upstream, start);
-            let gradient = self.gradient.get_mut(start..).unwrap_or(&mut []);
-            if LOG {
-                let probabilities = exp.of(results);
-                let less_high = probabilities.mul_add(high, upstream);
-                (less_high + probabilities * low).store(gradient);
-            } else {
-                (results * ((upstream + high) + low)).store(gradient);
-            }
+        let columns = self.columns.max(1);
+        let rows = self.results.chunks(columns);
+        for (row, (results, gradient)) in rows.zip(self.gradient.chunks_mut(columns)).enumerate() {
+            let upstream = self.upstream.map(|upstream| {
+                let from_row = upstream.get(row * columns..).unwrap_or(&[]);
+                from_row.get(..columns).unwrap_or(from_row)
+            });
+            of_row::<LOG, S>(simd, results, upstream, gradient);
         }
     }
 }
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn of_row<const LOG: bool, S: Simd>(
+    simd: S,
+    results: &[f32],
+    upstream: Option<&[f32]>,
+    gradient: &mut [f32],
+) {
+    let mut totals = [0.0; LANES];
+    for start in (0..results.len()).step_by(S::Vector::WIDTH) {
+        let upstream = load(simd, upstream.unwrap_or(gradient), start);
+        let summand = if LOG {
+            upstream
+        } else {
+            load(simd, results, start) * upstream
+        };
+        summand.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));
+    }
+
+    let sum = total(totals);
+    // Powers of two, so that the sum, and its difference from an upstream value, do not overflow.
+    let (factor, inverse) = match LOG {
+        true if sum.abs() < LARGE => (1.0, 1.0),
+        true => (1.0 / SCALE, SCALE),
+        false => (0.5, 2.0),
+    };
+    // The negated sum in two floats.
+    let sum = -sum * f64::from(factor);
+    let high = simd.splat(sum as f32);
+    let low = simd.splat((sum - f64::from(sum as f32)) as f32);
+    let (factor, inverse) = (simd.splat(factor), simd.splat(inverse));
+    let exp = Exp::new(simd);
+    for start in (0..results.len()).step_by(S::Vector::WIDTH) {
+        let results = load(simd, results, start);
+        let upstream = load(simd, upstream.unwrap_or(gradient), start) * factor;
+        let result = if LOG {
+            let probabilities = exp.of(results);
+            let less_high = probabilities.mul_add(high, upstream);
+            (less_high + probabilities * low) * inverse
+        } else {
+            (results * inverse) * ((upstream + high) + low)
+        };
+        result.store(gradient.get_mut(start..).unwrap_or(&mut []));
+    }
+}
+
+/// A sum of upstream gradients beyond this may overflow in `f32`, or its difference from one.
+const LARGE: f64 = 1.0e37;
+
+/// More than the number of upstream gradients that a sum can have.
+const SCALE: f32 = (1_u128 << 70) as f32;
 
 /// Zero past the end.
 #[cfg_attr(not(unoptimized), inline(always))]

@@ -250,6 +250,20 @@ impl<L: Logit> SoftmaxOf<'_, L> {
             .checked_axis::<true, _>(out_of_place(logits, log_probabilities)?, shape)
     }
 
+    /// log Σ e^x along the middle axis of a tensor: [`Softmax::log_sum_exp_axis`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Softmax::log_sum_exp_axis`].
+    pub fn log_sum_exp_axis(
+        &self,
+        logits: &[L],
+        shape: [usize; 3],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        self.softmax.checked_log_sum_exp_axis(logits, shape, out)
+    }
+
     /// The most probable classes of a row: [`Softmax::top_k`].
     ///
     /// # Errors

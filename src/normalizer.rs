@@ -149,6 +149,63 @@ impl Normalizer {
         }
     }
 
+    /// The log-sum-exp with signs: log |Σ − Σ'| and the sign of Σ − Σ', −1, 0 or 1, where Σ is the
+    /// sum of e^x over the logits seen, and Σ' that over those `other` has seen.
+    ///
+    /// The difference cancels where the sums are nearly equal: beside the rounding of the result,
+    /// its error is at most 2^−22 · (Σ + Σ') / |Σ − Σ'|. Equal states give −∞ and 0. Both are NaN
+    /// if a logit was NaN, or if +∞ was among the logits of both.
+    ///
+    /// Logits with factors b of any sign are x + log b where b > 0, and x + log(−b) for `other`
+    /// where b < 0. For 5e − e²:
+    ///
+    /// ```
+    /// use online_softmax::{Mask, Normalizer, Softmax};
+    ///
+    /// let logits = [1.0, 2.0];
+    /// let positive = [5_f32.ln(), f32::NEG_INFINITY];
+    /// let negative = [f32::NEG_INFINITY, 0.0];
+    /// let sum_of = |factors| Softmax::new().mask(Mask::Additive(factors)).normalizer(&logits);
+    /// let (log, sign) = sum_of(&positive)?.log_difference(sum_of(&negative)?);
+    /// assert!((log - 1.824929).abs() < 1e-6);
+    /// assert_eq!(sign, 1.0);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    #[must_use]
+    pub fn log_difference(self, other: Self) -> (f32, f32) {
+        // The smaller maximum is subtracted; the sign says which one it is.
+        let (smaller, larger, sign) = if self.max < other.max {
+            (self, other, -1.0)
+        } else {
+            (other, self, 1.0)
+        };
+        match (smaller.outcome(), larger.outcome()) {
+            (Outcome::NaN, _) | (_, Outcome::NaN) => (f32::NAN, f32::NAN),
+            (Outcome::PositiveInfinity, _) => (f32::NAN, f32::NAN),
+            (_, Outcome::PositiveInfinity) => (f32::INFINITY, sign),
+            (_, Outcome::Empty | Outcome::FullyMasked) => (f32::NEG_INFINITY, 0.0),
+            (Outcome::Empty | Outcome::FullyMasked, _) => (larger.log_sum_exp(), sign),
+            _ => {
+                let gap = f64::from(smaller.max) - f64::from(larger.max);
+                let power = libm::exp(gap);
+                let excess = larger.other_terms - (1.0 + smaller.other_terms) * power;
+                if excess > -0.5 {
+                    let log = f64::from(larger.max) + libm::log1p(excess);
+                    return (log as f32, sign);
+                }
+                // 1 + excess, where equal terms cancel exactly.
+                let other_terms = larger.other_terms - smaller.other_terms * power;
+                let difference = other_terms - libm::expm1(gap);
+                if difference == 0.0 {
+                    (f32::NEG_INFINITY, 0.0)
+                } else {
+                    let log = f64::from(larger.max) + libm::log(difference.abs());
+                    (log as f32, if difference > 0.0 { sign } else { -sign })
+                }
+            }
+        }
+    }
+
     /// e^(logit − m) / d: the share of `logit` in the softmax of the logits seen. It need not be
     /// one of them, and is not one more. NaN unless the outcome is [`Outcome::Finite`].
     #[must_use]

@@ -1,10 +1,19 @@
-//! Rows of matrices and slabs of tensors in parallel, on the threads of rayon. A part is computed
-//! as the same rows of the whole are, so that neither the parts nor the threads change a bit.
+//! Rows of matrices, slabs of tensors and parts of long rows in parallel, on the threads of rayon. A
+//! part is computed as in the whole, so that neither the parts nor the threads change a bit.
+
+extern crate alloc;
 
 use crate::checks::{self, out_of_place};
+use crate::driver::Driver;
 use crate::error::Error;
+use crate::options::Sink;
+use crate::rows::parts::{
+    ExtremesOf, LogSoftmaxPart, LogSumExpTotal, LogTotal, NormalizePart, PART, PartExtremes,
+    PartSums, Plan, SLICE, SumPart, Total,
+};
 use crate::softmax::Softmax;
-use crate::source::{InPlace, SrcDst};
+use crate::source::{InPlace, Source, SrcDst, Unwritten};
+use alloc::vec::Vec;
 
 /// The largest matrix, in logits, that is not divided: 12 µs on an AMD EPYC core (family 26), about
 /// what a call from outside the pool waits for its threads.
@@ -17,6 +26,9 @@ const PARTS: usize = 16;
 /// The most logits of a part, unless it is a single row. On one thread parts of this size take at
 /// most 2 % more time than the whole, parts of 2^14 at most 3 % (AMD EPYC, family 26).
 const LARGEST_PART: usize = 1 << 16;
+
+/// The longest row that is not read in parts: 20 µs on that core. Two passes wait for the threads.
+const LONGEST_WHOLE: usize = 1 << 17;
 
 impl<'a> Softmax<'a> {
     /// The same softmax over rows in parallel.
@@ -42,10 +54,12 @@ impl<'a> Softmax<'a> {
 /// checked before the first write.
 ///
 /// The rows are done on rayon's current thread pool: the one in which the method is called, or the
-/// global one. A matrix of at most 2^16 logits, or of one row, is done on one thread. A call from
-/// outside the pool waits for a thread of the pool to wake up, some microseconds; several calls
-/// inside one [`rayon::ThreadPool::install`] or [`rayon::scope`] wait once. The crate allocates
-/// nothing here either, but rayon does.
+/// global one. A matrix of at most 2^16 logits is done on one thread. Rows of more than 2^17 logits
+/// are read in parts if there are fewer of them than threads, unless masks, a scale or a soft cap are
+/// set, or a shift of the exponent must be changed within the row: then a row is done on one thread.
+/// A call from outside the pool waits for a thread of the pool to wake up, some microseconds; several calls
+/// inside one [`rayon::ThreadPool::install`] or [`rayon::scope`] wait once. For a row in parts a
+/// thirty-second of its memory is allocated, and rayon allocates for itself.
 ///
 /// ```
 /// use online_softmax::{Mask, Softmax};
@@ -145,6 +159,12 @@ impl ParallelSoftmax<'_> {
         let driver = self.softmax.driver;
         checks::log_sum_exp_rows(&driver.options, logits.len(), columns, out.len())?;
         let (len, rows) = (logits.len(), out.len());
+        if are_in_parts(&driver, rows, columns) {
+            for (row, out) in logits.chunks_exact(columns).zip(out) {
+                *out = long_log_sum_exp(&driver, row);
+            }
+            return Ok(());
+        }
         Part::whole((logits, out), rows).in_parallel(
             columns,
             &|(logits, out): (&[f32], &mut [f32]), rows| {
@@ -235,7 +255,18 @@ impl ParallelSoftmax<'_> {
         let driver = self.softmax.driver;
         let len = matrix.len();
         let rows = checks::rows(&driver.options, len, columns)?;
-        if rows > 0 {
+        if are_in_parts(&driver, rows, columns) {
+            let mut unread = matrix;
+            for _ in 0..rows {
+                match unread.split_at(columns) {
+                    Ok((row, others)) => {
+                        long_row::<LOG, R>(&driver, row);
+                        unread = others;
+                    }
+                    Err(_) => break,
+                }
+            }
+        } else if rows > 0 {
             Part::whole(matrix, rows).in_parallel(
                 columns,
                 &|matrix: R, rows| matrix.split_at(rows * columns),
@@ -269,7 +300,127 @@ impl ParallelSoftmax<'_> {
     }
 }
 
-/// Some rows of a matrix, or slabs of a tensor.
+/// Whether rows are read in parts: there are fewer than threads, and they are long.
+fn are_in_parts(driver: &Driver<'_>, rows: usize, columns: usize) -> bool {
+    let is_plain = driver.options.allows_whole_matrices();
+    columns > LONGEST_WHOLE && is_plain && rows < rayon::current_num_threads()
+}
+
+/// The softmax of one row in parts, or the log-softmax if `LOG`.
+fn long_row<const LOG: bool, R: SrcDst>(driver: &Driver<'_>, mut row: R) {
+    let columns = row.len();
+    let sink = driver.options.sink(LOG);
+    let sums = if LOG {
+        // Without the sink, as the logarithm takes it.
+        let mut unwritten = Unwritten(row.logits());
+        RowInParts::sum::<true, _>(driver, &mut unwritten, Sink::NONE)
+    } else if R::HAS_SCRATCH {
+        RowInParts::sum::<false, R>(driver, &mut row, sink)
+    } else {
+        None
+    };
+    let Some(RowInParts { plan, mut parts }) = sums else {
+        return driver.rows::<LOG, R>(row, columns, 0, columns);
+    };
+    if LOG {
+        let total = driver.dispatch(LogTotal {
+            logits: row.logits(),
+            plan,
+            parts: &parts,
+            sink,
+        });
+        each_part(row.reborrow(), &mut parts, &|part, _| {
+            driver.dispatch(LogSoftmaxPart { part, total });
+        });
+    } else {
+        let total = driver.dispatch(Total {
+            plan,
+            parts: &parts,
+        });
+        each_part(row.reborrow(), &mut parts, &|part, _| {
+            driver.dispatch(NormalizePart { part, total });
+        });
+    }
+}
+
+/// log Σ e^x of one row in parts.
+fn long_log_sum_exp(driver: &Driver<'_>, logits: &[f32]) -> f32 {
+    let sink = driver.options.sink(true);
+    RowInParts::sum::<true, _>(driver, &mut Unwritten(logits), Sink::NONE)
+        .and_then(|RowInParts { plan, parts }| {
+            let parts = &parts;
+            driver.dispatch(LogSumExpTotal { plan, parts, sink })
+        })
+        .unwrap_or_else(|| driver.log_sum_exp(logits))
+}
+
+/// A long row of which all numerators were computed.
+struct RowInParts {
+    plan: Plan,
+    parts: Vec<PartSums>,
+}
+
+impl RowInParts {
+    /// `None` if the row must be read as a whole, or if there is no memory for the sums of its
+    /// slices: a thirty-second of that of the row. The logits are as they were then.
+    fn sum<const LOG: bool, R: SrcDst>(
+        driver: &Driver<'_>,
+        row: &mut R,
+        sink: Sink,
+    ) -> Option<Self> {
+        let columns = row.len();
+        let first_slice = driver.dispatch(ExtremesOf(row.logits().slice(0, SLICE)?));
+        let mut parts = Vec::new();
+        parts.try_reserve_exact(columns.div_ceil(PART)).ok()?;
+        parts.resize(columns.div_ceil(PART), PartSums::NONE);
+        if R::KEEPS_LOGITS {
+            let plan = Plan::unit(columns, sink);
+            each_part(row.reborrow(), &mut parts, &|part, found| {
+                driver.dispatch(SumPart::<LOG, _> { part, plan, found });
+            });
+        } else {
+            each_part(row.reborrow(), &mut parts, &|part, found| {
+                found.extremes = driver.dispatch(ExtremesOf(part.logits()));
+            });
+        }
+        let extremes = parts.iter().map(|part| part.extremes);
+        let all = extremes.fold(PartExtremes::NONE, PartExtremes::merge);
+        let plan = Plan::of(columns, sink, first_slice, all)?;
+        if !(R::KEEPS_LOGITS && plan.has_unit_shift) {
+            each_part(row.reborrow(), &mut parts, &|part, found| {
+                driver.dispatch(SumPart::<LOG, _> { part, plan, found });
+            });
+        }
+        Some(RowInParts { plan, parts })
+    }
+}
+
+/// Calls `run` with each part of a row and with the value that belongs to it.
+fn each_part<R: SrcDst, T: Send>(row: R, values: &mut [T], run: &(impl Fn(R, &mut T) + Sync)) {
+    let parts = values.len();
+    Part::whole((row, values), parts).divide(
+        1,
+        &|(row, values): (R, &mut [T]), parts| {
+            if parts > values.len() {
+                return Err((row, values));
+            }
+            match row.split_at(parts * PART) {
+                Ok((row, others)) => {
+                    let (values, other_values) = values.split_at_mut(parts);
+                    Ok(((row, values), (others, other_values)))
+                }
+                Err(row) => Err((row, values)),
+            }
+        },
+        &|(row, values), _| {
+            if let [value] = values {
+                run(row, value);
+            }
+        },
+    );
+}
+
+/// Some rows of a matrix, slabs of a tensor, or parts of a row.
 struct Part<T> {
     first: usize,
     rows: usize,

@@ -47,7 +47,7 @@ use crate::source::{InPlace, Source, SrcDst};
 ///
 /// # Method
 ///
-/// Rows of at most 32 columns are transposed in registers, so that each lane is a row. Longer ones,
+/// Rows of at most 32 or 64 columns are transposed in registers, so that each lane is a row. Longer ones,
 /// to 2048, go through the textbook's three loops, several rows at a time. Longer rows are read
 /// slice by slice. All slices have one shift, and their sums are added. Rows of more than 2^21
 /// columns are read twice, shorter ones once before the last pass. Streams and normalizers are read
@@ -107,6 +107,9 @@ impl<'a> Softmax<'a> {
     /// Every `scale` does what the formula says. 0 makes all finite logits equal and ±∞ NaN. A
     /// negative scale reverses the order and makes −∞ +∞. An infinite one makes all logits ±∞, and
     /// 0 NaN. NaN makes all NaN.
+    ///
+    /// A temperature of 0 is not a scale of ∞, whose results are NaN: the most probable class is
+    /// that of [`top_k`](Self::top_k) with one place.
     ///
     /// ```
     /// let mut probabilities = [0.0; 2];
@@ -289,13 +292,22 @@ impl<'a> Softmax<'a> {
 
     /// log Σ e^x of a row: one read, nothing is written.
     ///
+    /// With weights b > 0, log Σ b e^x, add log b to the logits. With factors of both signs, take
+    /// [`Normalizer::log_difference`].
+    ///
     /// # Errors
     ///
     /// As [`normalizer`](Self::normalizer).
     ///
     /// ```
-    /// let softmax = online_softmax::Softmax::new();
-    /// assert_eq!(softmax.log_sum_exp(&[-1e30, 2.0])?, 2.0);
+    /// use online_softmax::{Mask, Softmax};
+    ///
+    /// assert_eq!(Softmax::new().log_sum_exp(&[-1e30, 2.0])?, 2.0);
+    ///
+    /// let log_weights = [2.0, 3.0].map(f32::ln);
+    /// let weighted = Softmax::new().mask(Mask::Additive(&log_weights));
+    /// // log(2e + 3e²)
+    /// assert!((weighted.log_sum_exp(&[1.0, 2.0])? - 3.317951).abs() < 1e-6);
     /// # Ok::<(), online_softmax::Error>(())
     /// ```
     pub fn log_sum_exp(&self, logits: &[f32]) -> Result<f32, Error> {
@@ -470,6 +482,34 @@ impl<'a> Softmax<'a> {
         self.checked_axis::<true, _>(out_of_place(logits, log_probabilities)?, shape)
     }
 
+    /// log Σ e^x along the middle axis of a tensor of `shape` [outer, axis, inner]: of each `axis`
+    /// values that lie `inner` apart. `out` has outer · inner places, row-major. With `inner` = 1 it
+    /// is [`log_sum_exp_rows`](Self::log_sum_exp_rows). Otherwise the same guarantees hold. An axis
+    /// without values gives −∞.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] if a product of the dimensions overflows; [`Error::ShapeMismatch`] if
+    /// the product of all is not the number of logits; [`Error::RowsMismatch`] if `out` does not
+    /// have outer · inner places; the errors of [`axis`](Self::axis) about masks. Then nothing is
+    /// written.
+    ///
+    /// ```
+    /// let mut out = [0.0; 2];
+    /// let softmax = online_softmax::Softmax::new();
+    /// softmax.log_sum_exp_axis(&[1.0, -1e30, -1e30, 5.0], [1, 2, 2], &mut out)?;
+    /// assert_eq!(out, [1.0, 5.0]);
+    /// # Ok::<(), online_softmax::Error>(())
+    /// ```
+    pub fn log_sum_exp_axis(
+        &self,
+        logits: &[f32],
+        shape: [usize; 3],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        self.checked_log_sum_exp_axis(logits, shape, out)
+    }
+
     fn with(mut self, set: impl FnOnce(&mut Options<'a>)) -> Self {
         set(&mut self.driver.options);
         self.driver.options.are_given = true;
@@ -523,6 +563,23 @@ impl<'a> Softmax<'a> {
         checks::log_sum_exp_rows(&self.driver.options, logits.len(), columns, out.len())?;
         let len = logits.len();
         self.driver.log_sum_exp_rows(logits, columns, 0, len, out);
+        Ok(())
+    }
+
+    pub(crate) fn checked_log_sum_exp_axis<L: Source>(
+        &self,
+        logits: L,
+        shape: [usize; 3],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let [_, axis, inner] = shape;
+        let len = logits.len();
+        checks::log_sum_exp_axis(&self.driver.options, shape, len, out.len())?;
+        if inner == 1 {
+            self.driver.log_sum_exp_rows(logits, axis, 0, len, out);
+        } else {
+            self.driver.log_sum_exp_axis(logits, axis, inner, out);
+        }
         Ok(())
     }
 }

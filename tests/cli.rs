@@ -1,11 +1,11 @@
-//! The example `softmax`, run as a user runs it.
+//! The examples `softmax` and `sample`, run as a user runs them.
 //!
-//! `cargo test` builds the example first; `cargo test --test cli` alone does not.
+//! `cargo test` builds the examples first; `cargo test --test cli` alone does not.
 
 #![cfg(not(any(miri, target_family = "wasm")))] // They have no processes.
 
 use npyz::{NpyFile, Order, WriterBuilder};
-use online_softmax::{Backend, Candidate, FullyMasked, Mask, Softmax};
+use online_softmax::{Backend, Candidate, FullyMasked, Mask, Sampler, Softmax};
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -32,13 +32,17 @@ const LENGTHS: &str = concat!(
 // Running
 
 fn program() -> Command {
+    example("softmax")
+}
+
+fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
-    let name = format!("softmax{}", std::env::consts::EXE_SUFFIX);
-    let path = profile.join("examples").join(name);
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = profile.join("examples").join(file);
     assert!(
         path.exists(),
-        "{} is not there: `cargo build --example softmax` makes it",
+        "{} is not there: `cargo build --example {name}` makes it",
         path.display()
     );
     Command::new(path)
@@ -80,9 +84,14 @@ fn fails(arguments: &[&str], input: &[u8]) -> String {
 
 #[track_caller]
 fn the_line(stderr: &str) -> String {
+    line_of("softmax: ", stderr)
+}
+
+#[track_caller]
+fn line_of(program: &str, stderr: &str) -> String {
     let line = stderr.strip_suffix('\n').unwrap_or_default();
     assert!(!line.contains('\n'), "expected one line: {stderr:?}");
-    let message = line.strip_prefix("softmax: ");
+    let message = line.strip_prefix(program);
     message.expect("starts with the program's name").to_owned()
 }
 
@@ -974,4 +983,98 @@ fn a_full_disk_is_an_error() {
         assert_eq!(output.status.code(), Some(2), "{argument}: {stderr}");
         assert_contains(&the_line(&stderr), &["standard output: "]);
     }
+}
+
+// Sampling
+
+/// The exit status, standard output and standard error of the example `sample`.
+fn sample(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = example("sample").args(arguments).output().unwrap();
+    let [stdout, stderr] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code(), stdout, stderr)
+}
+
+/// The tokens with their logits and probabilities, and the line about the run.
+fn tokens(arguments: &[&str]) -> (Vec<(usize, f32, f32)>, String) {
+    let (status, stdout, stderr) = sample(arguments);
+    assert_eq!(status, Some(0), "{stderr}");
+    let token = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [index, logit, probability] = fields[..] else {
+            panic!("{line}");
+        };
+        let numbers = [logit, probability].map(|field| field.parse().unwrap());
+        (index.parse().unwrap(), numbers[0], numbers[1])
+    };
+    (
+        stdout.lines().map(token).collect(),
+        line_of("sample: ", &stderr),
+    )
+}
+
+#[test]
+fn a_hundred_tokens_of_the_vocabulary() {
+    let (_, logits) = read_npy(VOCABULARY);
+    let (drawn, line) = tokens(&[]);
+    assert_eq!(drawn.len(), 100);
+    assert_contains(
+        &line,
+        &["100 tokens", "30522", "µs each", Backend::best().name()],
+    );
+    let kept = Sampler::new().temperature(0.7).top_p(0.95).kept(&logits);
+    for (index, logit, probability) in &drawn {
+        assert_eq!(*logit, logits[*index]);
+        assert!(kept.contains(*index, *logit));
+        assert!(*probability > 0.0 && *probability < 1.0);
+    }
+    assert_eq!(tokens(&[VOCABULARY]).0, drawn, "a seed reproduces a text");
+    assert_ne!(tokens(&["--seed", "2"]).0, drawn);
+}
+
+#[test]
+fn tokens_of_any_rows_by_any_options() {
+    let (_, logits) = read_npy(DIGITS);
+    let most_probable: Vec<usize> = logits
+        .chunks(10)
+        .take(5)
+        .map(|row| {
+            let mut best = [Candidate::default()];
+            Softmax::new().top_k(row, &mut best).unwrap().1[0].index
+        })
+        .collect();
+    for options in [
+        &["--temperature", "0"][..],
+        &["--top-k", "1"],
+        &["--top-p", "0"],
+        &["--min-p", "1", "--backend", "portable"],
+    ] {
+        let (drawn, _) = tokens(&[options, &["--tokens", "5", DIGITS]].concat());
+        let classes: Vec<usize> = drawn.iter().map(|(class, ..)| *class).collect();
+        assert_eq!(classes, most_probable, "{options:?}");
+        assert!(drawn.iter().all(|(_, _, probability)| *probability == 1.0));
+    }
+}
+
+#[test]
+fn sampling_says_what_is_wrong() {
+    for (arguments, parts) in [
+        (&["--tokens", "0"][..], &["--tokens 0"][..]),
+        (&["--top-p", "x"], &["--top-p", "expected a number"]),
+        (
+            &["--top-p", "-1"],
+            &["expected top-p to be at least 0", "-1"],
+        ),
+        (&["--temperature", "nan"], &["the temperature", "NaN"]),
+        (&["--backend", "sse"], &["--backend", "expected one of"]),
+        (&["--unknown"], &["--unknown"]),
+        (&["missing.npy"], &["missing.npy"]),
+    ] {
+        let (status, stdout, stderr) = sample(arguments);
+        assert_eq!((status, stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert_contains(&line_of("sample: ", &stderr), parts);
+    }
+    let (status, stdout, _) = sample(&["--help"]);
+    assert_eq!(status, Some(0));
+    assert_contains(&stdout, &["Usage:", "--top-p X", "--seed N"]);
 }

@@ -27,7 +27,9 @@
 use core::arch::asm;
 use core::ffi::c_void;
 use core::hint::black_box;
-use online_softmax::{Backend, Candidate, FullyMasked, Mask, Normalizer, Softmax, Stream};
+use online_softmax::{
+    Backend, Candidate, CrossEntropy, FullyMasked, Mask, Normalizer, Sampler, Softmax, Stream,
+};
 use std::fmt::Write;
 use support::backends;
 
@@ -370,6 +372,12 @@ fn axes(run: &mut Run<'_>) {
         run.call("`log_axis`", arguments, || {
             softmax.log_axis(&logits, shape, &mut results).unwrap();
         });
+        let places = shape[0] * shape[2];
+        run.call("`log_sum_exp_axis`", arguments, || {
+            softmax
+                .log_sum_exp_axis(&logits, shape, &mut results[..places])
+                .unwrap();
+        });
         let masks = Masks::new(axis * inner);
         for Setting { name, softmax } in masks.settings(run.softmax(), axis) {
             // The masks that no inner axis takes.
@@ -398,6 +406,14 @@ fn operations(run: &mut Run<'_>) {
                 black_box(softmax.top_k(&logits, &mut best).unwrap());
             });
         }
+        let sampler = Sampler::new().backend(run.backend).unwrap();
+        let sampler = sampler.temperature(0.7).top_k(50).top_p(0.9).min_p(0.1);
+        run.call("`Sampler::draw`", arguments, || {
+            black_box(sampler.draw(&logits, 0.5).unwrap());
+        });
+        run.call("`Sampler::kept`", arguments, || {
+            black_box(sampler.kept(&logits));
+        });
         run.call("`cross_entropy`", arguments, || {
             black_box(softmax.cross_entropy(&logits, 3).unwrap());
         });
@@ -408,6 +424,19 @@ fn operations(run: &mut Run<'_>) {
         run.call("`cross_entropy_gradient_in_place`", arguments, || {
             let loss = softmax.cross_entropy_gradient_in_place(&mut results, 3);
             black_box(loss.unwrap());
+        });
+        for (rows, columns) in [(len, 1), (len / 10, 10), (len / 100, 100), (1, len)] {
+            losses(run, &softmax, &logits[..rows * columns], columns);
+        }
+        run.call("`softmax_gradient_rows_in_place`", arguments, || {
+            softmax
+                .softmax_gradient_rows_in_place(&probabilities, len.max(1), &mut results)
+                .unwrap();
+        });
+        run.call("`log_softmax_gradient_in_place`", arguments, || {
+            softmax
+                .log_softmax_gradient_in_place(&probabilities, &mut results)
+                .unwrap();
         });
         run.call("`softmax_gradient`", arguments, || {
             softmax
@@ -452,12 +481,41 @@ fn options(run: &mut Run<'_>) {
             run.call("`top_k`, an option", arguments, || {
                 black_box(softmax.top_k(row, &mut best).unwrap());
             });
+            if columns <= 1000 {
+                losses(run, &softmax, &logits, columns);
+            }
             if softmax.cross_entropy(row, 0).is_ok() {
                 run.call("`cross_entropy`, an option", arguments, || {
                     black_box(softmax.cross_entropy(row, 0).unwrap());
                 });
             }
         }
+    }
+}
+
+/// Losses of a matrix and their gradients.
+fn losses(run: &mut Run<'_>, softmax: &Softmax<'_>, logits: &[f32], columns: usize) {
+    let rows = logits.len().checked_div(columns).unwrap_or(0);
+    let arguments = &format!("{rows} × {columns}");
+    let loss = CrossEntropy::new().softmax(*softmax);
+    let targets = vec![0; rows];
+    let (mut losses, mut gradient) = (vec![0.0; rows], vec![0.0; logits.len()]);
+    for loss in [loss, loss.label_smoothing(0.1)] {
+        run.call("`CrossEntropy::rows`", arguments, || {
+            loss.rows(logits, columns, &targets, &mut losses).unwrap();
+        });
+        run.call("`CrossEntropy::mean`", arguments, || {
+            black_box(loss.mean(logits, columns, &targets).unwrap());
+        });
+        run.call("`CrossEntropy::gradient`", arguments, || {
+            let mean = loss.gradient(logits, columns, &targets, &mut gradient);
+            // A cap is refused.
+            let _ = black_box(mean);
+        });
+        run.call("`CrossEntropy::soft_gradient_in_place`", arguments, || {
+            let mean = loss.soft_gradient_in_place(&mut gradient, columns, logits);
+            let _ = black_box(mean);
+        });
     }
 }
 

@@ -41,9 +41,13 @@ pub(crate) fn outputs_of_axis(softmax: Softmax, tensor: &[f32], shape: [usize; 3
     let what = format_args!("an axis of {shape:?} in place, {softmax:?}");
     assert_same(&in_place, &apart, what);
     softmax.log_axis(tensor, shape, &mut in_place).unwrap();
+    let [outer, _, inner] = shape;
+    let mut sums = vec![UNTOUCHED; outer * inner];
+    softmax.log_sum_exp_axis(tensor, shape, &mut sums).unwrap();
     let mut outputs = Outputs::default();
     outputs.add("axis", apart);
     outputs.add("log_axis", in_place);
+    outputs.add("log_sum_exp_axis", sums);
     outputs
 }
 
@@ -82,6 +86,9 @@ impl Columns {
         };
         for (index, expected) in expected.iter().enumerate() {
             expected.assert_results(backend, &values("axis", index), &values("log_axis", index));
+            let sum = outputs.get("log_sum_exp_axis")[index];
+            let who = format_args!("{backend:?}: log_sum_exp_axis [{index}]");
+            expected.assert_log_sum_exp(sum, who);
         }
     }
 }
@@ -104,6 +111,10 @@ fn assert_refuses_other_shapes(softmax: Softmax, tensor: &[f32], [outer, axis, i
     for (shape, error) in [(shape, mismatch), (shape_too_large, too_large)] {
         assert_eq!(softmax.axis(tensor, shape, &mut out), Err(error));
         assert_eq!(softmax.log_axis(tensor, shape, &mut out), Err(error));
+        assert_eq!(
+            softmax.log_sum_exp_axis(tensor, shape, &mut out),
+            Err(error)
+        );
         assert_eq!(softmax.axis_in_place(&mut out, shape), Err(error));
     }
     assert_untouched(&out);

@@ -210,6 +210,19 @@ impl<'a> Expected<'a> {
         }
     }
 
+    /// The log-sum-exp alone.
+    pub(crate) fn assert_log_sum_exp(&self, result: f32, who: Arguments) {
+        let is_right = match (self.outcome, &self.truth) {
+            (Outcome::NaN, _) => result.is_nan(),
+            (Outcome::PositiveInfinity, _) => result == f32::INFINITY,
+            (_, None) => result == f32::NEG_INFINITY,
+            (_, Some(truth)) => {
+                ulp::error_above_one(result, truth.log_sum_exp()) <= Bounds::LOG_SUM_EXP
+            }
+        };
+        assert!(is_right, "{who} = {result:e}, {:?}", self.outcome);
+    }
+
     /// The cross-entropy is that of the target.
     pub(crate) fn assert_loss(&self, backend: Backend, target: usize, loss: f32) {
         let who = format_args!("{backend:?}: cross_entropy of {target}");

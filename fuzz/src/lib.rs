@@ -7,8 +7,10 @@
 mod axes;
 mod compare;
 pub mod input;
+mod losses;
 mod operations;
 mod options;
+mod sampling;
 
 pub use axes::axes;
 use compare::{
@@ -20,6 +22,7 @@ use input::Input;
 use online_softmax::{Backend, Error, Normalizer, Outcome, Softmax, Stream};
 pub use operations::operations;
 pub use options::options;
+pub use sampling::sampling;
 use support::oracle::Truth;
 use support::verify::expected_outcome;
 use support::{Bounds, FUSED, UNFUSED, on, ulp};
@@ -28,7 +31,7 @@ use support::{Bounds, FUSED, UNFUSED, on, ulp};
 pub type Check = fn(&[u8]) -> usize;
 
 /// All checks by the names of their fuzz targets.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: [(&str, Check); 9] = [
     ("backends_agree", backends_agree),
     ("against_reference", against_reference),
     ("stream_chunks", stream_chunks),
@@ -37,6 +40,7 @@ pub const CHECKS: [(&str, Check); 8] = [
     ("axes", axes),
     ("options", options),
     ("operations", operations),
+    ("sampling", sampling),
 ];
 
 /// Every backend of one arithmetic gives the same bits in every operation (but for the payload of

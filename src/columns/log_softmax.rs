@@ -4,8 +4,9 @@ use super::algorithm::{ColumnAlgorithm, STRIP, TILE};
 use super::rectangle::{Rectangle, load, set_register, store};
 use super::state::{GroupState, exact_terms, fallback_of};
 use crate::math::compensated_sum::CompensatedSum;
-use crate::math::epilogue::{Epilogue, LogProbability};
+use crate::math::epilogue::{Epilogue, LogProbability, beside_max_term, log_sum_exp};
 use crate::math::shift::GroupShifts;
+use crate::math::two_float::TwoFloat;
 use crate::normalizer::{Normalizer, Outcome};
 use crate::options::Sink;
 use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of};
@@ -28,7 +29,7 @@ fn sum_others<S: Simd, R: SrcDst>(
         for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
             let (smaller, larger) = maximum.min_max(simd.register(&logits, register));
             *maximum = larger;
-            sum.add(register, shifts.exp_precise(register, smaller));
+            sum.add_unordered(register, shifts.exp_precise(register, smaller));
         }
     }
     sums.maxima = maxima;
@@ -39,8 +40,7 @@ fn sum_others<S: Simd, R: SrcDst>(
 #[derive(Clone, Copy)]
 pub(super) struct LogProbabilities<S: Simd> {
     simd: S,
-    max: Group<S>,
-    log_denominator: Group<S>,
+    log_sum_exp: TwoFloat<Group<S>>,
     /// Zero, or what each result is where there is no softmax.
     fallback: Group<S>,
 }
@@ -72,8 +72,10 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
         let zero = simd.splat(0.0).group();
         LogProbabilities {
             simd,
-            max: zero,
-            log_denominator: zero,
+            log_sum_exp: TwoFloat {
+                high: zero,
+                low: zero,
+            },
             fallback: zero,
         }
     }
@@ -82,20 +84,29 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
     fn finish(&mut self, simd: S, sums: &GroupState<S>, sink: Sink) {
         for (register, maxima) in sums.maxima.as_ref().iter().enumerate() {
             let max_terms = exact_terms::<true, S>(&sums.shifts, register, *maxima);
+            let rests = lanes_of(sums.shifts.rest_of_precise(register, *maxima));
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
-            let [mut max, mut log_denominator, mut fallback] = [[0.0; WIDEST]; 3];
+            let [mut high, mut low, mut fallback] = [[0.0; WIDEST]; 3];
             for lane in 0..S::Vector::WIDTH {
-                let other_terms = totals[lane] / max_terms[lane];
+                let other_terms = beside_max_term(totals[lane], max_terms[lane], rests[lane]);
                 let column = Normalizer::from_parts(maxima[lane], other_terms);
                 let normalizer = sink.merge_into(column);
                 if normalizer.outcome() == Outcome::Finite {
-                    max[lane] = normalizer.max();
-                    log_denominator[lane] = normalizer.log_denominator() as f32;
+                    let log_denominator = normalizer.log_denominator();
+                    let rounded = log_denominator as f32;
+                    let sum = log_sum_exp(
+                        normalizer.max(),
+                        TwoFloat {
+                            high: rounded,
+                            low: (log_denominator - f64::from(rounded)) as f32,
+                        },
+                    );
+                    (high[lane], low[lane]) = (sum.high, sum.low);
                 }
                 fallback[lane] = fallback_of(maxima[lane], totals[lane], sink);
             }
-            set_register(simd, &mut self.max, register, &max);
-            set_register(simd, &mut self.log_denominator, register, &log_denominator);
+            set_register(simd, &mut self.log_sum_exp.high, register, &high);
+            set_register(simd, &mut self.log_sum_exp.low, register, &low);
             set_register(simd, &mut self.fallback, register, &fallback);
         }
     }
@@ -110,10 +121,10 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
         let mut results = load(simd, cells);
         for (register, lanes) in results.as_mut().iter_mut().enumerate() {
             let of = |group| self.simd.register(group, register);
-            let log_probability = LogProbability {
-                max: of(&self.max),
-                log_denominator: of(&self.log_denominator),
-            };
+            let log_probability = LogProbability::of(TwoFloat {
+                high: of(&self.log_sum_exp.high),
+                low: of(&self.log_sum_exp.low),
+            });
             *lanes = log_probability.apply(*lanes) + of(&self.fallback);
         }
         store(simd, cells, 0..S::REGISTERS, &results);

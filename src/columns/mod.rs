@@ -29,10 +29,18 @@
 //!
 //! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima
 //! first, then sums, then writes: three reads, nothing stored. Its totals leave out the term of the
-//! maximum.
+//! maximum. The log-sum-exp takes the first two reads.
+//!
+//! # Error bound
+//!
+//! Numerators, quotients and the last roundings are those of rows, and so is the bound of the
+//! softmax (`rows`): tiles are summed as slices are, totals in `f64`. The log-softmax sums the other
+//! terms from zero, without an order (Knuth's TwoSum), and never subtracts the maximum's term from a
+//! sum: its bound is that of rows.
 
 mod algorithm;
 mod log_softmax;
+pub(crate) mod log_sum_exp;
 mod rectangle;
 pub(crate) mod slab;
 mod softmax;

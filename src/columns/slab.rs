@@ -43,29 +43,52 @@ fn of_slab<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     sink: Sink,
 ) {
     let rows = slab.len().checked_div(inner).unwrap_or(0);
-    let mut start = 0;
-    while start < inner {
-        let strip = Rectangle {
+    for strip in strips(simd, rows, inner) {
+        let mut sums = [GroupState::new(simd); STRIP];
+        read_strip::<A, S, R>(strip, &mut slab, &mut sums, sink);
+        simd.vectorize(
+            #[inline(always)]
+            |simd| normalize_pass::<A, S, R>(simd, strip, &mut slab, &sums, sink),
+        );
+    }
+}
+
+/// The strips of a slab of `rows` rows.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn strips<S: Simd>(
+    simd: S,
+    rows: usize,
+    inner: usize,
+) -> impl Iterator<Item = Rectangle<S>> {
+    (0..inner).step_by(STRIP * LANES).map(
+        #[inline(always)]
+        move |start| Rectangle {
             simd,
             start,
             width: (STRIP * LANES).min(inner - start),
             inner,
             rows,
-        };
-        let mut sums = [GroupState::new(simd); STRIP];
-        let mut first = 0;
-        while first < rows {
-            simd.vectorize(
-                #[inline(always)]
-                |_| A::read_tile(&mut sums, strip, first, &mut slab, sink),
-            );
-            first += TILE;
-        }
+        },
+    )
+}
+
+/// The passes over a strip before the last. `sums` is not returned: a copy of it takes kilobytes of
+/// stack.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn read_strip<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
+    strip: Rectangle<S>,
+    slab: &mut R,
+    sums: &mut [GroupState<S>; STRIP],
+    sink: Sink,
+) {
+    let simd = strip.simd;
+    let mut first = 0;
+    while first < strip.rows {
         simd.vectorize(
             #[inline(always)]
-            |simd| normalize_pass::<A, S, R>(simd, strip, &mut slab, &sums, sink),
+            |_| A::read_tile(sums, strip, first, slab, sink),
         );
-        start += strip.width;
+        first += TILE;
     }
 }
 

@@ -6,6 +6,7 @@ use super::state::{GroupState, exact_terms, fallback_of, sum_start};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotient};
 use crate::math::shift::{GroupShifts, Shift};
+use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
 use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
 use crate::source::{Source, SrcDst};
@@ -174,7 +175,8 @@ fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst
 pub(super) struct Probabilities<S: Simd> {
     simd: S,
     inverse: Group<S>,
-    inverse_low: Group<S>,
+    inverse_first: Group<S>,
+    inverse_rest: Group<S>,
     negligible: Group<S>,
 }
 
@@ -224,7 +226,8 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         Probabilities {
             simd,
             inverse: zero,
-            inverse_low: zero,
+            inverse_first: zero,
+            inverse_rest: zero,
             negligible: zero,
         }
     }
@@ -233,16 +236,30 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     fn finish(&mut self, simd: S, sums: &GroupState<S>, sink: Sink) {
         for register in 0..S::REGISTERS {
             let denominators = denominators(simd, sums, register, sink);
-            let [mut inverses, mut inverses_low, mut negligible] = [[0.0; WIDEST]; 3];
+            let [mut high, mut low, mut negligible] = [[0.0; WIDEST]; 3];
             for lane in 0..S::Vector::WIDTH {
                 let inverse = 1.0 / denominators[lane];
-                inverses[lane] = inverse as f32;
-                inverses_low[lane] = (inverse - f64::from(inverse as f32)) as f32;
+                high[lane] = inverse as f32;
+                low[lane] = (inverse - f64::from(inverse as f32)) as f32;
                 negligible[lane] = (denominators[lane] * NEGLIGIBLE) as f32;
             }
-            set_register(simd, &mut self.inverse, register, &inverses);
-            set_register(simd, &mut self.inverse_low, register, &inverses_low);
-            set_register(simd, &mut self.negligible, register, &negligible);
+            let (high, low) = (simd.load(&high, 0.0), simd.load(&low, 0.0));
+            let quotient = Quotient::new(
+                TwoFloat { high, low },
+                #[inline(always)]
+                |value| simd.splat(value),
+            );
+            let places = [
+                (&mut self.inverse, quotient.inverse),
+                (&mut self.inverse_first, quotient.inverse_first),
+                (&mut self.inverse_rest, quotient.inverse_rest),
+                (&mut self.negligible, simd.load(&negligible, 0.0)),
+            ];
+            for (group, lanes) in places {
+                if let Some(place) = group.as_mut().get_mut(register) {
+                    *place = lanes;
+                }
+            }
         }
     }
 
@@ -256,10 +273,15 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
             let max_terms = exact_terms::<false, S>(&sums.shifts, register, *maxima);
             let (maxima, totals) = (lanes_of(*maxima), sums.totals_of(register));
             let count = columns.width.saturating_sub(register * S::Vector::WIDTH);
-            has_no_exception &= (0..count.min(S::Vector::WIDTH)).all(|lane| {
-                fallback_of(maxima[lane], totals[lane], sink) == 0.0
-                    && !may_be_exact(max_terms[lane], denominators[lane])
-            });
+            let lanes = maxima
+                .into_iter()
+                .zip(totals)
+                .zip(max_terms.into_iter().zip(denominators));
+            has_no_exception &= lanes.take(count.min(S::Vector::WIDTH)).all(
+                |((max, total), (max_term, denominator))| {
+                    fallback_of(max, total, sink) == 0.0 && !may_be_exact(max_term, denominator)
+                },
+            );
         }
         has_no_exception
     }
@@ -324,13 +346,12 @@ impl<S: Simd> Probabilities<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn probability(&self, register: usize) -> Probability<S::Vector> {
         let of = |group| self.simd.register(group, register);
-        Probability {
-            quotient: Quotient {
-                inverse: of(&self.inverse),
-                inverse_low: of(&self.inverse_low),
-            },
-            negligible: of(&self.negligible),
-        }
+        let quotient = Quotient {
+            inverse: of(&self.inverse),
+            inverse_first: of(&self.inverse_first),
+            inverse_rest: of(&self.inverse_rest),
+        };
+        Probability::new(self.simd, quotient, of(&self.negligible))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The last operation on a row: how a numerator, or a logit, becomes a result.
 
-use crate::simd::{Unrolled, Vector};
+use crate::math::two_float::TwoFloat;
+use crate::simd::{Lanewise, Simd, Unrolled, Vector};
 
 /// What the last pass makes of what it loads: a logit, or a numerator that was stored.
 pub(crate) trait Epilogue<V: Vector>: Copy {
@@ -26,26 +27,83 @@ pub(crate) trait Epilogue<V: Vector>: Copy {
     }
 }
 
-/// numerator / denominator, with 1 / denominator in two floats.
+/// numerator / denominator with one rounding, by 1 / denominator in two floats.
+///
+/// Fused, the quotient is lowered by 2^−26 of itself. An error upwards is twice as many ULP just
+/// below a power of two as one downwards is, so that makes the two equal. Unfused, two factors of 12
+/// bits have an exact product, to which the others are added.
 #[derive(Clone, Copy)]
 pub(crate) struct Quotient<V> {
     pub(crate) inverse: V,
-    pub(crate) inverse_low: V,
+    /// Unfused, the first 12 bits of `inverse`.
+    pub(crate) inverse_first: V,
+    /// The rest of 1 / denominator beside `inverse`, or unfused beside `inverse_first`.
+    pub(crate) inverse_rest: V,
+}
+
+/// 2^−26.
+const LOWERED: f32 = 1.0 / (1_u32 << 26) as f32;
+
+impl<V: Lanewise> Quotient<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn new(inverse: TwoFloat<V>, splat: impl Fn(f32) -> V) -> Self {
+        let TwoFloat { high, low } = inverse;
+        let first = high.first_half();
+        Quotient {
+            inverse: high,
+            inverse_first: first,
+            inverse_rest: if V::IS_FUSED {
+                low - high * splat(LOWERED)
+            } else {
+                (high - first) + low
+            },
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn scaled(self, scale: V) -> Self {
+        Quotient {
+            inverse: self.inverse * scale,
+            inverse_first: self.inverse_first * scale,
+            inverse_rest: self.inverse_rest * scale,
+        }
+    }
 }
 
 impl<V: Vector> Epilogue<V> for Quotient<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
-        numerators.mul_add(self.inverse, numerators * self.inverse_low)
+        if V::IS_FUSED {
+            numerators.mul_add(self.inverse, numerators * self.inverse_rest)
+        } else {
+            let first = numerators.first_half();
+            let rest = first * self.inverse_rest + (numerators - first) * self.inverse;
+            first * self.inverse_first + rest
+        }
     }
 }
 
-/// As [`Quotient`], but a result below 2^−126 is 0.
+/// As [`Quotient`], but a result below 2^−126 is 0. Results near that are as accurate as others: they
+/// are computed with a factor of 2^64, so that no part of them is subnormal.
 #[derive(Clone, Copy)]
 pub(crate) struct Probability<V> {
-    pub(crate) quotient: Quotient<V>,
+    scaled_quotient: Quotient<V>,
+    /// 2^−64.
+    scale: V,
     /// The numerator whose result is 2^−126, or a little less.
-    pub(crate) negligible: V,
+    negligible: V,
+}
+
+impl<V: Vector> Probability<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn new<S: Simd<Vector = V>>(simd: S, quotient: Quotient<V>, negligible: V) -> Self {
+        const SCALE: f32 = (1_u128 << 64) as f32;
+        Probability {
+            scaled_quotient: quotient.scaled(simd.splat(SCALE)),
+            scale: simd.splat(1.0 / SCALE),
+            negligible,
+        }
+    }
 }
 
 /// The least normal number, reduced by more than the relative error of a numerator: 1e−6 is 8 ULP.
@@ -54,7 +112,7 @@ pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 impl<V: Vector> Epilogue<V> for Probability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
-        let quotient = self.quotient.apply(numerators);
+        let quotient = self.scaled_quotient.apply(numerators) * self.scale;
         numerators.and_gt(self.negligible, quotient)
     }
 }
@@ -79,17 +137,46 @@ impl<V: Vector> Epilogue<V> for ExactMax<V> {
     }
 }
 
-/// (x − max) − log(denominator). Both terms have one sign, so nothing cancels.
+/// x − log Σ e^x. The log-sum-exp is two floats, whose sum has all bits of log d beside the maximum.
 #[derive(Clone, Copy)]
 pub(crate) struct LogProbability<V> {
-    pub(crate) max: V,
-    pub(crate) log_denominator: V,
+    pub(crate) log_sum_exp: TwoFloat<V>,
+}
+
+impl<V: Lanewise> LogProbability<V> {
+    /// Of a log-sum-exp that [`log_sum_exp`] made.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn of(log_sum_exp: TwoFloat<V>) -> Self {
+        LogProbability { log_sum_exp }
+    }
+}
+
+/// The other terms over that of the maximum. `rest` is what the rounded exponential of the maximum
+/// leaves out. It is added where the other terms are so small that no other logit equals the
+/// maximum: equal terms must have equal errors.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn beside_max_term(other_terms: f64, max_term: f64, rest: f32) -> f64 {
+    if other_terms < 0.5 * max_term {
+        other_terms / (max_term + f64::from(rest))
+    } else {
+        other_terms / max_term
+    }
+}
+
+/// m + log d.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn log_sum_exp<V: Lanewise>(max: V, log_denominator: TwoFloat<V>) -> TwoFloat<V> {
+    let TwoFloat { high, low } = TwoFloat::sum(max, log_denominator.high);
+    TwoFloat {
+        high,
+        low: low + log_denominator.low,
+    }
 }
 
 impl<V: Vector> Epilogue<V> for LogProbability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, logits: V) -> V {
-        (logits - self.max) - self.log_denominator
+        (logits - self.log_sum_exp.high) - self.log_sum_exp.low
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod compensated_sum;
 pub(crate) mod epilogue;
 pub(crate) mod exp;
+pub(crate) mod integer_sum;
 pub(crate) mod logarithm;
 pub(crate) mod reduce;
 pub(crate) mod shift;

@@ -5,7 +5,7 @@
 //!
 //! | range | of | for |
 //! |---|---|---|
-//! | −45 to 24, `USUAL` in `rows/state.rs` | logits | rows: one shift, no clamp, no result below 2^−126 |
+//! | −42 to 24, `USUAL` in `rows/state.rs` | logits | rows: one shift, no clamp, no result below 2^−126 |
 //! | 0 to 24, [`NEAR_ZERO`] | maxima | rows: the unit shift |
 //! | −2 to 20, [`UNIT_MAXIMA`] | maxima | the recurrence: the unit shift |
 //! | −104 to 208, [`WITHOUT_OFFSET`] | maxima | all: no offset |
@@ -82,6 +82,20 @@ impl Shift {
         Shift {
             offset: 0.0,
             bias: UNIT_BIAS,
+        }
+    }
+
+    /// A shift under which the numerator of `max`, a finite logit, is about 2^`exponent`, and not
+    /// above its double.
+    pub(crate) fn with_max_at(max: f32, exponent: i32) -> Self {
+        let offset = if WITHOUT_OFFSET.contains(&max) {
+            0.0
+        } else {
+            max
+        };
+        Shift {
+            offset,
+            bias: 127 + exponent - ((max - offset) * LOG2_E) as i32,
         }
     }
 
@@ -272,6 +286,14 @@ impl<S: Simd> GroupShifts<S> {
         constants
             .exp_precise(Unrolled([logits - offset]))
             .register(0)
+    }
+
+    /// [`ExpConstants::rest_of_precise`] of one register of logits.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn rest_of_precise(&self, register: usize, logits: S::Vector) -> S::Vector {
+        let mut constants = Shift::unit().constants(self.simd).unrolled::<1>();
+        let offset = self.set(register, &mut constants, 0);
+        constants.rest_of_precise(Unrolled([logits - offset])).0[0]
     }
 
     /// The square root of what numerators under `self` are to be multiplied by to hold under

@@ -5,7 +5,7 @@ use super::log_denominators::LogDenominators;
 use super::normalize::{Recompute, normalize};
 use super::other_terms::{confidence_threshold, other_terms};
 use super::quotients::{Quotients, UnusualRow};
-use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, LONGEST_STORED};
+use super::schedule::{BATCH_LOGITS, LONGEST_EXACT};
 use super::slices::{Reader, SingleRow};
 use super::state::{Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of};
 use super::sums::{RowExpSum, combine, total};
@@ -35,26 +35,22 @@ pub(super) struct Batch<S, const ONE: bool> {
     pub(super) sink: Sink,
     /// How far ahead memory is prefetched, in logits.
     pub(super) ahead: usize,
+    /// Whether numerators are not stored but computed again: two reads and one write, the least
+    /// there is for a row beyond the caches.
+    pub(super) recomputes: bool,
 }
 
 impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     /// The softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn softmax<R: SrcDst>(self, matrix: &mut R) {
-        if R::HAS_SCRATCH && self.recomputes() {
+        if R::HAS_SCRATCH && self.recomputes {
             let states = self.states::<false, _>(&mut Unwritten(matrix.logits()));
             self.normalize(matrix, &states);
         } else {
             let states = self.states::<false, R>(matrix);
             self.normalize(matrix, &states);
         }
-    }
-
-    /// Whether numerators are not stored but computed again: two reads and one write, the least
-    /// there is for a row beyond the caches.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn recomputes(self) -> bool {
-        ONE && S::Vector::WIDTH > 1 && self.columns > LONGEST_STORED
     }
 
     /// The last pass of a softmax.
@@ -70,7 +66,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
             if quotients.are_usual {
                 self.normalize_row(row, shift, quotients.quotient);
             } else {
-                self.normalize_unusual(row, shift, quotients.unusual_row(0));
+                self.normalize_unusual(row, shift, quotients.unusual_row(simd, 0));
             }
             return;
         }
@@ -82,7 +78,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
                 self.normalize_row(row, shift, of_rows.row(simd, index));
             } else {
                 let quotients = quotients.of_row(simd, index);
-                self.normalize_unusual(row, shift, quotients.unusual_row(index));
+                self.normalize_unusual(row, shift, quotients.unusual_row(simd, index));
             }
         }
     }
@@ -309,7 +305,7 @@ impl<S: Simd, const ONE: bool> Batch<S, ONE> {
         epilogue: E,
     ) {
         let simd = self.simd;
-        if R::HAS_SCRATCH && !self.recomputes() {
+        if R::HAS_SCRATCH && !self.recomputes {
             normalize(simd, row.last_pass(), &epilogue);
         } else {
             normalize(

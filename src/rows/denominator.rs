@@ -1,5 +1,6 @@
 //! The denominator of a row that was read by the recurrence.
 
+use crate::math::epilogue::beside_max_term;
 use crate::math::reduce::first_lane;
 use crate::math::shift::Shift;
 use crate::normalizer::Normalizer;
@@ -11,6 +12,7 @@ use crate::simd::Simd;
 pub(crate) struct Denominator {
     pub(super) max: f32,
     pub(super) max_term: f64,
+    pub(super) max_term_rest: f32,
     pub(super) other_terms: f64,
     pub(super) shift: Shift,
     pub(super) is_empty: bool,
@@ -21,7 +23,9 @@ impl Denominator {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn exp_max<S: Simd>(&mut self, simd: S) {
         let logit = simd.splat(self.max) - simd.splat(self.shift.offset);
-        let numerator = self.shift.constants(simd).exp_precise(logit);
+        let constants = self.shift.constants(simd);
+        let numerator = constants.exp_precise(logit);
+        self.max_term_rest = first_lane(constants.rest_of_precise(logit));
         let scale = f64::from(first_lane(numerator.scale));
         self.max_term = scale + scale * f64::from(first_lane(numerator.expm1));
     }
@@ -35,7 +39,8 @@ impl Denominator {
             // The other terms are NaN if a logit was, and have no other use.
             Normalizer::from_parts(self.max, self.other_terms * 0.0)
         } else {
-            Normalizer::from_parts(self.max, self.other_terms / self.max_term)
+            let other_terms = beside_max_term(self.other_terms, self.max_term, self.max_term_rest);
+            Normalizer::from_parts(self.max, other_terms)
         }
     }
 }

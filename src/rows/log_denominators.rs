@@ -4,7 +4,7 @@
 //! its accuracy where it is near zero.
 
 use super::state::States;
-use crate::math::epilogue::{Constant, LogProbability};
+use crate::math::epilogue::{Constant, LogProbability, log_sum_exp};
 use crate::math::logarithm::log1p;
 use crate::math::two_float::TwoFloat;
 use crate::normalizer::{Normalizer, Outcome};
@@ -13,7 +13,7 @@ use crate::simd::{Simd, Vector, WIDEST, lanes_of};
 
 /// The maximum m and log d of rows; row i is lane i.
 #[derive(Clone, Copy)]
-pub(super) struct LogDenominators<V> {
+pub(crate) struct LogDenominators<V> {
     /// m, or with a sink the larger of both; 0 for rows without a softmax.
     max: V,
     log_denominator: TwoFloat<V>,
@@ -32,7 +32,8 @@ impl<V: Vector> LogDenominators<V> {
         other_terms: TwoFloat<V>,
         sink: Sink,
     ) -> Self {
-        let other_terms = other_terms.divide(simd, states.max_term());
+        let max_term = states.max_term_beside(simd, &other_terms);
+        let other_terms = other_terms.divide(simd, max_term);
         let usual = LogDenominators {
             max: states.shifts.max,
             log_denominator: log1p(simd, other_terms),
@@ -102,11 +103,26 @@ impl<V: Vector> LogDenominators<V> {
         }
     }
 
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn two_floats(&self) -> TwoFloat<V> {
+        log_sum_exp(self.max, self.log_denominator)
+    }
+
     /// m + log d of each row; meaningless for rows without a softmax.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn log_sum_exp(&self) -> V {
-        let sum = TwoFloat::sum(self.max, self.log_denominator.high);
-        sum.high + (sum.low + self.log_denominator.low)
+        let sum = self.two_floats();
+        sum.high + sum.low
+    }
+
+    /// m and log d. Of a row without a softmax 0, and its results negated.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn with_fallback(&self) -> (V, TwoFloat<V>) {
+        let log_denominator = TwoFloat {
+            high: self.log_denominator.high - self.fallback,
+            ..self.log_denominator
+        };
+        (self.max, log_denominator)
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -118,10 +134,7 @@ impl<V: Vector> LogDenominators<V> {
     /// be added.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn epilogue(&self) -> LogProbability<V> {
-        LogProbability {
-            max: self.max,
-            log_denominator: self.log_denominator.high,
-        }
+        LogProbability::of(self.two_floats())
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -131,19 +144,20 @@ impl<V: Vector> LogDenominators<V> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn rows(&self) -> RowLogDenominators {
+        let log_sum_exp = self.two_floats();
         RowLogDenominators {
-            max: lanes_of(self.max),
-            log_denominator: lanes_of(self.log_denominator.high),
+            high: lanes_of(log_sum_exp.high),
+            low: lanes_of(log_sum_exp.low),
             fallback: lanes_of(self.fallback),
             have_softmax: self.have_softmax,
         }
     }
 }
 
-/// The lanes of [`LogDenominators`].
+/// The log-sum-exp of each row.
 pub(super) struct RowLogDenominators {
-    max: [f32; WIDEST],
-    log_denominator: [f32; WIDEST],
+    high: [f32; WIDEST],
+    low: [f32; WIDEST],
     fallback: [f32; WIDEST],
     have_softmax: u32,
 }
@@ -158,10 +172,10 @@ impl RowLogDenominators {
     ) -> Result<LogProbability<S::Vector>, Constant<S::Vector>> {
         let index = index % WIDEST;
         if (self.have_softmax >> index) & 1 == 1 {
-            Ok(LogProbability {
-                max: simd.splat(self.max[index]),
-                log_denominator: simd.splat(self.log_denominator[index]),
-            })
+            Ok(LogProbability::of(TwoFloat {
+                high: simd.splat(self.high[index]),
+                low: simd.splat(self.low[index]),
+            }))
         } else {
             Err(Constant(simd.splat(self.fallback[index])))
         }

@@ -1,25 +1,24 @@
-//! The log-sum-exp of rows.
+//! The log-sum-exp of rows, and other results that the maximum and the denominator of a row make.
 
 use super::batch::{Batch, rows_of_batch};
-use super::log_denominators::LogDenominators;
-use super::other_terms::has_nan;
-use super::schedule::{LONGEST_SHORT, SLICE, prefetch_distance};
+use super::results::RowResults;
+use super::schedule::{SLICE, prefetch_distance};
 use super::short;
 use crate::options::Sink;
-use crate::simd::{Simd, Vector, WithSimd, lanes_of};
+use crate::simd::{Simd, WithSimd};
 use crate::source::{Source, Unwritten};
 
-/// log Σ e^x of each row of a matrix, or of a part of it.
-pub(crate) struct LogSumExpRows<'a, L> {
+/// What is written to `out` of each row of a matrix, or of a part of it.
+pub(crate) struct LogSumExpRows<L, O> {
     pub(crate) logits: L,
     pub(crate) columns: usize,
     pub(crate) sink: Sink,
     /// The logits of the whole matrix, which tell what memory it is read from.
     pub(crate) matrix_len: usize,
-    pub(crate) out: &'a mut [f32],
+    pub(crate) out: O,
 }
 
-impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
+impl<L: Source, O: RowResults> WithSimd for LogSumExpRows<L, O> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -32,8 +31,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             out,
         } = self;
         if columns == 0 {
-            out.fill(sink.logit);
-            return;
+            return out.write_empty(sink);
         }
         let single = Batch::<S, true> {
             simd,
@@ -41,6 +39,7 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
             columns,
             sink,
             ahead: prefetch_distance(matrix_len, columns.min(SLICE)),
+            recomputes: false,
         };
         if S::HAS_LANES && L::HAS_MATRICES && columns <= SLICE && out.len() > 1 {
             return simd.vectorize(
@@ -51,11 +50,12 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
         simd.vectorize(
             #[inline(always)]
             |_| {
-                let mut unread = logits;
-                for out in out.chunks_mut(1) {
+                let (mut unread, mut unwritten) = (logits, out);
+                while unwritten.len() > 0 {
                     let (row, others) = split(unread, columns);
+                    let (out, others_out) = unwritten.split_at(1);
                     single.log_sum_exp(row, out);
-                    unread = others;
+                    (unread, unwritten) = (others, others_out);
                 }
             },
         );
@@ -63,11 +63,11 @@ impl<L: Source> WithSimd for LogSumExpRows<'_, L> {
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-fn log_sum_exp_rows<S: Simd, L: Source>(
+fn log_sum_exp_rows<S: Simd, L: Source, O: RowResults>(
     single: Batch<S, true>,
     logits: L,
     matrix_len: usize,
-    out: &mut [f32],
+    out: O,
 ) {
     let Batch {
         simd,
@@ -75,28 +75,30 @@ fn log_sum_exp_rows<S: Simd, L: Source>(
         sink,
         ..
     } = single;
-    let (mut unread, mut out) = (logits, out);
-    if columns <= LONGEST_SHORT {
-        (unread, out) = simd.vectorize(
+    let (mut unread, mut unwritten) = (logits, out);
+    if columns <= S::LONGEST_SHORT {
+        (unread, unwritten) = simd.vectorize(
             #[inline(always)]
-            |simd| short::log_sum_exp(simd, unread, columns, sink, out),
+            |simd| short::log_sum_exp(simd, unread, columns, sink, unwritten),
         );
     }
     let rows_at_once = rows_of_batch::<S>(columns);
-    for out in out.chunks_mut(rows_at_once) {
+    while unwritten.len() > 0 {
+        let (out, others_out) = unwritten.split_at(rows_at_once);
         let batch = Batch::<S, false> {
             simd,
             rows: out.len(),
             columns,
             sink,
             ahead: prefetch_distance(matrix_len, rows_at_once * columns),
+            recomputes: false,
         };
         let (rows, others) = split(unread, out.len() * columns);
         simd.vectorize(
             #[inline(always)]
             |_| batch.log_sum_exp(rows, out),
         );
-        unread = others;
+        (unread, unwritten) = (others, others_out);
     }
 }
 
@@ -107,35 +109,15 @@ fn split<L: Source>(logits: L, count: usize) -> (L, L) {
 
 impl<S: Simd, const ONE: bool> Batch<S, ONE> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn log_sum_exp<L: Source>(self, rows: L, out: &mut [f32]) {
+    fn log_sum_exp<L: Source, O: RowResults>(self, rows: L, out: O) {
         let states = self.without_sink().states::<true, _>(&mut Unwritten(rows));
-        let other_terms = states.other_terms(self.simd);
+        let other_terms = if O::IS_PRECISE {
+            self.other_terms::<true, false, _>(rows, &states)
+        } else {
+            states.other_terms(self.simd)
+        };
         let denominators = self.log_denominators(&states, other_terms);
-        self.write(rows, &denominators, states.shifts.max, out);
-    }
-
-    /// Writes the results of rows.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn write<L: Source>(
-        self,
-        rows: L,
-        denominators: &LogDenominators<S::Vector>,
-        max: S::Vector,
-        out: &mut [f32],
-    ) {
-        denominators.log_sum_exp().store(out);
-        let maxima = lanes_of(max);
-        for (index, out) in out.iter_mut().enumerate() {
-            if !denominators.has_softmax(index) {
-                let row = rows.slice(index * self.columns, self.columns);
-                let row = row.unwrap_or(L::empty());
-                let sink = self.sink.logit;
-                *out = if sink.is_nan() || has_nan(self.simd, row) {
-                    f32::NAN
-                } else {
-                    sink.max(maxima[index % maxima.len()])
-                };
-            }
-        }
+        let max = states.shifts.max;
+        out.write(self.simd, rows, self.columns, self.sink, &denominators, max);
     }
 }

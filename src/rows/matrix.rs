@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, rows_of_batch};
 use super::row::Row;
-use super::schedule::{LONGEST_SHORT, is_row_by_row, prefetch_distance};
+use super::schedule::{is_row_by_row, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
@@ -31,7 +31,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         } = self;
         let mut unread = rows;
         if S::HAS_LANES {
-            if columns <= LONGEST_SHORT {
+            if columns <= S::LONGEST_SHORT {
                 unread = simd.vectorize(
                     #[inline(always)]
                     |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
@@ -97,6 +97,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
         columns,
         sink,
         ahead: prefetch_distance(matrix_len, rows * columns),
+        recomputes: false,
     };
     let mut unread = matrix;
     while unread.len() > 0 {
@@ -106,7 +107,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(
                 rows
             }
             Err(last) => {
-                batch.rows = last.len() / columns;
+                batch.rows = last.len().checked_div(columns).unwrap_or(0);
                 let Ok((rows, others)) = last.split_at(batch.rows * columns) else {
                     return;
                 };

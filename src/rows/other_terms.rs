@@ -1,7 +1,6 @@
 //! The sum of all numerators of a row but the largest. Where that one is nearly all of the sum, the
 //! sum is not precise enough to subtract it.
 
-use super::schedule::LONGEST_SHORT;
 use super::state::{RowShift, as_two_float};
 use super::sums::{combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
@@ -11,12 +10,12 @@ use crate::simd::{LANES, Lanewise, Simd, Vector};
 use crate::source::Source;
 
 /// Where the other terms are less than this part of the maximum's, they are summed again without
-/// it. The error of the sum of a short row is below 2^−35 of the maximum's term.
+/// it. If each lane has one term, the error of the sum is below 2^−35 of the maximum's term.
 pub(super) const fn confidence_threshold(columns: usize) -> f32 {
-    if columns <= LONGEST_SHORT {
-        1.0 / 1024.0
+    if columns <= LANES {
+        1.0 / 256.0
     } else {
-        1.0 / 64.0
+        1.0 / 16.0
     }
 }
 

@@ -78,6 +78,14 @@ fn masked<S: Simd>(
     logits
 }
 
+/// 1 for each logit that takes part, and 0 for those that are masked.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn unmasked<S: Simd>(simd: S, preprocessing: &Preprocessing, start: usize) -> S::Vector {
+    let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+    let logits = masked(simd, one, preprocessing, start);
+    one.select_eq(logits, simd.splat(f32::NEG_INFINITY), zero).0
+}
+
 /// 1 for true, 0 for false.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn load_keep<S: Simd>(simd: S, keep: &[bool]) -> S::Vector {

@@ -41,10 +41,15 @@ impl<V: Vector> Quotients<V> {
         // One Newton step gives the low part.
         let product = TwoFloat::product(simd, inverse, total.high);
         let error = ((one - product.high) - product.low) - inverse * total.low;
-        let quotient = Quotient {
-            inverse,
-            inverse_low: inverse * error,
+        let two_floats = TwoFloat {
+            high: inverse,
+            low: inverse * error,
         };
+        let quotient = Quotient::new(
+            two_floats,
+            #[inline(always)]
+            |value| simd.splat(value),
+        );
 
         let max_term = states.max_term();
         let (distance, tolerance) = distance_to_integer(simd, total.high.divide(max_term.high));
@@ -81,10 +86,10 @@ impl<V: Vector> Quotients<V> {
 
     /// For registers whose lanes are of different rows ([`short`](super::short)).
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn unusual(&self) -> impl Epilogue<V> {
+    pub(super) fn unusual<S: Simd<Vector = V>>(&self, simd: S) -> impl Epilogue<V> {
         UnusualRows {
             exact_max: ExactMax {
-                probability: self.probability(),
+                probability: self.probability(simd),
                 max_term: self.exceptions.max_term,
                 of_max: self.exceptions.of_max,
             },
@@ -93,27 +98,24 @@ impl<V: Vector> Quotients<V> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn probability(&self) -> Probability<V> {
-        Probability {
-            quotient: self.quotient,
-            negligible: self.exceptions.negligible,
-        }
+    fn probability<S: Simd<Vector = V>>(&self, simd: S) -> Probability<V> {
+        Probability::new(simd, self.quotient, self.exceptions.negligible)
     }
 
     /// For numerators of row `index`, if every lane is that row.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(super) fn unusual_row(&self, index: usize) -> UnusualRow<V> {
+    pub(super) fn unusual_row<S: Simd<Vector = V>>(&self, simd: S, index: usize) -> UnusualRow<V> {
         let is_in = |lanes: u32| (lanes >> (index % WIDEST)) & 1 == 1;
         if !is_in(self.exceptions.have_softmax) {
             UnusualRow::Constant(Constant(self.exceptions.fallback))
         } else if is_in(self.exact) {
             UnusualRow::ExactMax(ExactMax {
-                probability: self.probability(),
+                probability: self.probability(simd),
                 max_term: self.exceptions.max_term,
                 of_max: self.exceptions.of_max,
             })
         } else {
-            UnusualRow::Probability(self.probability())
+            UnusualRow::Probability(self.probability(simd))
         }
     }
 
@@ -121,7 +123,8 @@ impl<V: Vector> Quotients<V> {
     pub(super) fn rows(&self) -> RowQuotients {
         RowQuotients {
             inverse: lanes_of(self.quotient.inverse),
-            inverse_low: lanes_of(self.quotient.inverse_low),
+            inverse_first: lanes_of(self.quotient.inverse_first),
+            inverse_rest: lanes_of(self.quotient.inverse_rest),
         }
     }
 }
@@ -135,7 +138,8 @@ impl<V: Vector> Quotients<V> {
         Quotients {
             quotient: Quotient {
                 inverse: of(self.quotient.inverse),
-                inverse_low: of(self.quotient.inverse_low),
+                inverse_first: of(self.quotient.inverse_first),
+                inverse_rest: of(self.quotient.inverse_rest),
             },
             exceptions: Exceptions {
                 negligible: of(exceptions.negligible),
@@ -152,7 +156,8 @@ impl<V: Vector> Quotients<V> {
 /// The quotients of rows one by one.
 pub(super) struct RowQuotients {
     inverse: [f32; WIDEST],
-    inverse_low: [f32; WIDEST],
+    inverse_first: [f32; WIDEST],
+    inverse_rest: [f32; WIDEST],
 }
 
 impl RowQuotients {
@@ -161,7 +166,8 @@ impl RowQuotients {
     pub(super) fn row<S: Simd>(&self, simd: S, index: usize) -> Quotient<S::Vector> {
         Quotient {
             inverse: simd.splat(self.inverse[index % WIDEST]),
-            inverse_low: simd.splat(self.inverse_low[index % WIDEST]),
+            inverse_first: simd.splat(self.inverse_first[index % WIDEST]),
+            inverse_rest: simd.splat(self.inverse_rest[index % WIDEST]),
         }
     }
 }

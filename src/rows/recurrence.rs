@@ -86,6 +86,7 @@ impl RecurrenceState {
         let mut denominator = Denominator {
             max: maximum,
             max_term: 0.0,
+            max_term_rest: 0.0,
             other_terms: total(other_terms),
             shift: self.shift,
             is_empty: self.lanes == 0,

@@ -1,7 +1,7 @@
 //! The operation on one row.
 
 use super::batch::Batch;
-use super::schedule::{SLICE, prefetch_distance};
+use super::schedule::{LONGEST_STORED, SLICE, prefetch_distance};
 use crate::math::reduce::first_lane;
 use crate::math::two_float::TwoFloat;
 use crate::normalizer::Normalizer;
@@ -105,6 +105,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
                 matrix_len.map_or(columns, NonZeroUsize::get),
                 columns.min(SLICE),
             ),
+            recomputes: S::Vector::WIDTH > 1 && columns > LONGEST_STORED,
         };
         let is_wanted = matrix_len.is_none();
         let (state, other_terms);
@@ -114,7 +115,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             other_terms = batch.other_terms::<true, false, _>(row.logits(), &state.states);
             let denominators = batch.log_denominators(&state.states, other_terms);
             batch.log_softmax_pass(&mut row, &denominators);
-        } else if R::HAS_SCRATCH && !batch.recomputes() {
+        } else if R::HAS_SCRATCH && !batch.recomputes {
             state = batch.state::<false, _>(&mut row);
             other_terms = if is_wanted {
                 batch.other_terms::<false, true, _>(row.numerators(), &state.states)

@@ -9,10 +9,11 @@ pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
 
 /// Logits of a slice: their numerators are summed from one start, then the sum is added to that of
 /// the row.
-pub(super) const SLICE: usize = 16 * BLOCK;
+pub(crate) const SLICE: usize = 16 * BLOCK;
 
-/// The longest row that is transposed: each column has a lane of its own.
-pub(super) const LONGEST_SHORT: usize = crate::simd::LANES;
+/// The longest row that is transposed on any backend: a virtual lane has at most two of its
+/// columns. See [`Simd::LONGEST_SHORT`](crate::simd::Simd::LONGEST_SHORT).
+pub(super) const LONGEST_SHORT: usize = 2 * crate::simd::LANES;
 
 /// The longest row whose sum begins at a power of two above the sum of the row: its high parts are
 /// then combined without error, in any order. With more columns the low parts would lose too much.

@@ -9,13 +9,14 @@
 //! ```
 //!
 //! No operation goes across lanes. The bits are those of the form with a row across lanes: there
-//! each column is in a lane of its own, whose sum begins at the start of the row. So here each
-//! column is rounded by that start, the high parts are added without error, and the low parts are
-//! combined by the same tree.
+//! columns i and i + [`LANES`] are in a virtual lane of their own, whose sum begins at the start of
+//! the row. So here the two are added to that start one after the other, the high parts of the
+//! lanes are added without error, and the low parts are combined by the same tree.
 
 use super::batch::Batch;
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
+use super::results::RowResults;
 use super::schedule::LONGEST_SHORT;
 use super::state::{Extremes, Maxima, ShiftedMaxima, States};
 use crate::math::epilogue::{Epilogue, LogProbability};
@@ -23,7 +24,7 @@ use crate::math::exp::{ExpConstants, ScaledExp};
 use crate::math::reduce::{first, fold};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Lanewise, Simd, Unrolled, Vector, unroll};
+use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, WIDEST, unroll};
 use crate::source::{Source, SrcDst};
 
 /// A matrix of as many rows as a register has lanes, transposed.
@@ -32,8 +33,8 @@ struct Transposed<S: Simd> {
     columns: usize,
     /// The columns, and what is beyond the end of the rows.
     cells: [S::Vector; LONGEST_SHORT],
-    /// What rounding left out of the sums.
-    lows: [S::Vector; LONGEST_SHORT / 2],
+    /// What rounding left out of the sums of virtual lanes.
+    lows: [S::Vector; LANES / 2],
 }
 
 /// The softmax, or the log-softmax if `LOG`, of as many rows at a time as a register has lanes.
@@ -69,7 +70,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
             if quotients.are_usual {
                 transposed.write(&mut rows, quotients.quotient);
             } else {
-                transposed.write(&mut rows, quotients.unusual());
+                transposed.write(&mut rows, quotients.unusual(simd));
             }
         }
     }
@@ -78,26 +79,24 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
 /// log Σ e^x of as many rows at a time as a register has lanes. Returns the rows that are left, and
 /// the places of their results.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn log_sum_exp<S: Simd, L: Source>(
+pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
     simd: S,
     matrix: L,
     columns: usize,
     sink: Sink,
-    out: &mut [f32],
-) -> (L, &mut [f32]) {
+    out: O,
+) -> (L, O) {
     let (mut unread, mut unwritten) = (matrix, out);
     let mut transposed = Transposed::new(simd, columns);
-    let batch = transposed.batch(sink);
     loop {
-        let Ok((rows, others)) = unread.split_at(batch.rows * columns) else {
+        let Ok((rows, others)) = unread.split_at(S::Vector::WIDTH * columns) else {
             return (unread, unwritten);
         };
-        let Some((out, others_out)) = unwritten.split_at_mut_checked(batch.rows) else {
-            return (unread, &mut []);
-        };
+        let (out, others_out) = unwritten.split_at(S::Vector::WIDTH);
         let maxima = transposed.load(rows);
-        let denominators = transposed.log_denominators(&maxima, rows, sink, false);
-        batch.write(rows, &denominators, maxima.max + simd.splat(0.0), out);
+        let denominators = transposed.log_denominators(&maxima, rows, sink, O::IS_PRECISE);
+        let max = maxima.max + simd.splat(0.0);
+        out.write(simd, rows, columns, sink, &denominators, max);
         (unread, unwritten) = (others, others_out);
     }
 }
@@ -110,7 +109,7 @@ impl<S: Simd> Transposed<S> {
             simd,
             columns,
             cells: [zero; LONGEST_SHORT],
-            lows: [zero; LONGEST_SHORT / 2],
+            lows: [zero; LANES / 2],
         }
     }
 
@@ -127,9 +126,16 @@ impl<S: Simd> Transposed<S> {
             // The lanes past the end of a row are of the next row, or −∞.
             let mut square = rows.load_square(simd, start, columns);
             S::Vector::transpose(&mut square);
-            for (cell, register) in cells.iter_mut().zip(square.as_ref()) {
-                *cell = *register;
-            }
+            // Not in a loop, which would keep the square in memory.
+            unroll::<WIDEST>(
+                #[inline(always)]
+                |i| {
+                    if let (Some(cell), Some(register)) = (cells.get_mut(i), square.as_ref().get(i))
+                    {
+                        *cell = *register;
+                    }
+                },
+            );
             let in_tile = cells.get(..columns - start).unwrap_or(cells);
             let (fours, others) = in_tile.as_chunks::<4>();
             for four in fours {
@@ -154,9 +160,16 @@ impl<S: Simd> Transposed<S> {
             let start = tile * width;
             if start < columns {
                 let mut square = simd.splat(0.0).square();
-                for (cell, register) in cells.iter().zip(square.as_mut()) {
-                    *register = epilogue.apply(*cell);
-                }
+                unroll::<WIDEST>(
+                    #[inline(always)]
+                    |i| {
+                        if let (Some(cell), Some(register)) =
+                            (cells.get(i), square.as_mut().get_mut(i))
+                        {
+                            *register = epilogue.apply(*cell);
+                        }
+                    },
+                );
                 S::Vector::transpose(&mut square);
                 rows.store_square(simd, start, columns, &square);
             }
@@ -193,31 +206,46 @@ impl<S: Simd> Transposed<S> {
         &mut self,
         shifts: &ShiftedMaxima<S::Vector>,
     ) -> TwoFloat<S::Vector> {
-        let constants = shifts.shift.constants(self.simd);
-        let zero = self.simd.splat(0.0);
-        let mut high = zero;
+        let (simd, columns) = (self.simd, self.columns);
+        let constants = shifts.shift.constants(simd);
+        let zero = simd.splat(0.0);
         let terms = ColumnExpSum::<PRECISE, CLAMPED, S> {
             constants,
             offset: shifts.shift.offset,
-            sum_start: shifts.sum_start(self.simd, self.columns),
+            sum_start: shifts.sum_start(simd, columns),
         };
-        let cells = self.cells.get_mut(..self.columns).unwrap_or(&mut []);
-        let lows = &mut self.lows;
-        let (first_cells, other_cells) = match cells.split_at_mut_checked(lows.len()) {
-            Some((first, others)) => (first, others),
-            None => {
-                for low in &mut lows[cells.len()..] {
-                    *low = zero;
-                }
-                (cells, &mut [][..])
-            }
+        let half = LANES / 2;
+        let (cells, second_cells) = halves(&mut self.cells, LANES);
+        let (cells, _) = halves(cells, columns);
+        // The second columns of lanes are taken by fours. The numerators of those past the end
+        // are 0.
+        let paired = if S::LONGEST_SHORT > LANES {
+            columns.saturating_sub(LANES)
+        } else {
+            0
         };
-        terms.add::<true>(first_cells, lows, &mut high);
-        // The low parts of columns 16 to 31 are added to those of columns 0 to 15, as the first
-        // step of the tree does.
-        terms.add::<false>(other_cells, lows, &mut high);
-        let columns = self.columns.next_power_of_two().min(LONGEST_SHORT / 2);
-        let lows = lows.get_mut(..columns).unwrap_or(&mut []);
+        let past_end = if CLAMPED {
+            simd.splat(f32::NEG_INFINITY)
+        } else {
+            constants.lowest
+        };
+        let (fours, _) = second_cells.as_chunks_mut::<4>();
+        let (second_cells, _) = halves(fours, paired.div_ceil(4));
+        for cell in second_cells.as_flattened_mut().iter_mut().skip(paired) {
+            *cell = past_end;
+        }
+        // The low parts of lanes 16 to 31 are added to those of lanes 0 to 15, as the first step of
+        // the tree does.
+        let mut high = zero;
+        for low in self.lows.iter_mut().skip(columns) {
+            *low = zero;
+        }
+        let (lower, upper) = halves(cells, half);
+        let (second_lower, second_upper) = halves(second_cells, half / 4);
+        terms.add::<true>(lower, second_lower, &mut self.lows, &mut high);
+        terms.add::<false>(upper, second_upper, &mut self.lows, &mut high);
+        let lanes = columns.next_power_of_two().min(half);
+        let lows = self.lows.get_mut(..lanes).unwrap_or(&mut []);
         fold(
             lows,
             #[inline(always)]
@@ -238,6 +266,7 @@ impl<S: Simd> Transposed<S> {
             columns: self.columns,
             sink,
             ahead: 0,
+            recomputes: false,
         }
     }
 
@@ -261,6 +290,13 @@ impl<S: Simd> Transposed<S> {
     }
 }
 
+/// The first `count`, or all if there are fewer, and the others.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn halves<T>(values: &mut [T], count: usize) -> (&mut [T], &mut [T]) {
+    let count = count.min(values.len());
+    values.split_at_mut_checked(count).unwrap_or_default()
+}
+
 /// Computes and sums the numerators of columns.
 struct ColumnExpSum<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
     constants: ExpConstants<S::Vector>,
@@ -269,59 +305,89 @@ struct ColumnExpSum<const PRECISE: bool, const CLAMPED: bool, S: Simd> {
 }
 
 impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CLAMPED, S> {
-    /// Adds the numerators to `high`, and what rounding leaves out to `lows`, or puts it there if
-    /// `FIRST`.
+    /// Adds the numerators of virtual lanes, of which the first few have a second column, to
+    /// `high`, and what rounding leaves out to `lows`, or puts it there if `FIRST`.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn add<const FIRST: bool>(
         &self,
         cells: &mut [S::Vector],
+        second_cells: &mut [[S::Vector; 4]],
+        lows: &mut [S::Vector; LANES / 2],
+        high: &mut S::Vector,
+    ) {
+        let (cells, single_cells) = halves(cells, 4 * second_cells.len());
+        let (lows, single_lows) = halves(lows, cells.len());
+        let lanes = cells.as_chunks_mut::<4>().0.iter_mut().zip(second_cells);
+        for ((cells, second_cells), lows) in lanes.zip(lows.as_chunks_mut::<4>().0) {
+            let mut sums = Unrolled([self.sum_start; 4]);
+            let rest = self.step(cells, &mut sums, high);
+            let rest = rest + self.step(second_cells, &mut sums, high);
+            put::<FIRST, 4, S>(rest, lows);
+        }
+        let (fours, others) = single_cells.as_chunks_mut::<4>();
+        let (lows, other_lows) = halves(single_lows, 4 * fours.len());
+        self.add_single::<FIRST, 4>(fours, lows, high);
+        self.add_single::<FIRST, 1>(others.as_chunks_mut::<1>().0, other_lows, high);
+    }
+
+    /// The same for lanes of one column.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn add_single<const FIRST: bool, const COUNT: usize>(
+        &self,
+        cells: &mut [[S::Vector; COUNT]],
         lows: &mut [S::Vector],
         high: &mut S::Vector,
     ) {
-        let (fours, others) = cells.as_chunks_mut::<4>();
-        let (four_lows, other_lows) = lows
-            .split_at_mut_checked(4 * fours.len())
-            .unwrap_or_default();
-        for (cells, lows) in fours.iter_mut().zip(four_lows.as_chunks_mut::<4>().0) {
-            self.step::<FIRST, 4>(cells, lows, high);
-        }
-        let other_lows = other_lows.as_chunks_mut::<1>().0;
-        for (cells, lows) in others.as_chunks_mut::<1>().0.iter_mut().zip(other_lows) {
-            self.step::<FIRST, 1>(cells, lows, high);
+        for (cells, lows) in cells.iter_mut().zip(lows.as_chunks_mut::<COUNT>().0) {
+            let mut sums = Unrolled([self.sum_start; COUNT]);
+            put::<FIRST, COUNT, S>(self.step(cells, &mut sums, high), lows);
         }
     }
 
+    /// Adds one column to each of several lanes. Returns what rounding leaves out.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn step<const FIRST: bool, const COUNT: usize>(
+    fn step<const COUNT: usize>(
         &self,
         cells: &mut [S::Vector; COUNT],
-        lows: &mut [S::Vector; COUNT],
+        sums: &mut Unrolled<S::Vector, COUNT>,
         high: &mut S::Vector,
-    ) {
+    ) -> Unrolled<S::Vector, COUNT> {
         let constants = self.constants.unrolled::<COUNT>();
         let offset = Unrolled([self.offset; COUNT]);
         let numerators = constants.numerators::<CLAMPED, PRECISE>(Unrolled(*cells), offset);
         if !PRECISE {
             *cells = numerators.value().0;
         }
+        let mut rest = Unrolled([self.sum_start; COUNT]);
         unroll::<COUNT>(
             #[inline(always)]
-            |i| {
-                let low = add_one(high, self.sum_start, numerators.register(i));
-                lows[i] = if FIRST { low } else { lows[i] + low };
-            },
+            |i| rest.0[i] = add_one(&mut sums.0[i], high, numerators.register(i)),
         );
+        rest
     }
 }
 
-/// Rounds a numerator as a sum that begins at `sum_start` would, adds it, and returns the
-/// remainder. Each column begins at `sum_start`, as a lane of its own does, so that a tie is
-/// rounded to the same side.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn add_one<V: Lanewise>(high: &mut V, sum_start: V, numerator: ScaledExp<V>) -> V {
-    let rounded = (sum_start + numerator.value()) - sum_start;
-    *high = *high + rounded;
-    let rest = numerator.scale - rounded;
+fn put<const FIRST: bool, const COUNT: usize, S: Simd>(
+    rest: Unrolled<S::Vector, COUNT>,
+    lows: &mut [S::Vector; COUNT],
+) {
+    *lows = if FIRST {
+        rest.0
+    } else {
+        (Unrolled(*lows) + rest).0
+    };
+}
+
+/// Adds a numerator to the sum of its virtual lane, and what that grows by to `high`. Returns what
+/// rounding leaves out.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_one<V: Lanewise>(lane_sum: &mut V, high: &mut V, numerator: ScaledExp<V>) -> V {
+    let sum = *lane_sum + numerator.value();
+    let added = sum - *lane_sum;
+    *lane_sum = sum;
+    *high = *high + added;
+    let rest = numerator.scale - added;
     numerator.scale.mul_add(numerator.expm1, rest)
 }
 

@@ -79,15 +79,15 @@ impl<S: Simd> Reader<S> {
 }
 
 /// The slices of a row that were read.
-struct Slices<S: Simd, const PRECISE: bool> {
+pub(super) struct Slices<S: Simd, const PRECISE: bool> {
     reader: Reader<S>,
-    sums: CompensatedSum<S>,
+    pub(super) sums: CompensatedSum<S>,
     /// The largest logit; of the whole row if `is_final`.
-    max: f32,
-    are_usual: bool,
-    shift: RegisterShift<S::Vector>,
+    pub(super) max: f32,
+    pub(super) are_usual: bool,
+    pub(super) shift: RegisterShift<S::Vector>,
     /// Whether `shift` is that of the whole row.
-    is_final: bool,
+    pub(super) is_final: bool,
     /// `None` while the row is read. `Some` ends reading: a logit is NaN (true), or the largest is
     /// +∞ and none is NaN (false).
     has_nan: Option<bool>,
@@ -95,7 +95,7 @@ struct Slices<S: Simd, const PRECISE: bool> {
 
 impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn new(reader: Reader<S>) -> Self {
+    pub(super) fn new(reader: Reader<S>) -> Self {
         Slices {
             reader,
             sums: CompensatedSum::new(reader.simd),
@@ -118,8 +118,9 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
         }
     }
 
+    /// Reads the slice of `len` logits from `start`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn slice<R: SrcDst>(&mut self, row: &mut R, start: usize, len: usize) {
+    pub(super) fn slice<R: SrcDst>(&mut self, row: &mut R, start: usize, len: usize) {
         let Reader {
             simd,
             columns,
@@ -226,7 +227,7 @@ impl<S: Simd, const PRECISE: bool> Slices<S, PRECISE> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn state(&mut self) -> SingleRow<S::Vector> {
+    pub(super) fn state(&mut self) -> SingleRow<S::Vector> {
         let simd = self.reader.simd;
         let sum = if self.has_nan.is_some() {
             TwoFloat {

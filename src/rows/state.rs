@@ -10,8 +10,8 @@ use crate::simd::{Simd, Vector, WIDEST, lanes_of, unroll};
 use crate::source::Source;
 
 /// Rows whose logits are all in this range have one shift. None of their numerators is clamped, and
-/// none of their results is below 2^−126: e^−69 / 2^24 is above it.
-const USUAL: core::ops::RangeInclusive<f32> = -45.0..=24.0;
+/// none of their results is below 2^−120: e^−66 / 2^24 is above it.
+const USUAL: core::ops::RangeInclusive<f32> = -42.0..=24.0;
 
 /// What the first pass finds in rows.
 #[derive(Clone, Copy)]
@@ -260,6 +260,26 @@ impl<V: Vector> States<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn max_term(&self) -> TwoFloat<V> {
         as_two_float(self.shifts.max_term)
+    }
+
+    /// The same for a logarithm. Where the other terms are so small that no other logit equals the
+    /// maximum, the last rounding of the exponential is added; equal terms must have equal errors.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn max_term_beside<S: Simd<Vector = V>>(
+        &self,
+        simd: S,
+        other_terms: &TwoFloat<V>,
+    ) -> TwoFloat<V> {
+        let shift = self.shifts.shift;
+        let rest = shift
+            .constants(simd)
+            .rest_of_precise(self.shifts.max - shift.offset);
+        let TwoFloat { high, low } = self.max_term();
+        let half = high * simd.splat(0.5);
+        TwoFloat {
+            high,
+            low: low + half.and_gt(other_terms.high, rest),
+        }
     }
 
     /// The sums of all numerators but the largest.

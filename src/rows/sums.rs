@@ -222,7 +222,7 @@ pub(super) fn exp_sums<const PRECISE: bool, S: Simd, R: SrcDst>(
 
 /// Adds the lanes of one sum to those of another.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
+pub(super) fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
     let parts = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
     let others = other.high.as_ref().iter().zip(other.low.as_ref());
     for ((high, low), (other_high, other_low)) in parts.zip(others) {
@@ -242,7 +242,9 @@ fn add_to_sum<V: Lanewise>(high: &mut V, low: &mut V, slice: TwoFloat<V>) {
         high: *high,
         low: *low,
     }
-    .add(slice);
+    .add(slice)
+    // The low parts of thousands of slices would lose too much.
+    .renormalized();
     (*high, *low) = (sum.high, sum.low);
 }
 

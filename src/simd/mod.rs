@@ -58,6 +58,9 @@ pub(crate) const HAS_VECTORS: bool = cfg!(any(
 /// Lanes of the widest register.
 pub(crate) const WIDEST: usize = 16;
 
+/// The bits that [`Lanewise::first_half`] keeps.
+const FIRST_HALF: u32 = 0xFFFF_F000;
+
 /// An instruction set that may be used here. It makes vectors.
 pub(crate) trait Simd: Copy {
     /// One register.
@@ -72,6 +75,10 @@ pub(crate) trait Simd: Copy {
 
     /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
     const UNROLL: usize;
+
+    /// The longest row of a matrix that is transposed, as measured: [`LANES`] columns or twice as
+    /// many.
+    const LONGEST_SHORT: usize = LANES;
 
     /// Whether the target has no vectors: sums go one virtual lane after another, so that the lane
     /// stays in registers, and passes go value by value. Otherwise the compiler may combine
@@ -184,6 +191,9 @@ pub(crate) trait Lanewise:
     /// The low nine bits of each lane's representation as sign and exponent of a float with an
     /// empty mantissa. `vpslld` by 23; `shl`.
     fn low_bits_to_exponent(self) -> Self;
+
+    /// The first 12 bits of each lane's significand; the others are 0. `and`.
+    fn first_half(self) -> Self;
 }
 
 /// One register of `f32` lanes.
@@ -241,6 +251,18 @@ pub(crate) trait Vector: Lanewise {
     fn and_gt(self, bound: Self, value: Self) -> Self;
 
     leaf! {
+        /// Writes the lanes that `lanes` has a bit for, the lowest for the first, to the first of
+        /// `places`, in their order. The other places up to `WIDTH` may be overwritten too.
+        /// `vcompressps`, `vpermps`; or one lane after another.
+        fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
+            // Without a branch: which lanes are wanted is not to be predicted.
+            let mut count = 0;
+            for (lane, value) in lanes_of(self).into_iter().enumerate().take(Self::WIDTH) {
+                places[count % WIDEST] = value;
+                count += (lanes >> lane & 1) as usize;
+            }
+        }
+
         /// Writes the upper 16 bits of the lanes' representations (`bf16`), rounded to nearest,
         /// ties to even, to the first `WIDTH` places of `halves`, or to all if there are fewer.
         /// `f32::NAN` stays a NaN; one whose payload is only in the lower half may not.

@@ -1,8 +1,8 @@
 //! Eight lanes of [`wide::f32x8`], which picks SSE2, AVX, simd128 or NEON when it is compiled,
 //! unfused. Targets without these run [`Scalar`](super::scalar::Scalar) in its place.
 
-use super::{LANES, Lanewise, Simd, Vector, operations::leaf};
-use wide::{bytemuck::cast, f32x4, f32x8, u32x8};
+use super::{FIRST_HALF, LANES, Lanewise, Simd, Vector, operations::leaf};
+use wide::{bytemuck::cast, f32x4, f32x8, u32x4, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
 #[derive(Clone, Copy)]
@@ -103,6 +103,11 @@ impl Lanewise for f32x8 {
 
         fn low_bits_to_exponent(self) -> Self {
             cast::<u32x8, f32x8>(cast::<f32x8, u32x8>(self) << 23_u32)
+        }
+
+        fn first_half(self) -> Self {
+            let half = u32x4::new([FIRST_HALF, FIRST_HALF, FIRST_HALF, FIRST_HALF]);
+            self & cast::<[u32x4; 2], f32x8>([half, half])
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One lane of plain `f32`: every target, unfused.
 
-use super::{HAS_VECTORS, LANES, Lanewise, Simd, Vector, operations::leaf};
+use super::{FIRST_HALF, HAS_VECTORS, LANES, Lanewise, Simd, Vector, operations::leaf};
 
 /// Proof of nothing: plain arithmetic runs everywhere.
 #[derive(Clone, Copy)]
@@ -41,6 +41,10 @@ impl Lanewise for f32 {
 
         fn low_bits_to_exponent(self) -> f32 {
             f32::from_bits(self.to_bits() << 23)
+        }
+
+        fn first_half(self) -> f32 {
+            f32::from_bits(self.to_bits() & FIRST_HALF)
         }
     }
 }

@@ -53,15 +53,16 @@ impl<V: Lanewise, const COUNT: usize> Lanewise for Unrolled<V, COUNT> {
         mul_add(factor, addend);
         max_keep_nan(bound);
         low_bits_to_exponent();
+        first_half();
     }
 }
 
-/// Calls `body` with 0 to `N` − 1, `N` at most 8, without a loop. The compiler unrolls loops of a
+/// Calls `body` with 0 to `N` − 1, `N` at most 16, without a loop. The compiler unrolls loops of a
 /// small body only, and where it does not, an [`Unrolled`] is kept in memory. `body` must be
 /// `#[inline(always)]`.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn unroll<const N: usize>(mut body: impl FnMut(usize)) {
-    const { assert!(N <= 8) };
+    const { assert!(N <= 16) };
     macro_rules! calls {
         ($($i:literal)*) => {
             $(
@@ -71,5 +72,5 @@ pub(crate) fn unroll<const N: usize>(mut body: impl FnMut(usize)) {
             )*
         };
     }
-    calls!(0 1 2 3 4 5 6 7);
+    calls!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 }

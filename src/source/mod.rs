@@ -20,7 +20,7 @@ mod scratch;
 pub(crate) const LINE: usize = 16;
 
 /// Logits to be read. A source does whatever is done to a logit as it is loaded.
-pub(crate) trait Source: Copy {
+pub(crate) trait Source: Copy + Send + Sync {
     /// Whether several rows may be given at once.
     const HAS_MATRICES: bool = true;
 
@@ -73,7 +73,7 @@ pub(crate) trait Source: Copy {
 
 /// A type that logits and results are stored as: `f32`, and with the feature `half` `bf16` and
 /// `f16`.
-pub(crate) trait Element: Copy {
+pub(crate) trait Element: Copy + Send + Sync {
     /// Whether a result's place can hold a numerator, which is an `f32`.
     const HOLDS_NUMERATOR: bool;
 
@@ -195,9 +195,13 @@ impl<E: Element> Source for &[E] {
 }
 
 /// Logits, and places for as many results.
-pub(crate) trait SrcDst: Sized {
+pub(crate) trait SrcDst: Sized + Send {
     /// Whether the places of the results can hold numerators between two passes.
     const HAS_SCRATCH: bool = true;
+
+    /// Whether logits and results have places of their own.
+    #[cfg(feature = "rayon")]
+    const KEEPS_LOGITS: bool = false;
 
     fn len(&self) -> usize;
 
@@ -257,6 +261,9 @@ pub(crate) struct OutOfPlace<'a, L, E> {
 
 impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
     const HAS_SCRATCH: bool = E::HOLDS_NUMERATOR;
+
+    #[cfg(feature = "rayon")]
+    const KEEPS_LOGITS: bool = true;
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn len(&self) -> usize {
@@ -416,6 +423,9 @@ pub(crate) struct Unwritten<L>(pub(crate) L);
 
 impl<L: Source> SrcDst for Unwritten<L> {
     const HAS_SCRATCH: bool = false;
+
+    #[cfg(feature = "rayon")]
+    const KEEPS_LOGITS: bool = true;
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn len(&self) -> usize {

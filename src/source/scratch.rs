@@ -177,10 +177,8 @@ impl Source for Pairs<'_> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
-        if count > self.len() {
-            return Err(self);
-        }
-        let (first, others) = self.0.split_at(2 * count);
+        let halves = self.0.split_at_checked(count.saturating_mul(2));
+        let (first, others) = halves.ok_or(self)?;
         Ok((Pairs(first), Pairs(others)))
     }
 

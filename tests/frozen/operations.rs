@@ -3,7 +3,7 @@
 use crate::Record;
 use crate::arguments;
 use crate::inputs::{Kind, matrix, tensor};
-use online_softmax::{Backend, Candidate, Normalizer, Softmax, Stream, reference};
+use online_softmax::{Backend, Candidate, CrossEntropy, Normalizer, Softmax, Stream, reference};
 
 /// Lengths of rows beside all up to 70: around those of blocks, of groups of blocks, and of the
 /// thresholds between forms.
@@ -253,6 +253,42 @@ fn of_matrix(record: &mut Record, logits: &[f32], columns: usize) {
     let mut out = vec![UNWRITTEN; logits.len() / columns];
     softmax.log_sum_exp_rows(logits, columns, &mut out).unwrap();
     record.of("log_sum_exp_rows").values(&out);
+    losses_of_matrix(record, logits, columns);
+}
+
+/// Weights, smoothing, ignored rows and soft targets in turn.
+fn losses_of_matrix(record: &mut Record, logits: &[f32], columns: usize) {
+    let rows = logits.len() / columns;
+    let weights: Vec<f32> = (0..columns).map(|i| 0.25 + (i % 7) as f32).collect();
+    let targets: Vec<usize> = (0..rows).map(|row| row * 5 % columns).collect();
+    let soft_targets: Vec<f32> = (0..logits.len()).map(|i| (i % 5) as f32 * 0.125).collect();
+    let loss = CrossEntropy::new().softmax(record.softmax());
+    let mut losses = vec![UNWRITTEN; rows];
+    let mut gradient = vec![UNWRITTEN; logits.len()];
+    for (name, loss) in [
+        ("CrossEntropy", loss),
+        ("CrossEntropy, weights", loss.class_weights(&weights)),
+        ("CrossEntropy, smoothing", loss.label_smoothing(0.1)),
+        (
+            "CrossEntropy, all",
+            loss.class_weights(&weights).label_smoothing(0.3).ignore(1),
+        ),
+    ] {
+        loss.rows(logits, columns, &targets, &mut losses).unwrap();
+        record.of(name).values(&losses);
+        let mean = loss.gradient(logits, columns, &targets, &mut gradient);
+        record.of(name).value(mean.unwrap());
+        record.of(name).values(&gradient);
+    }
+    for loss in [loss, loss.class_weights(&weights).label_smoothing(0.3)] {
+        let digest = record.of("CrossEntropy, soft targets");
+        loss.soft_rows(logits, columns, &soft_targets, &mut losses)
+            .unwrap();
+        digest.values(&losses);
+        let mean = loss.soft_gradient(logits, columns, &soft_targets, &mut gradient);
+        digest.value(mean.unwrap());
+        digest.values(&gradient);
+    }
 }
 
 fn tensors(record: &mut Record) {
@@ -281,6 +317,9 @@ fn of_tensor(record: &mut Record, shape: [usize; 3]) {
     results.copy_from_slice(&logits);
     softmax.axis_in_place(&mut results, shape).unwrap();
     record.of("axis_in_place").values(&results);
+    let mut out = vec![UNWRITTEN; shape[0] * shape[2]];
+    softmax.log_sum_exp_axis(&logits, shape, &mut out).unwrap();
+    record.of("log_sum_exp_axis").values(&out);
 }
 
 fn best(record: &mut Record) {

@@ -168,9 +168,35 @@ impl Worst {
 
     fn hold_all(&mut self, backend: Backend, columns: &[Vec<f32>], shape: [usize; 3]) {
         let tensor = tensor_of(columns, shape);
+        hold_log_sum_exp(backend, columns, &log_sum_exps(backend, &tensor, shape));
         let (softmax, log_softmax) = results_of(backend, &tensor, shape);
         for ((column, softmax), log_softmax) in columns.iter().zip(&softmax).zip(&log_softmax) {
             self.hold(backend, column, softmax, log_softmax);
+        }
+    }
+}
+
+fn log_sum_exps(backend: Backend, tensor: &[f32], shape: [usize; 3]) -> Vec<f32> {
+    let [outer, _, inner] = shape;
+    let mut out = vec![f32::MAX; outer * inner];
+    on(backend)
+        .log_sum_exp_axis(tensor, shape, &mut out)
+        .unwrap();
+    out
+}
+
+/// Holds the log-sum-exp of each column against the true one.
+fn hold_log_sum_exp(backend: Backend, columns: &[Vec<f32>], got: &[f32]) {
+    for (column, got) in columns.iter().zip(got) {
+        match expected_outcome(column) {
+            Outcome::Finite => {
+                let truth = Truth::of(column).log_sum_exp();
+                let error = ulp::error_above_one(*got, truth);
+                assert!(error <= Bounds::LOG_SUM_EXP, "{got}, not {truth}");
+            }
+            Outcome::Empty | Outcome::FullyMasked => assert_eq!(*got, f32::NEG_INFINITY),
+            Outcome::PositiveInfinity => assert_eq!(*got, f32::INFINITY, "{}", backend.name()),
+            Outcome::NaN => assert!(got.is_nan(), "{}: {got}", backend.name()),
         }
     }
 }
@@ -376,6 +402,7 @@ fn special_columns_beside_ordinary_ones(backend: Backend) {
                 columns[index].clone_from(&special);
                 let tensor = tensor_of(&columns, shape);
                 let (softmax_beside, log_beside) = results_of(backend, &tensor, shape);
+                hold_log_sum_exp(backend, &columns, &log_sum_exps(backend, &tensor, shape));
                 for other in (0..2 * inner).filter(|other| *other != index) {
                     assert_eq!(bits_of(&softmax_beside[other]), bits_of(&softmax[other]));
                     assert_eq!(bits_of(&log_beside[other]), bits_of(&log_softmax[other]));
@@ -438,6 +465,12 @@ fn one_column_is_a_row(backend: Backend) {
         assert_eq!(bits_of(&results), bits_of(&softmax.concat()));
         on(backend).log_rows(&matrix, axis, &mut results).unwrap();
         assert_eq!(bits_of(&results), bits_of(&log_softmax.concat()));
+        let mut sums = vec![f32::MAX; outer];
+        on(backend)
+            .log_sum_exp_rows(&matrix, axis, &mut sums)
+            .unwrap();
+        let of_axis = log_sum_exps(backend, &matrix, [outer, axis, 1]);
+        assert_eq!(bits_of(&of_axis), bits_of(&sums));
     }
 }
 
@@ -508,7 +541,9 @@ fn backends_of_one_arithmetic_have_the_same_bits() {
         let tensor = tensor_of(&columns, shape);
         let bits_on = |backend: Backend| {
             let (softmax, log_softmax) = results_of(backend, &tensor, shape);
-            bits_of(&[softmax, log_softmax].concat().concat())
+            let mut bits = bits_of(&[softmax, log_softmax].concat().concat());
+            bits.extend(bits_of(&log_sum_exps(backend, &tensor, shape)));
+            bits
         };
         for class in [true, false] {
             let mut of_class = backends().filter(|backend| is_fused(*backend) == class);
@@ -562,6 +597,8 @@ fn errors_write_nothing(backend: Backend) {
             Err(expected)
         );
         if logits.len() == places {
+            let sums = softmax.log_sum_exp_axis(&logits, shape, &mut results);
+            assert_eq!(sums, Err(expected));
             assert_eq!(softmax.axis_in_place(&mut results, shape), Err(expected));
         }
         assert!(results.iter().all(|value| *value == 7.0));
@@ -573,6 +610,30 @@ fn errors_write_nothing(backend: Backend) {
 }
 
 fn dimensions_of_zero(backend: Backend) {
+    let mut sums = [7.0; 12];
+    let places = Error::RowsMismatch {
+        expected: 12,
+        given: 11,
+    };
+    let softmax = on(backend);
+    assert_eq!(
+        softmax.log_sum_exp_axis(&[], [3, 0, 4], &mut sums[..11]),
+        Err(places)
+    );
+    assert_eq!(sums, [7.0; 12]);
+    for shape in [[3, 0, 4], [12, 0, 1], [1, 0, 12]] {
+        sums.fill(7.0);
+        assert_eq!(softmax.log_sum_exp_axis(&[], shape, &mut sums), Ok(()));
+        assert_eq!(sums, [f32::NEG_INFINITY; 12]);
+    }
+    for shape in [[0, 3, 4], [3, 4, 0], [0, 0, 0]] {
+        assert_eq!(softmax.log_sum_exp_axis(&[], shape, &mut []), Ok(()));
+    }
+    let shape = [usize::MAX, 0, 2];
+    assert_eq!(
+        softmax.log_sum_exp_axis(&[], shape, &mut sums),
+        Err(Error::TooLarge { shape })
+    );
     let max = usize::MAX;
     for shape in [
         [0, 3, 4],

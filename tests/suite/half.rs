@@ -199,6 +199,12 @@ fn check_axis<H: Half>(softmax: Softmax<'_>, tensor: &[H], shape: [usize; 3]) {
         &|tensor, results| of.log_axis(tensor, shape, results).map(|()| None),
         None,
     );
+    let [mut found, mut expected] = [(); 2].map(|()| vec![7.0; shape[0] * shape[2]]);
+    assert_eq!(
+        of.log_sum_exp_axis(tensor, shape, &mut found),
+        softmax.log_sum_exp_axis(&wide(tensor), shape, &mut expected)
+    );
+    assert_eq!(bits_of(&found), bits_of(&expected));
 }
 
 fn check_all<H: Half>(softmax: Softmax<'_>, values: &[H], columns: usize, shape: [usize; 3]) {

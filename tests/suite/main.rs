@@ -6,6 +6,8 @@
 mod accuracy;
 mod axes;
 mod exponential;
+#[cfg(target_arch = "x86_64")]
+mod float_environment;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -15,10 +17,13 @@ mod guard_pages;
 mod half;
 mod harness;
 mod house;
+mod losses;
 mod operations;
 mod options;
 #[cfg(feature = "rayon")]
 mod parallel;
 mod properties;
 mod same_bits;
+mod sampling;
 mod special_values;
+mod worst_rows;

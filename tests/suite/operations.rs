@@ -12,6 +12,9 @@ support::on_every_backend!(
     gradient_of_cross_entropy,
     gradients_of_results,
     gradients_are_finite_differences,
+    gradients_of_rows_and_in_place,
+    gradients_of_large_values,
+    log_differences,
     errors_write_nothing,
 );
 
@@ -308,6 +311,172 @@ fn gradients_are_finite_differences(backend: Backend) {
     }
 }
 
+/// The bits of each row by itself.
+fn gradients_of_rows_and_in_place(backend: Backend) {
+    let mut random = Random(8);
+    let softmax = on(backend);
+    for columns in LENGTHS {
+        let len = 3 * columns;
+        let upstream = random_values(&mut random, len);
+        let logits = random_row(&mut random, len);
+        let (mut probabilities, mut logs) = (vec![0.0; len], vec![0.0; len]);
+        softmax.rows(&logits, columns, &mut probabilities).unwrap();
+        softmax.log_rows(&logits, columns, &mut logs).unwrap();
+        let [mut expected, mut expected_of_logs] = [(); 2].map(|()| vec![7.0; len]);
+        for start in (0..len).step_by(columns) {
+            let row = start..start + columns;
+            let (p, g) = (&probabilities[row.clone()], &upstream[row.clone()]);
+            softmax
+                .softmax_gradient(p, g, &mut expected[row.clone()])
+                .unwrap();
+            let mut in_place = g.to_vec();
+            softmax.softmax_gradient_in_place(p, &mut in_place).unwrap();
+            assert_eq!(bits(&in_place), bits(&expected[row.clone()]));
+
+            let logs = &logs[row.clone()];
+            let of_logs = &mut expected_of_logs[row];
+            softmax.log_softmax_gradient(logs, g, of_logs).unwrap();
+            in_place.copy_from_slice(g);
+            softmax
+                .log_softmax_gradient_in_place(logs, &mut in_place)
+                .unwrap();
+            assert_eq!(bits(&in_place), bits(of_logs));
+        }
+
+        let mut gradient = vec![7.0; len];
+        softmax
+            .softmax_gradient_rows(&probabilities, &upstream, columns, &mut gradient)
+            .unwrap();
+        assert_eq!(bits(&gradient), bits(&expected));
+        gradient.copy_from_slice(&upstream);
+        softmax
+            .softmax_gradient_rows_in_place(&probabilities, columns, &mut gradient)
+            .unwrap();
+        assert_eq!(bits(&gradient), bits(&expected));
+        softmax
+            .log_softmax_gradient_rows(&logs, &upstream, columns, &mut gradient)
+            .unwrap();
+        assert_eq!(bits(&gradient), bits(&expected_of_logs));
+        gradient.copy_from_slice(&upstream);
+        softmax
+            .log_softmax_gradient_rows_in_place(&logs, columns, &mut gradient)
+            .unwrap();
+        assert_eq!(bits(&gradient), bits(&expected_of_logs));
+    }
+    assert_eq!(softmax.softmax_gradient_rows(&[], &[], 0, &mut []), Ok(()));
+}
+
+/// Against sums in `f64`.
+fn log_differences(backend: Backend) {
+    let mut random = Random(9);
+    let normalizer = |row: &[f32]| on(backend).normalizer(row).unwrap();
+    let difference = |a: &[f32], b: &[f32]| normalizer(a).log_difference(normalizer(b));
+    for len in LENGTHS {
+        for other_len in [1, len.div_ceil(2), len] {
+            let (row, mut other) = (random_row(&mut random, len), random_row(&mut random, len));
+            other.truncate(other_len);
+            let max = row.iter().chain(&other).copied().fold(f32::MIN, f32::max);
+            let sum = |row: &[f32]| -> f64 {
+                row.iter()
+                    .map(|logit| (f64::from(*logit) - f64::from(max)).exp())
+                    .sum()
+            };
+            let (a, b) = (sum(&row), sum(&other));
+            let (log, sign) = difference(&row, &other);
+            assert_eq!(difference(&other, &row), (log, -sign));
+            if row == other {
+                assert_eq!((log, sign), (f32::NEG_INFINITY, 0.0));
+                continue;
+            }
+            let truth = f64::from(max) + (a - b).abs().ln();
+            let error = (f64::from(log) - truth).abs();
+            let bound = 2_f64.powi(-22) * (a + b) / (a - b).abs() + 2_f64.powi(-24) * truth.abs();
+            assert!(error <= bound, "{log}, not {truth}");
+            assert!(f64::from(sign) == (a - b).signum() || (a - b).abs() < 1e-6 * a);
+        }
+        let row = random_row(&mut random, len);
+        assert_eq!(difference(&row, &row), (f32::NEG_INFINITY, 0.0));
+        assert_eq!(difference(&row, &[]), (normalizer(&row).log_sum_exp(), 1.0));
+    }
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    // Near 1, where the logarithm is near 0.
+    let (log, sign) = difference(&[0.0, -40.0], &[-42.0]);
+    assert!(ulp::error(log, ((-40.0_f64).exp() - (-42.0_f64).exp()).ln_1p()) <= 2.0);
+    assert_eq!(sign, 1.0);
+    assert_eq!(difference(&[infinity], &[1.0]), (infinity, 1.0));
+    assert_eq!(difference(&[1.0], &[infinity]), (infinity, -1.0));
+    assert_eq!(difference(&[], &[2.0]), (2.0, -1.0));
+    assert_eq!(difference(&[-infinity], &[2.0]), (2.0, -1.0));
+    assert_eq!(difference(&[], &[-infinity]), (-infinity, 0.0));
+    assert_eq!(difference(&[3e38], &[-3e38]), (3e38, 1.0));
+    for (a, b) in [
+        (nan, 1.0),
+        (1.0, nan),
+        (nan, infinity),
+        (infinity, infinity),
+    ] {
+        let (log, sign) = difference(&[a], &[b]);
+        assert!(log.is_nan() && sign.is_nan());
+    }
+}
+
+/// Finite where the result is.
+fn gradients_of_large_values(backend: Backend) {
+    let softmax = on(backend);
+    let near = |got: &[f32], truths: &[f64]| {
+        for (got, truth) in got.iter().zip(truths) {
+            let error = (f64::from(*got) - truth).abs();
+            assert!(error <= 3e32, "{got:e}, not {truth:e}");
+        }
+    };
+    let mut gradient = [7.0; 3];
+    let upstream = [3e38, -3e38, -3e38];
+    softmax
+        .softmax_gradient(&[0.2, 0.4, 0.4], &upstream, &mut gradient)
+        .unwrap();
+    near(&gradient, &[9.6e37, -4.8e37, -4.8e37]);
+    softmax
+        .softmax_gradient(&[0.0, 0.0, 1.0], &upstream, &mut gradient)
+        .unwrap();
+    assert_eq!(gradient, [0.0; 3]);
+
+    // Σ g = 9e38, and −9e38.
+    let log_third = [(1.0_f32 / 3.0).ln(); 3];
+    for size in [3e38, -3e38] {
+        softmax
+            .log_softmax_gradient(&log_third, &[size; 3], &mut gradient)
+            .unwrap();
+        near(&gradient, &[0.0; 3]);
+    }
+    softmax
+        .log_softmax_gradient(&log_third, &[3e38, 3e38, 0.0], &mut gradient)
+        .unwrap();
+    near(&gradient, &[1e38, 1e38, -2e38]);
+    let many = vec![1e38; 1000];
+    let mut gradient = vec![7.0; 1000];
+    softmax
+        .log_softmax_gradient(&vec![(1e-3_f32).ln(); 1000], &many, &mut gradient)
+        .unwrap();
+    for got in gradient {
+        assert!(got.abs() < 1e33, "{got:e}");
+    }
+    // One that overflows does so.
+    let mut gradient = [7.0; 2];
+    softmax
+        .log_softmax_gradient(&[0.0, -200.0], &[-3e38, 3e38], &mut gradient)
+        .unwrap();
+    assert_eq!(gradient, [-3e38, 3e38]);
+    softmax
+        .log_softmax_gradient(&[0.0, -200.0], &[-1e38, 3.4e38], &mut gradient)
+        .unwrap();
+    near(&gradient[1..], &[3.4e38]);
+    near(&gradient[..1], &[-3.4e38]);
+    softmax
+        .log_softmax_gradient(&[0.0, -200.0], &[-3e38, 3.4e38], &mut gradient)
+        .unwrap();
+    assert!(gradient.iter().all(|value| value.is_finite()));
+}
+
 fn errors_write_nothing(backend: Backend) {
     let softmax = on(backend);
     let mut places = [7.0; 3];
@@ -354,6 +523,28 @@ fn errors_write_nothing(backend: Backend) {
     assert!(
         softmax
             .log_softmax_gradient(&[0.5; 3], &[1.0; 4], &mut places)
+            .is_err()
+    );
+    let partial = Error::PartialRow {
+        columns: 2,
+        given: 3,
+    };
+    for result in [
+        softmax.softmax_gradient_rows(&[0.5; 3], &[1.0; 3], 2, &mut places),
+        softmax.softmax_gradient_rows_in_place(&[0.5; 3], 2, &mut places),
+        softmax.log_softmax_gradient_rows(&[-1.0; 3], &[1.0; 3], 2, &mut places),
+        softmax.log_softmax_gradient_rows_in_place(&[-1.0; 3], 2, &mut places),
+    ] {
+        assert_eq!(result, Err(partial));
+    }
+    assert!(
+        softmax
+            .softmax_gradient_in_place(&[0.5; 2], &mut places)
+            .is_err()
+    );
+    assert!(
+        softmax
+            .log_softmax_gradient_in_place(&[0.5; 4], &mut places)
             .is_err()
     );
     assert_eq!(places, [7.0; 3]);

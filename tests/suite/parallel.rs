@@ -9,6 +9,7 @@ use support::{THOROUGH, bits_of, on, setting};
 
 support::on_every_backend!(
     matrices,
+    long_rows,
     masks_of_the_same_rows,
     other_options,
     axes,
@@ -214,6 +215,78 @@ fn matrices(backend: Backend) {
         compare_rows("2200 × 1000", &pools(), on(backend), &logits, 1000);
         let logits = matrix(&mut Random(3), 3, 100_000);
         compare_rows("3 × 100000", &pools(), on(backend), &logits, 100_000);
+    }
+}
+
+/// Rows that are read in parts, or must not be: of every outcome, and with shifts that are final
+/// at once, or change within the row.
+fn long_rows(backend: Backend) {
+    type Change = fn(&mut [f32]);
+    let changes: [(&str, Change); 14] = [
+        ("ordinary", |_| ()),
+        ("confident", |row| row[70_000] = 24.0),
+        ("another shift after the first slice", |row| {
+            row[70_000] = 40.0
+        }),
+        ("another shift at once", |row| {
+            row.iter_mut().for_each(|logit| *logit -= 300.0)
+        }),
+        ("negative", |row| {
+            row.iter_mut().for_each(|logit| *logit -= 20.0)
+        }),
+        ("masked at the start", |row| {
+            row[..5000].fill(f32::NEG_INFINITY)
+        }),
+        ("masked within", |row| {
+            row[5000..80_000].fill(f32::NEG_INFINITY)
+        }),
+        ("masked within, negative", |row| {
+            row.iter_mut().for_each(|logit| *logit -= 20.0);
+            row[80_000..].fill(f32::NEG_INFINITY);
+        }),
+        ("masked", |row| row.fill(f32::NEG_INFINITY)),
+        ("NaN", |row| row[70_001] = f32::NAN),
+        ("NaN at the start", |row| row[1] = f32::NAN),
+        ("infinite", |row| row[99_999] = f32::INFINITY),
+        ("infinite and NaN", |row| {
+            row[99_999] = f32::INFINITY;
+            row[3] = f32::NAN;
+        }),
+        ("large", |row| {
+            row[50_000..].iter_mut().for_each(|logit| *logit *= 1e30)
+        }),
+    ];
+    let pools = pools();
+    let mut random = Random(5);
+    let lens: &[usize] = if THOROUGH {
+        &[131_073, 163_840, 300_001]
+    } else {
+        &[140_001]
+    };
+    for columns in lens.iter().copied() {
+        for (name, change) in changes {
+            let mut row: Vec<f32> = (0..columns)
+                .map(|_| ((random.unit() - 0.5) * 20.0) as f32)
+                .collect();
+            change(&mut row);
+            compare_rows(
+                &format!("{columns}, {name}"),
+                &pools,
+                on(backend),
+                &row,
+                columns,
+            );
+            for sink in [3.0, 50.0, -60.0] {
+                let softmax = on(backend).sink(sink);
+                let name = format!("{columns}, {name}, sink {sink}");
+                compare_rows(&name, &pools, softmax, &row, columns);
+            }
+        }
+    }
+    if THOROUGH {
+        // So long that numerators are computed again by the last pass.
+        let row = matrix(&mut random, 1, (1 << 21) + 77);
+        compare_rows("2^21 + 77", &pools, on(backend), &row, row.len());
     }
 }
 

@@ -4,7 +4,7 @@
 //! and only with the first is the second made. So the `SAFETY` comments below are of memory only.
 
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{LANES, Lanewise, Simd, Vector};
+use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector};
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -78,6 +78,8 @@ impl Lanewise for F32x4 {
         max_keep_nan(a, bound) = vmaxq_f32(a, bound);
         low_bits_to_exponent(a) =
             vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(a)));
+        first_half(a) =
+            vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(FIRST_HALF)));
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::{align_stack, detect::features, squares};
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{LANES, Lanewise, Simd, Vector};
+use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector, WIDEST};
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 
@@ -86,9 +86,30 @@ impl F32x8 {
     }
 }
 
+/// For each mask of lanes: the lanes that are in it, the lowest first, a byte each.
+static COMPRESSED: [u64; 256] = {
+    let mut table = [0; 256];
+    let mut mask = 0;
+    while mask < table.len() {
+        let (mut lane, mut count) = (0, 0);
+        while lane < F32x8::WIDTH {
+            if mask >> lane & 1 == 1 {
+                table[mask] |= (lane as u64) << (8 * count);
+                count += 1;
+            }
+            lane += 1;
+        }
+        mask += 1;
+    }
+    table
+};
+
 impl Simd for Avx2 {
     type Vector = F32x8;
     const UNROLL: usize = 8;
+
+    // 33 columns take 0.55 to 0.7 times the time of a batch, 64 columns 0.8 to 0.95 times.
+    const LONGEST_SHORT: usize = 2 * LANES;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -184,6 +205,7 @@ impl Lanewise for F32x8 {
         max_keep_nan(a, bound) = _mm256_max_ps(bound, a);
         low_bits_to_exponent(a) =
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)));
+        first_half(a) = _mm256_and_ps(a, _mm256_set1_ps(f32::from_bits(FIRST_HALF)));
     }
 }
 
@@ -248,6 +270,16 @@ impl Vector for F32x8 {
                 _mm256_storeu_pd(totals, _mm256_add_pd(_mm256_loadu_pd(totals), low));
                 let totals = totals.add(4);
                 _mm256_storeu_pd(totals, _mm256_add_pd(_mm256_loadu_pd(totals), high));
+            }
+        }
+
+        fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
+            let sources = COMPRESSED[lanes as usize % COMPRESSED.len()];
+            // SAFETY: `places` has as many places as are written.
+            unsafe {
+                let sources = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(sources.cast_signed()));
+                let compressed = _mm256_permutevar8x32_ps(self.0, sources);
+                _mm256_storeu_ps(places.as_mut_ptr(), compressed);
             }
         }
 

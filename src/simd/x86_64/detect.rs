@@ -67,21 +67,42 @@ pub(crate) fn features() -> Features {
 
 #[cold]
 fn detect() -> u8 {
-    let highest_leaf = cpuid(0).eax;
-    let cpuid = Cpuid {
-        leaf_1_ecx: cpuid(1).ecx,
-        leaf_7_ebx: if highest_leaf >= 7 { cpuid(7).ebx } else { 0 },
+    let features = if cfg!(miri) {
+        // Miri has no `cpuid`. It has the instructions that it was told to compile for.
+        Features {
+            avx2: cfg!(all(
+                target_feature = "avx2",
+                target_feature = "fma",
+                target_feature = "popcnt"
+            )),
+            avx512: cfg!(target_feature = "avx512f"),
+        }
+    } else {
+        of_processor()
     };
+    let avx2 = if features.avx2 { HAS_AVX2 } else { 0 };
+    let avx512 = if features.avx512 { HAS_AVX512 } else { 0 };
+    avx2 | avx512
+}
+
+fn of_processor() -> Features {
+    let cpuid = read(cpuid);
     let xcr0 = if all(cpuid.leaf_1_ecx, OSXSAVE) {
         // SAFETY: OSXSAVE was just found, so `xgetbv` may be executed, and register 0 exists.
         unsafe { read_xcr0() }
     } else {
         0
     };
-    let features = decide(cpuid, xcr0);
-    let avx2 = if features.avx2 { HAS_AVX2 } else { 0 };
-    let avx512 = if features.avx512 { HAS_AVX512 } else { 0 };
-    avx2 | avx512
+    decide(cpuid, xcr0)
+}
+
+/// Reads the leaves that there are: above the highest, processors of Intel give that one again.
+fn read(cpuid: impl Fn(u32) -> CpuidResult) -> Cpuid {
+    let highest_leaf = cpuid(0).eax;
+    Cpuid {
+        leaf_1_ecx: cpuid(1).ecx,
+        leaf_7_ebx: if highest_leaf >= 7 { cpuid(7).ebx } else { 0 },
+    }
 }
 
 /// A leaf of `cpuid`, the first of its subleaves.
@@ -106,28 +127,53 @@ unsafe fn read_xcr0() -> u64 {
 mod tests {
     use super::*;
 
+    /// The bits of `bits` that the low bits of `choice` choose.
+    fn chosen(bits: &[u32], choice: u32) -> u32 {
+        let bits = bits.iter().enumerate();
+        let chosen = bits.filter(|(index, _)| choice >> index & 1 == 1);
+        chosen.fold(0, |sum, (_, bit)| sum | bit)
+    }
+
+    /// The whole truth table: each bit that matters set or not, and all others set or not.
     #[test]
     fn detection_needs_instructions_and_operating_system() {
-        let leaf_1_bits = [0, FMA, POPCNT, OSXSAVE, AVX];
-        let leaf_7_bits = [0, AVX2, AVX512F];
-        for missing_1 in leaf_1_bits {
-            for missing_7 in leaf_7_bits {
-                for xcr0 in 0..=0xFF_u64 {
-                    let cpuid = Cpuid {
-                        leaf_1_ecx: !missing_1,
-                        leaf_7_ebx: !missing_7,
-                    };
-                    let ymm_kept = xcr0 & 0b10 != 0 && xcr0 & 0b100 != 0;
-                    let zmm_kept = ymm_kept && xcr0 >> 5 == 0b111;
-                    let avx2 = missing_1 == 0 && missing_7 != AVX2 && ymm_kept;
-                    let avx512 = avx2 && missing_7 != AVX512F && zmm_kept;
-                    assert_eq!(
-                        decide(cpuid, xcr0),
-                        Features { avx2, avx512 },
-                        "{cpuid:x?} {xcr0:x}"
-                    );
-                }
+        let leaf_1_bits = [FMA, POPCNT, OSXSAVE, AVX];
+        let leaf_7_bits = [AVX2, AVX512F];
+        let others_1 = !chosen(&leaf_1_bits, 0b1111);
+        let others_7 = !chosen(&leaf_7_bits, 0b11);
+        for (choice_1, choice_7) in (0..16).flat_map(|one| (0..4).map(move |seven| (one, seven))) {
+            for (xcr0, are_set) in (0..=0xFF).flat_map(|xcr0| [(xcr0, 0_u32), (xcr0, 1)]) {
+                let others = 0_u32.wrapping_sub(are_set);
+                let cpuid = Cpuid {
+                    leaf_1_ecx: chosen(&leaf_1_bits, choice_1) | others_1 & others,
+                    leaf_7_ebx: chosen(&leaf_7_bits, choice_7) | others_7 & others,
+                };
+                // SSE and AVX, bits 1 and 2; the mask registers and the zmm registers, bits 5 to 7.
+                let ymm_kept = xcr0 & 0b10 != 0 && xcr0 & 0b100 != 0;
+                let zmm_kept = ymm_kept && xcr0 >> 5 == 0b111;
+                let avx2 = choice_1 == 0b1111 && choice_7 & 1 == 1 && ymm_kept;
+                let avx512 = avx2 && choice_7 == 0b11 && zmm_kept;
+                assert_eq!(
+                    decide(cpuid, xcr0 | u64::from(others) << 8),
+                    Features { avx2, avx512 },
+                    "{cpuid:x?} {xcr0:x}"
+                );
             }
+        }
+    }
+
+    #[test]
+    fn a_leaf_that_is_not_there_is_not_read() {
+        let of_highest = |highest| {
+            read(move |leaf| CpuidResult {
+                eax: if leaf == 0 { highest } else { u32::MAX },
+                ebx: u32::MAX,
+                ecx: u32::MAX,
+                edx: u32::MAX,
+            })
+        };
+        for (highest, leaf_7_ebx) in [(1, 0), (6, 0), (7, u32::MAX), (0x20, u32::MAX)] {
+            assert_eq!(of_highest(highest).leaf_7_ebx, leaf_7_ebx, "{highest}");
         }
     }
 
@@ -153,6 +199,13 @@ mod tests {
             (skylake_x, 0xE7, yes, yes),
             (skylake_x, 0x7, yes, no),
             (skylake_x, 0x67, yes, no),
+            (skylake_x, 0xA7, yes, no),
+            (skylake_x, 0xC7, yes, no),
+            // Bits of a newer register are none of AVX-512.
+            (skylake_x, 0x6_0007, yes, no),
+            (skylake_x, 0x6_00E7, yes, yes),
+            // The zmm registers without the ymm registers, which are their lower halves.
+            (skylake_x, 0xE3, no, no),
             (skylake_x, 0, no, no),
         ] {
             assert_eq!(

@@ -31,20 +31,28 @@ macro_rules! squares {
                 fill: f32,
             ) -> crate::simd::Square<Self> {
                 let mut square = self.splat(fill).square();
-                let [first @ .., last] = &mut square;
+                // Neither in a loop nor in the array of the other case: the square would be kept
+                // in memory.
                 if crate::simd::x86_64::are_whole(values.len(), stride, $register::WIDTH) {
-                    for (row, register) in first.iter_mut().enumerate() {
-                        // SAFETY: `are_whole` says that `values` has all of every register but the
-                        // last.
-                        *register = $register(unsafe { $load(values.as_ptr().add(row * stride)) });
-                    }
+                    crate::simd::unroll::<{ $register::WIDTH - 1 }>(
+                        #[inline(always)]
+                        |row| {
+                            // SAFETY: `are_whole` says that `values` has all of every register but
+                            // the last.
+                            let values = unsafe { $load(values.as_ptr().add(row * stride)) };
+                            square[row] = $register(values);
+                        },
+                    );
                 } else {
-                    for (row, register) in first.iter_mut().enumerate() {
+                    let mut incomplete = square;
+                    for (row, register) in incomplete.iter_mut().enumerate() {
                         *register = self.load(values.get(row * stride..).unwrap_or(&[]), fill);
                     }
+                    square = incomplete;
                 }
                 let start = ($register::WIDTH - 1) * stride;
-                *last = self.load(values.get(start..).unwrap_or(&[]), fill);
+                let last = self.load(values.get(start..).unwrap_or(&[]), fill);
+                square[$register::WIDTH - 1] = last;
                 square
             }
 
@@ -54,20 +62,23 @@ macro_rules! squares {
                 values: &mut [f32],
                 stride: usize,
             ) {
-                let [first @ .., last] = square;
                 if crate::simd::x86_64::are_whole(values.len(), stride, $register::WIDTH) {
-                    for (row, register) in first.iter().enumerate() {
-                        // SAFETY: `are_whole` says that `values` has places for all of every
-                        // register but the last.
-                        unsafe { $store(values.as_mut_ptr().add(row * stride), register.0) };
-                    }
+                    crate::simd::unroll::<{ $register::WIDTH - 1 }>(
+                        #[inline(always)]
+                        |row| {
+                            // SAFETY: `are_whole` says that `values` has places for all of every
+                            // register but the last.
+                            unsafe { $store(values.as_mut_ptr().add(row * stride), square[row].0) };
+                        },
+                    );
                 } else {
-                    for (row, register) in first.iter().enumerate() {
+                    let [incomplete @ .., _] = *square;
+                    for (row, register) in incomplete.iter().enumerate() {
                         register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
                     }
                 }
                 let start = ($register::WIDTH - 1) * stride;
-                last.store(values.get_mut(start..).unwrap_or(&mut []));
+                square[$register::WIDTH - 1].store(values.get_mut(start..).unwrap_or(&mut []));
             }
         }
     };

@@ -2,7 +2,7 @@
 
 use crate::{QUARTER_AND_REST, is_quarter_and_rest};
 use online_softmax::{
-    Candidate, FullyMasked, Mask, Normalizer, Softmax, Stream, cross_entropy,
+    Candidate, CrossEntropy, FullyMasked, Kept, Mask, Normalizer, Sampler, Softmax, Stream, cross_entropy,
     cross_entropy_gradient, softmax_gradient, top_k,
 };
 
@@ -100,6 +100,67 @@ fn gradients_in_default_places() {
 }
 
 #[test]
+fn losses_of_literals() {
+    let loss = CrossEntropy::new().label_smoothing(0.0).ignore(9);
+    let mut losses = [Default::default(); 3];
+    let logits = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0];
+    loss.rows(&logits, 2, &[0, 9, 1], &mut losses).unwrap();
+    assert_eq!(losses, [2_f32.ln(), 0.0, 2_f32.ln()]);
+    assert_eq!(loss.mean(&logits, 2, &[0, 9, 1]), Ok(2_f32.ln()));
+}
+
+#[test]
+fn weighted_losses_of_what_is_collected() {
+    let weights: Vec<_> = (0..2).map(|i| 1.0 + i as f32).collect();
+    let targets: Vec<_> = (0..2).collect();
+    let logits = vec![0.0; 4];
+    let mean = CrossEntropy::default()
+        .class_weights(&weights)
+        .mean(&logits, 2, &targets);
+    assert_eq!(mean, Ok(2_f32.ln()));
+}
+
+#[test]
+fn gradients_of_losses_in_default_places() {
+    let mut gradient = [Default::default(); 2];
+    let loss = CrossEntropy::new().softmax(Softmax::new().scale(2.0));
+    loss.gradient(&[3.0, 3.0], 2, &[0], &mut gradient).unwrap();
+    assert_eq!(gradient, [-1.0, 1.0]);
+    let mut rows = [3.0; 2];
+    loss.gradient_in_place(&mut rows, 2, &[0]).unwrap();
+    assert_eq!(rows, gradient);
+}
+
+#[test]
+fn soft_targets_of_what_is_parsed() {
+    let targets: Vec<_> = "0.5,0.5".split(',').flat_map(str::parse).collect();
+    let loss = CrossEntropy::new();
+    assert_eq!(loss.soft_mean(&[1.0; 2], 2, &targets), Ok(2_f32.ln()));
+    let mut rows = [1.0; 2];
+    loss.soft_gradient_in_place(&mut rows, 2, &targets).unwrap();
+    assert_eq!(rows, [0.0; 2]);
+}
+
+#[test]
+fn gradients_in_the_place_of_literals() {
+    let mut gradient = [1.0, 0.0];
+    let softmax = Softmax::new();
+    softmax
+        .softmax_gradient_in_place(&[0.5, 0.5], &mut gradient)
+        .unwrap();
+    assert_eq!(gradient, [0.25, -0.25]);
+}
+
+#[test]
+fn sums_along_an_axis() {
+    let mut sums = [Default::default(); 2];
+    Softmax::new()
+        .log_sum_exp_axis(&[1.0, 2.0], [1, 1, 2], &mut sums)
+        .unwrap();
+    assert_eq!(sums, [1.0, 2.0]);
+}
+
+#[test]
 fn options_of_literals() {
     let softmax = Softmax::new()
         .scale(2.0)
@@ -152,4 +213,26 @@ fn a_stream_over_chunks() {
         .for_each(|part| stream.extend(part));
     let whole = stream.finish();
     assert_eq!(Softmax::new().normalizer(&QUARTER_AND_REST), Ok(whole));
+}
+
+#[test]
+fn a_class_that_is_drawn() {
+    let logits: Vec<_> = ["1", "3", "2"].iter().flat_map(|x| x.parse()).collect();
+    let sampler = Sampler::new()
+        .temperature(0.7)
+        .top_k(2)
+        .top_p(0.5)
+        .min_p(0.05);
+    let Candidate { index, logit, .. } = sampler.draw(&logits, 0.99).unwrap();
+    assert_eq!((index, logit), (1, 3.0));
+    let Kept { count, mass, .. } = sampler.kept(&logits);
+    assert!(count == 1 && mass > 0.5);
+}
+
+#[test]
+fn a_draw_by_default() {
+    let uniform = "0.75".parse().unwrap();
+    let drawn = Sampler::default().draw(&[0.0, 0.0], uniform).unwrap();
+    assert_eq!((drawn.index, drawn.probability), (1, 0.5));
+    assert!(Sampler::new().draw(&[], Default::default()).is_err());
 }

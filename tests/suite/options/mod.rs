@@ -291,8 +291,10 @@ impl Judge {
 
     /// All forms of a call for a tensor of `shape`.
     fn tensor(&mut self, setting: &Setting, logits: &[f32], shape: [usize; 3]) {
-        let [_, axis, inner] = shape;
+        let [outer, axis, inner] = shape;
         let softmax = setting.on(self.backend);
+        let mut sums = vec![f32::MAX; outer * inner];
+        softmax.log_sum_exp_axis(logits, shape, &mut sums).unwrap();
         let mut results = vec![f32::MAX; logits.len()];
         softmax.axis(logits, shape, &mut results).unwrap();
         let mut in_place = logits.to_vec();
@@ -305,13 +307,20 @@ impl Judge {
         let slabs = prepared
             .chunks(axis * inner)
             .zip(results.chunks(axis * inner));
-        for ((prepared, results), logs) in slabs.zip(logs.chunks(axis * inner)) {
+        let sums = sums.chunks(inner);
+        for (((prepared, results), logs), sums) in slabs.zip(logs.chunks(axis * inner)).zip(sums) {
             for column in 0..inner {
                 let of = |slab: &[f32]| -> Vec<f32> {
                     slab[column..].iter().step_by(inner).copied().collect()
                 };
                 self.hold(setting, &of(prepared), &of(results), false);
                 self.hold(setting, &of(prepared), &of(logs), true);
+                let all = setting.with_sink(&of(prepared));
+                let expected: Normalizer = all.iter().copied().collect();
+                let (got, expected) = (sums[column], expected.log_sum_exp());
+                let is_right = bits(got) == bits(expected)
+                    || ulp::error_above_one(got, f64::from(expected)) <= 2.0;
+                assert!(is_right, "{got}, not {expected}: {}", self.context(setting));
             }
         }
     }
@@ -361,6 +370,9 @@ fn axis_bits(softmax: &Softmax, logits: &[f32], shape: [usize; 3]) -> Vec<u32> {
     let mut all = bits_of(&results);
     softmax.log_axis(logits, shape, &mut results).unwrap();
     all.extend(bits_of(&results));
+    let mut sums = vec![f32::MAX; shape[0] * shape[2]];
+    softmax.log_sum_exp_axis(logits, shape, &mut sums).unwrap();
+    all.extend(bits_of(&sums));
     all
 }
 

@@ -4,9 +4,12 @@
 pub use online_softmax::Backend;
 use online_softmax::Softmax;
 
+pub mod calls;
+pub mod loss;
 pub mod options;
 pub mod oracle;
 pub mod rows;
+pub mod sampling;
 pub mod ulp;
 pub mod verify;
 

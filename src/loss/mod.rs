@@ -1,13 +1,22 @@
-//! The cross-entropy of a row and a class, and its gradient.
+//! The cross-entropy of a row and a class, and its gradient. [`CrossEntropy`] is that of many
+//! rows.
+
+mod batch;
+mod class_targets;
+mod cross_entropy;
+mod soft_targets;
 
 use crate::checks::{self, out_of_place};
 use crate::error::Error;
 use crate::mask::FullyMasked;
 use crate::normalizer::Outcome;
+use crate::options::Preprocessing;
 use crate::rows::preprocess::Preprocess;
 use crate::simd::scalar::Scalar;
 use crate::softmax::Softmax;
 use crate::source::{InPlace, Source};
+
+pub use cross_entropy::CrossEntropy;
 
 /// −log p(target) on the best backend: [`Softmax::cross_entropy`].
 ///
@@ -80,7 +89,7 @@ impl Softmax<'_> {
         if is_masked && options.fully_masked == FullyMasked::Zero {
             return Ok(f32::INFINITY);
         }
-        let logit = self.preprocessed_logit(logits, target);
+        let logit = self.preprocessed_logit(logits, 0, target);
         // Subtracted from zero, so that a loss of zero is not −0.
         Ok(0.0 - normalizer.log_probability(logit))
     }
@@ -143,17 +152,38 @@ impl Softmax<'_> {
         Ok(loss)
     }
 
-    /// The logit of the target after preprocessing; −∞ if it is masked.
-    fn preprocessed_logit<L: Source>(&self, logits: L, target: usize) -> f32 {
+    /// The logit of the target in row `index` after preprocessing; −∞ if it is masked.
+    fn preprocessed_logit<L: Source>(&self, row: L, index: usize, target: usize) -> f32 {
         let options = &self.driver.options;
-        let columns = logits.len();
-        if target >= options.visible(0, columns) {
+        let columns = row.len();
+        if target >= options.visible(index, columns) {
             return f32::NEG_INFINITY;
         }
-        let mut logit = [logits.at(Scalar, target)];
+        self.preprocess(
+            row.at(Scalar, target),
+            options.preprocessing_of(index, columns, target),
+        )
+    }
+
+    /// Whether the options mask a class of row `index`.
+    fn is_masked(&self, index: usize, columns: usize, class: usize) -> bool {
+        let options = &self.driver.options;
+        if !options.are_given {
+            return false;
+        }
+        let masks = Preprocessing {
+            scale: None,
+            soft_cap: None,
+            ..options.preprocessing_of(index, columns, class)
+        };
+        class >= options.visible(index, columns) || self.preprocess(0.0, masks) == f32::NEG_INFINITY
+    }
+
+    fn preprocess(&self, logit: f32, preprocessing: Preprocessing<'_>) -> f32 {
+        let mut logit = [logit];
         self.driver.dispatch(Preprocess {
             row: InPlace(&mut logit),
-            preprocessing: options.preprocessing_of(0, columns, target),
+            preprocessing,
         });
         logit[0]
     }

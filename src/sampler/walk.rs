@@ -1,0 +1,218 @@
+//! The inverse of the distribution function: from a weight to the class where the sum over the kept
+//! classes, in the order of the row, first exceeds it.
+
+use super::filter::{Range, for_each_within};
+use super::histogram::Amount;
+use super::weights::{Tempered, Total};
+use crate::math::integer_sum::{IntegerSum, to_integer};
+use crate::rows::schedule::BLOCK;
+use crate::simd::{Simd, Vector, lanes_of};
+use crate::source::Source;
+
+/// The kept classes: those with a logit above the threshold, and of those with the threshold itself
+/// the ones before `end`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prefix {
+    pub(super) threshold: f32,
+    pub(super) end: usize,
+}
+
+impl Prefix {
+    /// All classes with a logit above −∞.
+    pub(super) const ALL: Self = Prefix::above(f32::NEG_INFINITY);
+
+    /// All kept logits are above it.
+    pub(super) fn bound(self) -> f32 {
+        if self.end == 0 {
+            self.threshold
+        } else {
+            self.threshold.next_down()
+        }
+    }
+
+    pub(super) const fn above(bound: f32) -> Self {
+        Prefix {
+            threshold: bound,
+            end: 0,
+        }
+    }
+}
+
+/// Logits of a part that is walked class by class.
+const PART: usize = 16 * BLOCK;
+
+/// The index of the class; `None` if the kept classes weigh no more than `mass`. `total` is that of
+/// the row, if it was read.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn walk<S: Simd, L: Source>(
+    simd: S,
+    row: Tempered<L>,
+    kept: Prefix,
+    are_most_kept: bool,
+    total: Option<&Total>,
+    mass: u64,
+) -> Option<usize> {
+    let (mut part, mut start, mut missing) = (row.logits, 0, mass);
+    if let Some(total) = total {
+        let mut unread = row.logits;
+        for index in 0.. {
+            if unread.len() == 0 {
+                return None;
+            }
+            let others;
+            (part, others) = unread.split_at(total.step).unwrap_or((unread, L::empty()));
+            let logits = Tempered {
+                logits: part,
+                ..row
+            };
+            let of_part = if are_most_kept {
+                total.part(index) - mass_of_others(simd, logits, start, kept)
+            } else {
+                kept_mass(simd, logits, start, kept)
+            };
+            if of_part > missing {
+                break;
+            }
+            missing -= of_part;
+            start += part.len();
+            unread = others;
+        }
+    }
+    loop {
+        let (first, others) = part.split_at(PART).unwrap_or((part, L::empty()));
+        if others.len() > 0 {
+            let logits = Tempered {
+                logits: first,
+                ..row
+            };
+            let of_first = kept_mass(simd, logits, start, kept);
+            if of_first <= missing {
+                missing -= of_first;
+                start += first.len();
+                part = others;
+                continue;
+            }
+        }
+        let part = Tempered {
+            logits: first,
+            ..row
+        };
+        return walk_part(simd, part, start, kept, missing);
+    }
+}
+
+/// The walk through a part that begins at column `start`, class by class.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn walk_part<S: Simd, L: Source>(
+    simd: S,
+    part: Tempered<L>,
+    start: usize,
+    kept: Prefix,
+    mass: u64,
+) -> Option<usize> {
+    simd.vectorize(
+        #[inline(always)]
+        move |simd| {
+            let weights = part.tempering.weights(simd);
+            let mut missing = mass;
+            for first in (0..part.logits.len()).step_by(S::Vector::WIDTH) {
+                let logits = part.logits.load(simd, first);
+                let column = start + first;
+                let before_end = kept.end.saturating_sub(column).min(S::Vector::WIDTH);
+                let inclusive = simd.splat(kept.threshold.next_down());
+                let mut lanes = logits.gt_mask(inclusive) & ((1 << before_end) - 1)
+                    | logits.gt_mask(simd.splat(kept.threshold));
+                if lanes == 0 {
+                    continue;
+                }
+                let of_logits = lanes_of(weights.of(logits));
+                while lanes != 0 {
+                    let lane = lanes.trailing_zeros() as usize;
+                    let weight = to_integer(of_logits[lane % of_logits.len()]);
+                    if weight > missing {
+                        return Some(column + lane);
+                    }
+                    missing -= weight;
+                    lanes &= lanes - 1;
+                }
+            }
+            None
+        },
+    )
+}
+
+/// The part of a row that begins at column `start`, cut where the threshold itself is kept no more.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn cut<L: Source>(part: Tempered<L>, start: usize, kept: Prefix) -> [Tempered<L>; 2] {
+    let (first, others) = part
+        .logits
+        .split_at(kept.end.saturating_sub(start))
+        .unwrap_or((part.logits, L::empty()));
+    [first, others].map(|logits| Tempered { logits, ..part })
+}
+
+/// The weight of the kept classes of a part of a row that begins at column `start`.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn kept_mass<S: Simd, L: Source>(simd: S, part: Tempered<L>, start: usize, kept: Prefix) -> u64 {
+    let [first, others] = cut(part, start, kept);
+    let of_first = above(simd, first, kept.threshold.next_down());
+    of_first.mass + above(simd, others, kept.threshold).mass
+}
+
+/// The weight of its other classes.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn mass_of_others<S: Simd, L: Source>(
+    simd: S,
+    part: Tempered<L>,
+    start: usize,
+    kept: Prefix,
+) -> u64 {
+    if kept.threshold == f32::NEG_INFINITY {
+        return 0;
+    }
+    let [first, others] = cut(part, start, kept);
+    let below = |high| Range {
+        low: f32::NEG_INFINITY,
+        high,
+    };
+    let of_first = amount(simd, first, below(kept.threshold.next_down()));
+    of_first.mass + amount(simd, others, below(kept.threshold)).mass
+}
+
+/// The classes with a logit above `bound`.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn above<S: Simd, L: Source>(simd: S, row: Tempered<L>, bound: f32) -> Amount {
+    amount(simd, row, Range::above(bound))
+}
+
+/// The classes with a logit within a range.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn amount<S: Simd, L: Source>(simd: S, row: Tempered<L>, range: Range) -> Amount {
+    if row.logits.len() == 0 {
+        return Amount::default();
+    }
+    simd.vectorize(
+        #[inline(always)]
+        move |simd| {
+            let weights = row.tempering.weights(simd);
+            let mut sum = IntegerSum::new();
+            let mut count = 0;
+            for_each_within(
+                simd,
+                row.logits,
+                range,
+                #[inline(always)]
+                |logits| {
+                    count += logits.len();
+                    for start in (0..logits.len()).step_by(S::Vector::WIDTH) {
+                        sum.add(weights.of(logits.load(simd, start)));
+                    }
+                },
+            );
+            Amount {
+                count,
+                mass: sum.total(),
+            }
+        },
+    )
+}
