@@ -18,9 +18,12 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 ///
 /// All backends of one arithmetic give the same bits on every machine, except for the payload and
 /// the sign of NaN. A browser's best backend is `Portable`; a server that asks for `Portable`
-/// reproduces its results. The promise assumes the default floating-point environment of Rust: rounding
-/// to nearest, and subnormal numbers that are not flushed to zero (no FTZ or DAZ, which some audio
-/// and game code sets for its thread).
+/// reproduces its results. So there is no backend for wasm's `relaxed-simd`, whose `relaxed_madd`
+/// rounds once or twice, depending on the machine.
+///
+/// The promise assumes the default floating-point environment of Rust: rounding to nearest, and
+/// subnormal numbers that are not flushed to zero (no FTZ or DAZ, which some audio and game code
+/// sets for its thread).
 ///
 /// All variants exist on every target. Those that the target lacks are never available.
 ///

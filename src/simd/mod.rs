@@ -16,6 +16,11 @@
 //! function around it, and the frame would overflow a small stack: 850 KB. Real calls free their
 //! frames. They are slow but sound: Rust's own ABI passes vectors in memory, whatever the features.
 //!
+//! Builds for size (`opt-level` "s" or "z") inline as well, but they do not unroll loops. A register
+//! whose index is the counter of a loop is kept in memory, and `[value; N]` is such a loop. So an
+//! instruction set and [`Unrolled`] contain no loop over registers ([`unroll`]): in wasm a softmax
+//! built for size took nine times as long with them.
+//!
 //! # Two arithmetic classes
 //!
 //! Only [`Lanewise::mul_add`] and formulas that ask [`Lanewise::IS_FUSED`] tell them apart: fused
@@ -288,10 +293,13 @@ pub(crate) type Square<S> = <<S as Simd>::Vector as Vector>::Square;
 /// The registers that make up [`LANES`] lanes.
 pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 
+/// A constant, which is copied: `[0.0; WIDEST]` is a loop.
+const ZEROS: [f32; WIDEST] = [0.0; WIDEST];
+
 /// The lanes of a register, and 0 past its end.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn lanes_of<V: Vector>(register: V) -> [f32; WIDEST] {
-    let mut lanes = [0.0; WIDEST];
+    let mut lanes = ZEROS;
     register.store(&mut lanes);
     lanes
 }
@@ -310,7 +318,8 @@ pub(crate) fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
 /// The lanes of a group.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn store_group<S: Simd>(group: &Group<S>) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
+    const ZEROS: [f32; LANES] = [0.0; LANES];
+    let mut lanes = ZEROS;
     for (index, register) in group.as_ref().iter().enumerate() {
         let start = index * S::Vector::WIDTH;
         register.store(lanes.get_mut(start..).unwrap_or(&mut []));

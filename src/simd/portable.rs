@@ -2,7 +2,7 @@
 //! unfused. Targets without these run [`Scalar`](super::scalar::Scalar) in its place.
 
 use super::{FIRST_HALF, LANES, Lanewise, Simd, Vector, operations::leaf};
-use wide::{bytemuck::cast, f32x8, u32x8};
+use wide::{bytemuck::cast, f32x4, f32x8, u32x4, u32x8};
 
 /// Proof of nothing: what `wide` was compiled to runs wherever the crate does.
 #[derive(Clone, Copy)]
@@ -19,6 +19,14 @@ const HAS_INSTRUCTIONS: bool = cfg!(any(
     target_feature = "simd128",
     all(target_feature = "neon", target_arch = "aarch64")
 ));
+
+/// Not `f32x8::splat`, which contains `[value; 8]`; nor eight values in one array, of which the
+/// compiler (1.95) makes the same.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn splat(value: f32) -> f32x8 {
+    let half = f32x4::new([value, value, value, value]);
+    cast([half, half])
+}
 
 /// Copies as many values as the shorter of both has, at most 7. Of known lengths: no function is
 /// called.
@@ -60,7 +68,7 @@ impl Simd for Portable {
 
     leaf! {
         fn splat(self, value: f32) -> f32x8 {
-            f32x8::splat(value)
+            splat(value)
         }
 
         fn load(self, values: &[f32], fill: f32) -> f32x8 {
@@ -98,7 +106,8 @@ impl Lanewise for f32x8 {
         }
 
         fn first_half(self) -> Self {
-            self & cast::<u32x8, f32x8>(u32x8::splat(FIRST_HALF))
+            let half = u32x4::new([FIRST_HALF, FIRST_HALF, FIRST_HALF, FIRST_HALF]);
+            self & cast::<[u32x4; 2], f32x8>([half, half])
         }
     }
 }
@@ -110,11 +119,11 @@ impl Vector for f32x8 {
 
     leaf! {
         fn group(self) -> Self::Group {
-            [self; LANES / 8]
+            [self, self, self, self]
         }
 
         fn square(self) -> Self::Square {
-            [self; 8]
+            cast([[self, self, self, self], [self, self, self, self]])
         }
 
         fn transpose(square: &mut Self::Square) {
@@ -123,10 +132,10 @@ impl Vector for f32x8 {
 
         fn exponent(self) -> Self {
             // As the low bits of 2^23, whose spacing is 1.
-            let two_23 = f32x8::splat((1_u32 << 23) as f32);
+            let two_23 = splat((1_u32 << 23) as f32);
             let shifted = cast::<f32x8, u32x8>(self) >> 23_u32;
             let biased = cast::<u32x8, f32x8>(shifted | cast::<f32x8, u32x8>(two_23));
-            biased - two_23 - f32x8::splat(127.0)
+            biased - two_23 - splat(127.0)
         }
 
         fn divide(self, divisor: Self) -> Self {

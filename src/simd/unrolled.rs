@@ -21,8 +21,17 @@ macro_rules! for_each_register {
         leaf! {
             $(
                 fn $name(mut self $(, $operand: Self)*) -> Self {
-                    for register in 0..COUNT {
-                        self.0[register] = self.0[register].$name($($operand.0[register]),*);
+                    if V::IS_FUSED {
+                        // Unrolled here, a log-softmax with AVX2 has 4 % more instructions.
+                        for register in 0..COUNT {
+                            self.0[register] =
+                                self.0[register].$name($($operand.0[register]),*);
+                        }
+                    } else {
+                        unroll::<COUNT>(
+                            #[inline(always)]
+                            |i| self.0[i] = self.0[i].$name($($operand.0[i]),*),
+                        );
                     }
                     self
                 }

@@ -2,7 +2,8 @@
 
 #![no_std]
 
-use online_softmax::{Backend, Error, Softmax};
+pub use online_softmax::Backend;
+use online_softmax::{Error, Softmax};
 
 /// Of one more than this many results, a digest is made.
 pub const LEAST: u32 = 1_000_000;
@@ -53,14 +54,16 @@ fn fill(row: &mut [f32], number: u32, state: &mut u32) {
     }
 }
 
-/// The digest of softmax, log-softmax and log-sum-exp, and of how many results it is. `row` and `results`
-/// have [`LONGEST`] places.
+/// The digest of softmax, log-softmax and log-sum-exp, and of how many results it is. The longest row is
+/// the longest of [`LENGTHS`] that fits into `row` and `results`.
 pub fn digest(backend: Backend, row: &mut [f32], results: &mut [f32]) -> Result<(u64, u32), Error> {
     let softmax = Softmax::new().backend(backend)?;
+    let longest = row.len().min(results.len());
+    let lengths = LENGTHS.iter().filter(|len| **len <= longest).count();
     let mut digest = Digest(0xCBF2_9CE4_8422_2325);
     let (mut state, mut count, mut number) = (1, 0, 0);
     while count <= LEAST {
-        let len = LENGTHS[number as usize % LENGTHS.len()];
+        let len = LENGTHS[number as usize % lengths];
         let (row, results) = (&mut row[..len], &mut results[..len]);
         fill(row, number, &mut state);
         digest.add(softmax.log_sum_exp(row)?);

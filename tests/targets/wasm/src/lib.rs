@@ -1,4 +1,4 @@
-//! A row of at most [`LONGEST`] logits in memory of the module, and what is done to it.
+//! A row and its results in memory of the module, and what is done to them.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
@@ -6,62 +6,73 @@ use core::cell::UnsafeCell;
 
 const LONGEST: usize = 1 << 15;
 
-/// A row that the page writes to.
-struct Row<const LEN: usize>(UnsafeCell<[f32; LEN]>);
+/// Memory that the page reads and writes.
+struct Memory(UnsafeCell<[f32; LONGEST]>);
 
 // SAFETY: the module has one thread.
-unsafe impl<const LEN: usize> Sync for Row<LEN> {}
+unsafe impl Sync for Memory {}
 
-static LOGITS: Row<LONGEST> = Row(UnsafeCell::new([0.0; LONGEST]));
+impl Memory {
+    const fn new() -> Self {
+        Memory(UnsafeCell::new([0.0; LONGEST]))
+    }
 
-/// The row.
-fn row(len: usize) -> &'static mut [f32] {
-    // SAFETY: the module has one thread, and no function keeps this reference.
-    let all = unsafe { &mut *LOGITS.0.get() };
-    &mut all[..len.min(LONGEST)]
+    /// The first `len` places. No caller keeps them.
+    #[allow(clippy::mut_from_ref, reason = "each caller takes each memory once")]
+    fn take(&'static self, len: usize) -> &'static mut [f32] {
+        // SAFETY: the module has one thread, and nothing else refers to the memory.
+        let all = unsafe { &mut *self.0.get() };
+        &mut all[..len.min(LONGEST)]
+    }
 }
+
+static ROW: Memory = Memory::new();
+static RESULTS: Memory = Memory::new();
 
 /// Where the row is.
 #[unsafe(no_mangle)]
-pub extern "C" fn address() -> *mut f32 {
-    row(LONGEST).as_mut_ptr()
+pub extern "C" fn row() -> *mut f32 {
+    ROW.take(LONGEST).as_mut_ptr()
 }
 
-/// The softmax of the first `len` logits, in their place.
+/// Where the results are.
 #[unsafe(no_mangle)]
-pub extern "C" fn softmax(len: usize) {
-    online_softmax::softmax_in_place(row(len));
+pub extern "C" fn results() -> *mut f32 {
+    RESULTS.take(LONGEST).as_mut_ptr()
+}
+
+/// The operation of this build on the first `len` logits.
+#[unsafe(no_mangle)]
+pub extern "C" fn run(len: usize) {
+    online_softmax_operations::run(ROW.take(len), RESULTS.take(len));
 }
 
 #[cfg(feature = "all")]
 mod all {
-    use super::{Row, row};
-    use core::cell::UnsafeCell;
-    use online_softmax::Backend;
+    use super::{RESULTS, ROW};
+    use online_softmax_digest::{Backend, LONGEST, digest};
 
-    static RESULTS: Row<{ super::LONGEST }> = Row(UnsafeCell::new([0.0; super::LONGEST]));
-
-    fn results(len: usize) -> &'static mut [f32] {
-        // SAFETY: as for `row`.
-        let all = unsafe { &mut *RESULTS.0.get() };
-        &mut all[..len]
+    /// Row to results. The slices have one length, so there is no error.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn softmax(len: usize) {
+        let _ = online_softmax::softmax(ROW.take(len), RESULTS.take(len));
     }
 
-    /// The digest of the best backend.
     #[unsafe(no_mangle)]
-    pub extern "C" fn digest() -> u64 {
-        let longest = online_softmax_digest::LONGEST;
-        let backend = Backend::best();
-        match online_softmax_digest::digest(backend, row(longest), results(longest)) {
-            Ok((digest, _)) => digest,
-            Err(_) => 0,
-        }
+    pub extern "C" fn log_softmax(len: usize) {
+        let _ = online_softmax::log_softmax(ROW.take(len), RESULTS.take(len));
     }
 
-    /// The textbook's three loops over the first `len` logits.
     #[unsafe(no_mangle)]
-    pub extern "C" fn textbook(len: usize) {
-        online_softmax::reference::three_loop(row(len), results(len));
+    pub extern "C" fn log_sum_exp(len: usize) -> f32 {
+        online_softmax::log_sum_exp(ROW.take(len))
+    }
+
+    /// The digest of the best backend; 0 if there is an error.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn digest_of_results() -> u64 {
+        let digest = digest(Backend::best(), ROW.take(LONGEST), RESULTS.take(LONGEST));
+        digest.map_or(0, |(digest, _)| digest)
     }
 }
 
