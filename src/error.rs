@@ -169,31 +169,27 @@ pub enum Error {
     },
 }
 
-/// A number with six decimals, by operations on integers: the formatting of floats in `core` has
+/// A number with nine decimals, by operations on integers: the formatting of floats in `core` has
 /// panics that no linker can rule out, and takes more code than a softmax.
 struct Decimal(f32);
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LARGEST: f32 = 1e9;
+        const UNITS: u64 = 1_000_000_000;
         let Decimal(number) = *self;
+        let magnitude = f64::from(number.abs());
+        let units = (magnitude * UNITS as f64) as u64;
+        let sign = if number < 0.0 { "-" } else { "" };
         if number.is_nan() {
-            return f.write_str("NaN");
-        }
-        f.write_str(if number < 0.0 { "-" } else { "" })?;
-        let magnitude = number.abs();
-        if magnitude == f32::INFINITY {
-            f.write_str("∞")
-        } else if magnitude > LARGEST {
-            f.write_str("more than 10^9")
+            f.write_str("NaN")
+        } else if magnitude == f64::INFINITY {
+            write!(f, "{sign}∞")
+        } else if magnitude > UNITS as f64 {
+            write!(f, "{sign}(more than 10^9)")
+        } else if units == 0 && magnitude > 0.0 {
+            write!(f, "{sign}(less than 10^-9)")
         } else {
-            let millionths = (f64::from(magnitude) * 1e6) as u64;
-            write!(
-                f,
-                "{}.{:06}",
-                millionths / 1_000_000,
-                millionths % 1_000_000
-            )
+            write!(f, "{sign}{}.{:09}", units / UNITS, units % UNITS)
         }
     }
 }

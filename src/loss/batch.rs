@@ -11,8 +11,9 @@
 //! during another.
 
 use super::cross_entropy::CrossEntropy;
+use super::group::{Group, ROWS, Targets};
 use crate::math::reduce;
-use crate::options::{Options, Preprocessing, RowOptions};
+use crate::options::Preprocessing;
 use crate::rows::preprocess::{Preprocess, Preprocessed};
 use crate::rows::results::LogNormalizers;
 use crate::rows::targets::{
@@ -20,100 +21,7 @@ use crate::rows::targets::{
     TargetGradients,
 };
 use crate::simd::{LANES, scalar::Scalar};
-use crate::source::{Element, InPlace, Layout, OutOfPlace, Source};
-
-/// The most rows of a group: a batch of the widest registers. More would take too much stack.
-const ROWS: usize = 16;
-
-/// The most logits of a group of several rows: they stay in a cache until they are read again.
-const LOGITS: usize = 1 << 14;
-
-/// The targets of some rows.
-#[derive(Clone, Copy)]
-pub(super) enum Targets<'a> {
-    Classes(&'a [usize]),
-    /// As many probabilities as there are logits.
-    Distributions(&'a [f32]),
-}
-
-impl<'a> Targets<'a> {
-    /// Those of `count` rows from `first` on.
-    fn of_rows(self, first: usize, count: usize, columns: usize) -> Self {
-        match self {
-            Targets::Classes(classes) => {
-                Targets::Classes(classes.get(first..first + count).unwrap_or(&[]))
-            }
-            Targets::Distributions(targets) => {
-                let range = first * columns..(first + count) * columns;
-                Targets::Distributions(targets.get(range).unwrap_or(&[]))
-            }
-        }
-    }
-
-    fn class(self, row: usize) -> Option<usize> {
-        match self {
-            Targets::Classes(classes) => classes.get(row).copied(),
-            Targets::Distributions(_) => None,
-        }
-    }
-
-    fn distribution(self, row: usize, columns: usize) -> Option<&'a [f32]> {
-        match self {
-            Targets::Classes(_) => None,
-            Targets::Distributions(targets) => targets.get(row * columns..(row + 1) * columns),
-        }
-    }
-}
-
-/// A group of rows of a matrix.
-#[derive(Clone, Copy)]
-struct Group<'a> {
-    /// The index of its first row.
-    first: usize,
-    rows: usize,
-    columns: usize,
-    targets: Targets<'a>,
-    /// The rows of the whole matrix.
-    all_rows: usize,
-}
-
-impl<'a> Group<'a> {
-    /// The layout of the whole matrix.
-    fn layout(&self) -> Layout {
-        Layout {
-            rows: self.all_rows,
-            columns: self.columns,
-            stride: self.columns,
-        }
-    }
-
-    fn options<'b>(&self, options: &'b Options<'_>) -> RowOptions<'b> {
-        options.over(self.all_rows, self.columns, 1)
-    }
-
-    /// The groups of a matrix, in order.
-    fn all(
-        rows: usize,
-        columns: usize,
-        targets: Targets<'a>,
-    ) -> impl Iterator<Item = Group<'a>> + Clone {
-        let most = LOGITS.checked_div(columns).unwrap_or(ROWS).clamp(1, ROWS);
-        (0..rows).step_by(most).map(move |first| {
-            let count = most.min(rows - first);
-            Group {
-                first,
-                rows: count,
-                columns,
-                targets: targets.of_rows(first, count, columns),
-                all_rows: rows,
-            }
-        })
-    }
-
-    fn len(&self) -> usize {
-        self.rows * self.columns
-    }
-}
+use crate::source::{Element, InPlace, OutOfPlace, Source};
 
 /// What was computed of the rows of a group. There is one of it during a call.
 struct Losses {

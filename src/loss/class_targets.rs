@@ -1,8 +1,8 @@
 //! The methods of [`CrossEntropy`] whose targets are classes. They check their arguments;
 //! [`batch`](super::batch) does the work.
 
-use super::batch::Targets;
 use super::cross_entropy::CrossEntropy;
+use super::group::Targets;
 use crate::checks;
 use crate::error::Error;
 

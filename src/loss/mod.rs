@@ -4,6 +4,7 @@
 mod batch;
 mod class_targets;
 mod cross_entropy;
+mod group;
 mod soft_targets;
 
 use crate::checks::{self, out_of_place};

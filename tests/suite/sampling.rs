@@ -201,6 +201,20 @@ fn equal_logits_are_counted_exactly(backend: Backend) {
     }
 }
 
+/// How a message shows a parameter.
+fn shown(parameter: f32) -> &'static str {
+    match parameter {
+        1.0 => "1.000000000",
+        -0.1 => "-0.100000001",
+        -1e-45 => "-(less than 10^-9)",
+        f32::INFINITY => "∞",
+        parameter => {
+            assert!(parameter.is_nan());
+            "NaN"
+        }
+    }
+}
+
 fn bounds_of_the_parameters(backend: Backend) {
     let row = [1.0, 3.0, f32::NEG_INFINITY, 2.0];
     let refused = |parameters: Parameters, parameter, expected, given: f32| {
@@ -238,7 +252,7 @@ fn bounds_of_the_parameters(backend: Backend) {
             let error = parameters.on(backend).draw(&row, uniform).unwrap_err();
             let message = error.to_string();
             assert!(message.contains("the uniform number to be at least 0 and below 1"));
-            assert!(message.contains(&uniform.to_string()), "{message}");
+            assert!(message.contains(shown(uniform)), "{message}");
         }
         assert!(parameters.on(backend).draw(&row, -0.0).is_ok());
     }
