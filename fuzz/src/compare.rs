@@ -312,7 +312,11 @@ impl Outputs {
 
     /// The results of the columns from `start` on by themselves; the others are masked.
     pub(crate) fn assert_has(&self, seen: &Self, start: usize, who: Arguments) {
-        for (name, start) in [("softmax", start), ("log_softmax", start), ("log_sum_exp", 0)] {
+        for (name, start) in [
+            ("softmax", start),
+            ("log_softmax", start),
+            ("log_sum_exp", 0),
+        ] {
             let (whole, seen) = (self.get(name), seen.get(name));
             let whole = &whole[start..][..seen.len()];
             assert_same(whole, seen, format_args!("{name} of {who}"));

@@ -2,8 +2,8 @@
 
 use crate::{QUARTER_AND_REST, is_quarter_and_rest};
 use online_softmax::{
-    Candidate, CrossEntropy, FullyMasked, Kept, Mask, Normalizer, Sampler, Softmax, Stream, cross_entropy,
-    cross_entropy_gradient, softmax_gradient, top_k,
+    Candidate, CrossEntropy, FullyMasked, Kept, Mask, Normalizer, Sampler, Softmax, Stream,
+    cross_entropy, cross_entropy_gradient, softmax_gradient, top_k,
 };
 
 #[test]
