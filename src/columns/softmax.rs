@@ -8,7 +8,7 @@ use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotien
 use crate::math::shift::{GroupShifts, Shift};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Lanewise, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
+use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
 use crate::source::{Source, SrcDst};
 
 /// The first pass over a strip in a tile: the maxima of each group, and in each lane a lower bound
@@ -344,10 +344,8 @@ impl<S: Simd> Probabilities<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn probability(&self, register: usize) -> Probability<S::Vector> {
         let of = |group| self.simd.register(group, register);
-        let inverse = of(&self.inverse);
         let quotient = Quotient {
-            inverse,
-            inverse_first: inverse.first_half(),
+            inverse: of(&self.inverse),
             inverse_rest: of(&self.inverse_rest),
         };
         Probability::of_scaled(self.simd, quotient, of(&self.negligible))

@@ -35,9 +35,7 @@ pub(crate) trait Epilogue<V: Vector>: Copy {
 #[derive(Clone, Copy)]
 pub(crate) struct Quotient<V> {
     pub(crate) inverse: V,
-    /// Unfused, the first 12 bits of `inverse`.
-    pub(crate) inverse_first: V,
-    /// The rest of 1 / denominator beside `inverse`, or unfused beside `inverse_first`.
+    /// The rest of 1 / denominator beside `inverse`, or unfused beside its first 12 bits.
     pub(crate) inverse_rest: V,
 }
 
@@ -51,7 +49,6 @@ impl<V: Lanewise> Quotient<V> {
         let first = high.first_half();
         Quotient {
             inverse: high,
-            inverse_first: first,
             inverse_rest: if V::IS_FUSED {
                 low - high * splat(LOWERED)
             } else {
@@ -64,7 +61,6 @@ impl<V: Lanewise> Quotient<V> {
     pub(crate) fn scaled(self, scale: V) -> Self {
         Quotient {
             inverse: self.inverse * scale,
-            inverse_first: self.inverse_first * scale,
             inverse_rest: self.inverse_rest * scale,
         }
     }
@@ -78,7 +74,7 @@ impl<V: Vector> Epilogue<V> for Quotient<V> {
         } else {
             let first = numerators.first_half();
             let rest = first * self.inverse_rest + (numerators - first) * self.inverse;
-            first * self.inverse_first + rest
+            first * self.inverse.first_half() + rest
         }
     }
 }

@@ -184,7 +184,7 @@ impl<V: Lanewise> ExpConstants<V> {
     /// rounding. With it the error is below 0.31 of 2^−24.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn rest_of_precise(&self, logits: V) -> V {
-        let (numerator, rest) = self.with_rest::<true>(logits.max_keep_nan(self.lowest));
+        let (numerator, rest) = self.with_rest(logits.max_keep_nan(self.lowest));
         numerator.scale * rest
     }
 
@@ -205,12 +205,38 @@ impl<V: Lanewise> ExpConstants<V> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn scale_and_expm1<const PRECISE: bool>(&self, x: V) -> ScaledExp<V> {
-        self.with_rest::<PRECISE>(x).0
+        self.evaluate::<PRECISE, _>(
+            x,
+            #[inline(always)]
+            |biased, high, tail| ScaledExp {
+                scale: biased.low_bits_to_exponent(),
+                expm1: if PRECISE || !V::IS_FUSED {
+                    high + tail
+                } else {
+                    tail
+                },
+            },
+        )
     }
 
-    /// The numerator, and, if it is precise, what the last rounding of `expm1` leaves out.
+    /// The precise numerator, and what the last rounding of `expm1` leaves out.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn with_rest<const PRECISE: bool>(&self, x: V) -> (ScaledExp<V>, V) {
+    fn with_rest(&self, x: V) -> (ScaledExp<V>, V) {
+        self.evaluate::<true, _>(
+            x,
+            #[inline(always)]
+            |biased, high, tail| {
+                let expm1 = high + tail;
+                let scale = biased.low_bits_to_exponent();
+                (ScaledExp { scale, expm1 }, (high - expm1) + tail)
+            },
+        )
+    }
+
+    /// Calls `finish` with n + bias, and two parts of e^r − 1; if it is not precise, the second is
+    /// the whole.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn evaluate<const PRECISE: bool, R>(&self, x: V, finish: impl FnOnce(V, V, V) -> R) -> R {
         // n + bias in the low bits of a float.
         let biased = x.mul_add(self.log2_e, self.round);
         let n = biased - self.round;
@@ -235,12 +261,7 @@ impl<V: Lanewise> ExpConstants<V> {
         } else {
             q.mul_add(r_squared, r)
         };
-        let expm1 = if is_precise { high + tail } else { tail };
-        let numerator = ScaledExp {
-            scale: biased.low_bits_to_exponent(),
-            expm1,
-        };
-        (numerator, (high - expm1) + tail)
+        finish(biased, high, tail)
     }
 }
 
@@ -310,7 +331,9 @@ mod tests {
         fn with_simd<S: Simd>(self, simd: S) -> bool {
             let constants = ExpConstants::new(simd, UNIT_BIAS);
             for logits in self.logits.chunks(S::Vector::WIDTH) {
-                let (numerators, rests) = constants.with_rest::<PRECISE>(simd.load(logits, 0.0));
+                let x = simd.load(logits, 0.0);
+                let numerators = constants.scale_and_expm1::<PRECISE>(x);
+                let (_, rests) = constants.with_rest(x);
                 let lanes = lanes_of(numerators.expm1).into_iter().zip(lanes_of(rests));
                 self.out.extend(lanes.take(logits.len()));
             }

@@ -123,7 +123,6 @@ impl<V: Vector> Quotients<V> {
     pub(super) fn rows(&self) -> RowQuotients {
         RowQuotients {
             inverse: lanes_of(self.quotient.inverse),
-            inverse_first: lanes_of(self.quotient.inverse_first),
             inverse_rest: lanes_of(self.quotient.inverse_rest),
         }
     }
@@ -138,7 +137,6 @@ impl<V: Vector> Quotients<V> {
         Quotients {
             quotient: Quotient {
                 inverse: of(self.quotient.inverse),
-                inverse_first: of(self.quotient.inverse_first),
                 inverse_rest: of(self.quotient.inverse_rest),
             },
             exceptions: Exceptions {
@@ -156,7 +154,6 @@ impl<V: Vector> Quotients<V> {
 /// The quotients of rows one by one.
 pub(super) struct RowQuotients {
     inverse: [f32; WIDEST],
-    inverse_first: [f32; WIDEST],
     inverse_rest: [f32; WIDEST],
 }
 
@@ -166,7 +163,6 @@ impl RowQuotients {
     pub(super) fn row<S: Simd>(&self, simd: S, index: usize) -> Quotient<S::Vector> {
         Quotient {
             inverse: simd.splat(self.inverse[index % WIDEST]),
-            inverse_first: simd.splat(self.inverse_first[index % WIDEST]),
             inverse_rest: simd.splat(self.inverse_rest[index % WIDEST]),
         }
     }
