@@ -96,7 +96,7 @@
 //! For other logits two roundings are at most 1 ULP, 1.5 below a power of two, and log d ≥ 0.47 errs
 //! by 1.1 ULP or less: 2.1 and 2.6. These worst cases do not meet: a search uphill found 1.61.
 //!
-//! Log-sum-exp: log d errs by 1.21 u or 1.27 u and 0.3 u, which is 0.8 ULP of 1, and m + log d is
+//! Log-sum-exp: log d errs by 1.21 u or 1.27 u and 0.32 u, which is 0.8 ULP of 1, and m + log d is
 //! rounded once: 1.3 ULP of max(1, |result|), 1.8 below a power of two.
 //!
 //! Above 2048 columns the sums of K = N / 2048 slices are added to those of the row, and normalized
