@@ -121,6 +121,7 @@ impl Driver<'_> {
 
     /// Takes as many rows at a time as see the same columns, if they are not too few. Goes row by row
     /// if the sink is +∞ or NaN, or if the results cannot hold preprocessed logits or numerators.
+    #[inline(never)]
     fn rows_with_options<const LOG: bool, R: SrcDst>(
         &self,
         matrix: R,

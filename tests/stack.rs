@@ -1,5 +1,5 @@
 //! How much stack each public call needs: at most 64 KiB in a build with debug assertions, whether
-//! optimised or not, and 9 KiB in a release build, on every backend. A thread of an embedded system
+//! optimised or not, and 8 KiB in a release build, on every backend. A thread of an embedded system
 //! has little more.
 //!
 //! The compiler tells a test whether there are debug assertions but not how far the code was
@@ -37,7 +37,7 @@ use support::backends;
 const BOUND: usize = if cfg!(debug_assertions) {
     64 * 1024
 } else {
-    9 * 1024
+    8 * 1024
 };
 
 const PATTERN: u64 = 0x5AFE_57AC_C0DE_D00D;

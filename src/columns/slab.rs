@@ -46,10 +46,23 @@ fn of_slab<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     for strip in strips(simd, rows, inner) {
         let mut sums = [GroupState::new(simd); STRIP];
         read_strip::<A, S, R>(strip, &mut slab, &mut sums, sink);
-        simd.vectorize(
+        let have_no_exception = simd.vectorize(
             #[inline(always)]
             |simd| normalize_pass::<A, S, R>(simd, strip, &mut slab, &sums, sink),
         );
+        // Here, where what the other groups needed is no longer on the stack.
+        for (columns, (sums, has_no_exception)) in
+            strip.groups().zip(sums.iter().zip(have_no_exception))
+        {
+            if !has_no_exception {
+                simd.vectorize(
+                    #[inline(always)]
+                    |simd| {
+                        normalize_with_exceptions::<A, S, R>(simd, columns, &mut slab, sums, sink)
+                    },
+                );
+            }
+        }
     }
 }
 
@@ -92,7 +105,21 @@ pub(super) fn read_strip<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     }
 }
 
-/// The last pass over a strip.
+/// The last pass over a group with exceptions.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn normalize_with_exceptions<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
+    simd: S,
+    columns: Rectangle<S>,
+    slab: &mut R,
+    sums: &GroupState<S>,
+    sink: Sink,
+) {
+    let mut algorithm = A::new(simd);
+    algorithm.finish(simd, sums, sink);
+    algorithm.normalize_with_exceptions(columns, &mut A::last_pass(slab), sums, sink);
+}
+
+/// The last pass over the groups of a strip that have no exception. Returns which have none.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     simd: S,
@@ -100,7 +127,7 @@ fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     slab: &mut R,
     sums: &[GroupState<S>; STRIP],
     sink: Sink,
-) {
+) -> [bool; STRIP] {
     let mut algorithms = [A::new(simd); STRIP];
     let mut have_no_exception = [true; STRIP];
     let of_groups = algorithms.iter_mut().zip(&mut have_no_exception).zip(sums);
@@ -137,15 +164,11 @@ fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     }
     let of_groups = algorithms.iter().zip(have_no_exception).zip(sums);
     for (columns, ((algorithm, has_no_exception), sums)) in strip.groups().zip(of_groups) {
-        if !has_no_exception {
-            simd.vectorize(
-                #[inline(always)]
-                |_| algorithm.normalize_with_exceptions(columns, &mut slab, sums, sink),
-            );
-        } else if columns.width < LANES {
+        if has_no_exception && columns.width < LANES {
             for mut cells in columns.rows(&mut slab) {
                 algorithm.normalize_row(simd, &sums.shifts, &mut cells);
             }
         }
     }
+    have_no_exception
 }

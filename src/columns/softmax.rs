@@ -307,14 +307,20 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         let simd = self.simd;
         let exceptions = Exceptions::of(simd, sums, sink);
         for mut cells in columns.rows(slab) {
-            self.write_row(simd, &sums.shifts, &mut cells, |register, numerators| {
-                let exact_max = ExactMax {
-                    probability: self.probability(register),
-                    max_term: simd.register(&exceptions.max_term, register),
-                    of_max: simd.register(&exceptions.of_max, register),
-                };
-                exact_max.apply(numerators) + simd.register(&exceptions.fallback, register)
-            });
+            self.write_row(
+                simd,
+                &sums.shifts,
+                &mut cells,
+                #[inline(always)]
+                |register, numerators| {
+                    let exact_max = ExactMax {
+                        probability: self.probability(register),
+                        max_term: simd.register(&exceptions.max_term, register),
+                        of_max: simd.register(&exceptions.of_max, register),
+                    };
+                    exact_max.apply(numerators) + simd.register(&exceptions.fallback, register)
+                },
+            );
         }
     }
 }

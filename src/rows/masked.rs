@@ -203,15 +203,20 @@ impl Ragged {
                     recomputes: false,
                 };
                 let rows = &mut rows;
+                if LOG {
+                    return simd.vectorize(
+                        #[inline(always)]
+                        |_| batch.log_softmax(rows),
+                    );
+                }
+                // Each pass in a function of its own, for the stack's sake.
+                let states = simd.vectorize(
+                    #[inline(always)]
+                    |_| batch.states::<false, R>(rows),
+                );
                 simd.vectorize(
                     #[inline(always)]
-                    |_| {
-                        if LOG {
-                            batch.log_softmax(rows);
-                        } else {
-                            batch.softmax(rows);
-                        }
-                    },
+                    |_| batch.normalize(rows, &states),
                 );
             }
         }

@@ -322,10 +322,11 @@ impl<L: Source> WithSimd for Draw<'_, L> {
         } = self;
         let max = finite_maximum(simd, logits)?;
         let Some(row) = sampler.tempered(logits, max) else {
-            let end = end_of_equals(simd, logits, max, 1);
+            let index = end_of_equals(simd, logits, max, 1).saturating_sub(1);
             return Ok(Candidate {
-                index: end.saturating_sub(1),
-                logit: max,
+                index,
+                // Not the maximum, which has lost the sign of a zero.
+                logit: logits.at(simd, index),
                 probability: 1.0,
             });
         };
