@@ -52,6 +52,7 @@ impl Driver<'_> {
     }
 
     /// The results of row `index` of a matrix.
+    #[inline(never)]
     fn row_with_options<const LOG: bool, R: SrcDst>(
         &self,
         mut row: R,

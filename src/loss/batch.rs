@@ -20,7 +20,7 @@ use crate::rows::targets::{
     ClassSums, ClassWeights, Coefficients, SoftTargets, SubtractTargets, SumsOverClasses,
     TargetGradients,
 };
-use crate::simd::{LANES, scalar::Scalar};
+use crate::simd::scalar::Scalar;
 use crate::source::{Element, InPlace, OutOfPlace, Source};
 
 /// What was computed of the rows of a group. There is one of it during a call.
@@ -87,7 +87,7 @@ impl CrossEntropy<'_> {
     ) -> f64 {
         let mut of_rows = Losses::NONE;
         let mut unread = logits;
-        let mut totals = [0.0; LANES];
+        let mut totals = [0.0; ROWS];
         for group in Group::all(rows, columns, targets) {
             let (rows, others) = split(unread, group.len());
             self.losses(rows, group, &mut of_rows);
@@ -103,10 +103,10 @@ impl CrossEntropy<'_> {
         let Targets::Classes(classes) = targets else {
             return rows as f64;
         };
-        let mut totals = [0.0; LANES];
+        let mut totals = [0.0; ROWS];
         for (row, class) in classes.iter().enumerate() {
             if Some(*class) != self.ignored {
-                totals[row % LANES] += f64::from(self.weight(*class));
+                totals[row % ROWS] += f64::from(self.weight(*class));
             }
         }
         reduce::total(totals)
@@ -157,7 +157,7 @@ impl CrossEntropy<'_> {
     ) -> f64 {
         let mut of_rows = Losses::NONE;
         let (mut unread, mut unwritten) = (logits, gradient);
-        let mut totals = [0.0; LANES];
+        let mut totals = [0.0; ROWS];
         for group in Group::all(rows, columns, targets) {
             let (results, others) = split_mut(unwritten, group.len());
             let logits = unread.map(|logits| {
@@ -509,9 +509,9 @@ impl Losses {
     };
 
     /// Adds the loss of each row to the lane of its index.
-    fn add_to(&self, totals: &mut [f64; LANES], group: Group<'_>) {
+    fn add_to(&self, totals: &mut [f64; ROWS], group: Group<'_>) {
         for (row, loss) in self.losses.iter().enumerate().take(group.rows) {
-            totals[(group.first + row) % LANES] += f64::from(*loss);
+            totals[(group.first + row) % ROWS] += f64::from(*loss);
         }
     }
 }

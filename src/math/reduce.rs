@@ -1,11 +1,12 @@
 //! Lanes combined to one value, always by the same tree.
 
-use crate::simd::{Group, LANES, Simd, Vector, lanes_of};
+use crate::simd::{Group, Simd, Vector, lanes_of};
 
-/// All lanes combined by a tree: lane i with lane i + n/2 of n, and so on with half as many.
+/// All lanes, a power of two of them, combined by a tree: lane i with lane i + n/2 of n, and so on
+/// with half as many.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
-    let mut half = LANES / 2;
+pub(crate) fn reduce<const N: usize, T: Copy>(mut lanes: [T; N], combine: impl Fn(T, T) -> T) -> T {
+    let mut half = N / 2;
     while half > 0 {
         for lane in 0..half {
             lanes[lane] = combine(lanes[lane], lanes[lane + half]);
@@ -17,7 +18,7 @@ pub(crate) fn reduce<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T
 
 /// The sum of all lanes.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn total(lanes: [f64; LANES]) -> f64 {
+pub(crate) fn total<const N: usize>(lanes: [f64; N]) -> f64 {
     reduce(lanes, |a, b| a + b)
 }
 

@@ -4,16 +4,32 @@
 //! Figures were measured with `benches/peers` on an AMD EPYC core (family 26) unless said
 //! otherwise.
 
+use crate::simd::{LANES, Simd};
+
 /// Logits of a block. The recurrence checks the shift once a block.
-pub(crate) const BLOCK: usize = 4 * crate::simd::LANES;
+pub(crate) const BLOCK: usize = 4 * LANES;
 
 /// Logits of a slice: their numerators are summed from one start, then the sum is added to that of
 /// the row.
 pub(crate) const SLICE: usize = 16 * BLOCK;
 
 /// The longest row that is transposed on any backend: a virtual lane has at most two of its
-/// columns. With 64 columns it would take 0.8 to 0.95 times the time of a batch, but too much stack. See [`Simd::LONGEST_SHORT`](crate::simd::Simd::LONGEST_SHORT).
-pub(super) const LONGEST_SHORT: usize = crate::simd::LANES + 16;
+/// columns. See [`Simd::LONGEST_SHORT`].
+pub(super) const LONGEST_SHORT: usize = 2 * LANES;
+
+/// The same for the log-softmax, whose other locals take more stack: with 64 columns a batch of the
+/// widest registers would need more than 8 KiB.
+pub(super) const LONGEST_SHORT_LOG: usize = LANES + 16;
+
+/// The longest row of a matrix that is transposed for a softmax, or for a log-softmax if `LOG`.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn longest_short<const LOG: bool, S: Simd>() -> usize {
+    if LOG {
+        S::LONGEST_SHORT.min(LONGEST_SHORT_LOG)
+    } else {
+        S::LONGEST_SHORT
+    }
+}
 
 /// The longest row whose sum begins at a power of two above the sum of the row: its high parts are
 /// then combined without error, in any order. With more columns the low parts would lose too much.
