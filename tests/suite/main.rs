@@ -8,6 +8,7 @@ mod axes;
 mod exponential;
 #[cfg(target_arch = "x86_64")]
 mod float_environment;
+mod frozen;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -26,5 +27,10 @@ mod properties;
 mod same_bits;
 mod sampling;
 mod special_values;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod stack;
 mod strides;
 mod worst_rows;

@@ -1,8 +1,8 @@
 //! Each option by itself and some together, over every operation that takes them. What an operation
 //! does in place is digested with what it does apart.
 
-use crate::Record;
-use crate::inputs::{Kind, Random, matrix, tensor};
+use super::Record;
+use super::inputs::{Kind, Random, matrix, tensor};
 use online_softmax::{Backend, Candidate, FullyMasked, Mask, Softmax};
 
 /// How many rows a mask has.

@@ -7,22 +7,18 @@
 //! unoptimised one, which needs the most by far:
 //!
 //! ```sh
-//! CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0 cargo test --test stack
-//! cargo test --release --test stack
+//! CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0 cargo test --test suite stack::
+//! cargo test --release --test suite stack::
 //! ```
 //!
-//! With `-- --nocapture` it prints a table of functions and backends.
+//! With `-- stack:: --nocapture` it prints a table of functions and backends.
+//!
+//! The switch of stacks is written for two architectures, and the red zone, the pages of the system's
+//! stack and the calling convention are those of Linux.
 //!
 //! Each call runs on a stack of the test's own, which was painted with a pattern before. How far
 //! the pattern is gone is what the call needs, to a word. The buffer is ordinary memory for the
 //! test, so that it may be read.
-
-// The switch of stacks is written for these two architectures, and the red zone, the pages of the
-// system's stack and the calling convention are those of Linux.
-#![cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 
 use core::arch::asm;
 use core::ffi::c_void;

@@ -1,6 +1,6 @@
 //! The arguments of the exponential, and the inputs of the gradients.
 
-use crate::inputs::{Kind, Random};
+use super::inputs::{Kind, Random};
 
 /// Arguments whose exponential changes with the last bit of the last coefficient, half of them in the
 /// unfused arithmetic, half in the fused one. They are less than one in a million, so that no others

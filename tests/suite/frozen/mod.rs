@@ -8,7 +8,7 @@
 //! every machine. (NaN counts as one value: its payload and sign are outside the promise.)
 //!
 //! A failure prints the whole table with the digests found, to be pasted over that in
-//! `frozen/table.rs`. That is legitimate in two cases only:
+//! `table.rs`. That is legitimate in two cases only:
 //!
 //! - Bits are meant to change. That is a breaking change, and the changelog has to say which results
 //!   have other bits and why. The rows that changed must be those that it names, and no others.
@@ -17,18 +17,12 @@
 //!
 //! If backends of one arithmetic disagree, no table can be right, and the failure says so.
 
-#[path = "frozen/arguments.rs"]
 mod arguments;
 #[cfg(feature = "half")]
-#[path = "frozen/halves.rs"]
 mod halves;
-#[path = "frozen/inputs.rs"]
 mod inputs;
-#[path = "frozen/operations.rs"]
 mod operations;
-#[path = "frozen/options.rs"]
 mod options;
-#[path = "frozen/table.rs"]
 mod table;
 
 use core::fmt::Write;

@@ -1,8 +1,8 @@
 //! The operations without options.
 
-use crate::Record;
-use crate::arguments;
-use crate::inputs::{Kind, matrix, tensor};
+use super::Record;
+use super::arguments;
+use super::inputs::{Kind, matrix, tensor};
 use online_softmax::{Backend, Candidate, CrossEntropy, Normalizer, Softmax, Stream, reference};
 
 /// Lengths of rows beside all up to 70: around those of blocks, of groups of blocks, and of the

@@ -1,8 +1,8 @@
 //! The operations on `bf16` and `f16` logits, with results of `f32` and of their own type.
 
-use crate::inputs::{Kind, matrix, tensor};
-use crate::options::{MANY, Masks, SINK};
-use crate::{Digest, Record};
+use super::inputs::{Kind, matrix, tensor};
+use super::options::{MANY, Masks, SINK};
+use super::{Digest, Record};
 use adapter::{Form, Halves};
 use half::{bf16, f16};
 use online_softmax::{Candidate, Normalizer, Softmax};
@@ -308,7 +308,7 @@ pub(crate) fn digest_longest(record: &mut Record) {
 
 #[cfg(not(debug_assertions))]
 fn longest_of_type<H: Halves>(record: &mut Record) {
-    use crate::operations::LONGEST;
+    use super::operations::LONGEST;
     for kind in [Kind::Usual, Kind::SomeMasked, Kind::Confident] {
         of_row::<H>(record, &halves(&kind.row(LONGEST, 0)));
     }
