@@ -55,7 +55,10 @@ fn of_length(backend: Backend, len: usize, digest: &mut Digest) {
     fill(&mut logits);
     let additive: Box<[f32]> = (0..len).map(|place| (place % 5) as f32 - 2.0).collect();
     let keep: Box<[bool]> = (0..len).map(|place| place % 7 != 3).collect();
-    verify(backend, &logits).unwrap_or_else(|error| panic!("{len} logits: {error}"));
+    // Under Miri the digest has to do: the oracle takes minutes there.
+    if !cfg!(miri) {
+        verify(backend, &logits).unwrap_or_else(|error| panic!("{len} logits: {error}"));
+    }
     let mut slices = Slices {
         logits: &mut logits,
         results: &mut results,
