@@ -40,7 +40,7 @@ impl<L: Source, O: RowResults> WithSimd for LogSumExpRows<L, O> {
             rows: 1,
             places: Even { columns, stride },
             sink,
-            ahead: prefetch_distance(matrix_len, columns.min(SLICE)),
+            ahead: prefetch_distance(matrix_len, columns.min(SLICE), false),
             recomputes: false,
         };
         if S::HAS_LANES && L::HAS_MATRICES && columns <= SLICE && out.len() > 1 {
@@ -93,7 +93,7 @@ fn log_sum_exp_rows<S: Simd, L: Source, O: RowResults>(
             rows: out.len(),
             places: Even { columns, stride },
             sink,
-            ahead: prefetch_distance(matrix_len, rows_at_once * stride),
+            ahead: prefetch_distance(matrix_len, rows_at_once * stride, false),
             recomputes: false,
         };
         let (rows, others) = split(unread, out.len() * stride);

@@ -96,7 +96,7 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(simd: S, matrix: R, layout: Layo
         rows,
         places: Even { columns, stride },
         sink,
-        ahead: prefetch_distance(layout.logits(), rows * stride),
+        ahead: prefetch_distance(layout.logits(), rows * stride, !LOG),
         recomputes: false,
     };
     let mut unread = matrix;

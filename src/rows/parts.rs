@@ -145,7 +145,7 @@ impl Plan {
             simd,
             columns: self.columns,
             sink: self.sink,
-            ahead: prefetch_distance(self.columns, SLICE),
+            ahead: prefetch_distance(self.columns, SLICE, !PRECISE && !self.recomputes()),
         };
         let mut slices = Slices::new(reader);
         slices.max = self.max;

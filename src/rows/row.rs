@@ -96,6 +96,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             // The parts of an empty normalizer.
             return NormalizerParts::constant(f32::NEG_INFINITY, -1.0);
         }
+        let recomputes = S::Vector::WIDTH > 1 && columns > LONGEST_STORED;
         let batch = Batch::<S, true> {
             simd,
             rows: 1,
@@ -107,8 +108,9 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             ahead: prefetch_distance(
                 matrix_len.map_or(columns, NonZeroUsize::get),
                 columns.min(SLICE),
+                !LOG && !recomputes,
             ),
-            recomputes: S::Vector::WIDTH > 1 && columns > LONGEST_STORED,
+            recomputes,
         };
         let is_wanted = matrix_len.is_none();
         let (state, other_terms);

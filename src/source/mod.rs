@@ -264,7 +264,7 @@ pub(crate) trait SrcDst: Sized + Send {
         }
     }
 
-    /// Prefetches the logit, and the place of the result, that is `distance` beyond the first.
+    /// Prefetches the logit that is `distance` beyond the first.
     fn prefetch<S: Simd>(&self, simd: S, distance: usize);
 
     /// How many results come before the first that begins a cache line.
@@ -345,7 +345,6 @@ impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(&self, simd: S, distance: usize) {
         self.logits.prefetch(simd, distance);
-        E::prefetch(simd, self.results, distance);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
