@@ -10,10 +10,10 @@ use support::{Bounds, FUSED, UNFUSED, bits, on, ulp};
 pub(crate) const UNTOUCHED: f32 = 0.123;
 
 /// A probability, or one less 1.
-pub(crate) fn assert_probability(backend: Backend, result: f32, truth: f64, who: Arguments) {
+pub(crate) fn assert_probability(result: f32, truth: f64, who: Arguments) {
     let error = ulp::error(result, truth);
     let is_right = if truth.abs() >= Bounds::SMALL {
-        error <= Bounds::of(backend).softmax
+        error <= Bounds::SOFTMAX
     } else {
         (f64::from(result) - truth).abs() <= Bounds::SMALL
     };
@@ -183,7 +183,7 @@ impl<'a> Expected<'a> {
         for (i, (probability, log_probability)) in results {
             let logit = self.row.logits[i];
             let who = format_args!("{backend:?}: softmax [{i}] of {logit:e}");
-            assert_probability(backend, *probability, self.probabilities[i], who);
+            assert_probability(*probability, self.probabilities[i], who);
             let who = format_args!("{backend:?}: log_softmax [{i}] of {logit:e}");
             assert_log_probability(backend, *log_probability, self.log_probabilities[i], who);
         }
@@ -249,7 +249,7 @@ impl<'a> Expected<'a> {
                 self.probabilities[i]
             };
             let who = format_args!("{backend:?}: gradient [{i}], target {target}");
-            assert_probability(backend, *value, truth, who);
+            assert_probability(*value, truth, who);
         }
     }
 }

@@ -260,7 +260,7 @@ pub fn merge_tree(bytes: &[u8]) -> usize {
     for logit in row.iter().copied().take(256) {
         let result = merged.probability(logit);
         let who = format_args!("merged: probability({logit:e})");
-        assert_probability(Backend::Scalar, result, truth.probability(logit), who);
+        assert_probability(result, truth.probability(logit), who);
         let result = merged.log_probability(logit);
         let who = format_args!("merged: log_probability({logit:e})");
         assert_log_probability(Backend::Scalar, result, truth.log_probability(logit), who);

@@ -508,7 +508,7 @@ impl Losses {
         cross_entropies: [0.0; ROWS],
     };
 
-    /// Adds the loss of each row to the lane of its index.
+    /// Adds the loss of each row to the total of its index modulo [`ROWS`].
     fn add_to(&self, totals: &mut [f64; ROWS], group: Group<'_>) {
         for (row, loss) in self.losses.iter().enumerate().take(group.rows) {
             totals[(group.first + row) % ROWS] += f64::from(*loss);

@@ -108,7 +108,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             ahead: prefetch_distance(
                 matrix_len.map_or(columns, NonZeroUsize::get),
                 columns.min(SLICE),
-                !LOG && !recomputes,
+                !LOG && R::HAS_SCRATCH && !recomputes,
             ),
             recomputes,
         };

@@ -1,4 +1,4 @@
-//! Rows of at most 64 columns ([`LONGEST_SHORT`]), as many at once as a register has lanes: lane i is
+//! Rows of at most 32 to 64 columns ([`longest_short`](super::schedule::longest_short)), as many at once as a register has lanes: lane i is
 //! row i. Squares of the matrix are transposed in registers on the way in and on the way out.
 //!
 //! ```text

@@ -95,7 +95,7 @@ impl<T> Drop for Guarded<T> {
 /// Lengths around the widths of registers and the limits between the forms of the crate.
 fn lengths() -> Vec<usize> {
     let mut lengths: Vec<usize> = (0..=if THOROUGH { 257 } else { 70 }).collect();
-    lengths.extend([128, 129, 255, 256, 264, 310, 528]);
+    lengths.extend([128, 129, 255, 256, 264, 310, 528, 850, 1071]);
     if THOROUGH {
         lengths.extend([
             1023, 1024, 1025, 2047, 2048, 2049, 2080, 4095, 4097, 4224, 10_007,
@@ -183,7 +183,7 @@ where
         let mut row = vec![0.0; len];
         fill(&mut row);
         let row: Vec<H> = row.into_iter().map(of).collect();
-        let columns = [1, 3, 8, 10, 17, 31, 32, 64];
+        let columns = [1, 3, 8, 10, 17, 31, 32, 50, 63, 64];
         let columns = columns
             .into_iter()
             .filter(|columns| len.is_multiple_of(*columns));

@@ -8,6 +8,7 @@ support::on_every_backend!(
     digest,
     in_place_and_apart,
     matrices_and_rows,
+    short_matrices_and_rows,
     any_alignment_and_nothing_outside,
     streams_in_any_chunks,
 );
@@ -287,7 +288,7 @@ fn matrices_and_rows(backend: Backend) {
     let mut matrix = Vec::new();
     for_each_row(ELEMENTS_OF_FORMS, |logits| {
         // A matrix of what one row has, of which the rest is dropped.
-        let widest = random.pick(&[40, 700]);
+        let widest = random.pick(&[40, 70, 700]);
         let columns = 1 + random.below(logits.len().min(widest));
         matrix.clear();
         matrix.extend_from_slice(&logits[..logits.len() - logits.len() % columns]);
@@ -317,6 +318,37 @@ fn matrices_and_rows(backend: Backend) {
             .unwrap();
         assert!(bits_of(&results) == expected, "log_sum_exp_rows, {context}");
     });
+}
+
+/// Every number of columns that may be transposed, with whole groups of rows and some left over.
+fn short_matrices_and_rows(backend: Backend) {
+    const ROWS: usize = 35;
+    let softmax = on(backend);
+    let mut random = Random(9);
+    for columns in 1..=66 {
+        for spread in [1.0, 30.0, 300.0] {
+            let logit = || ((random.unit() - 0.5) * spread) as f32;
+            let mut matrix: Vec<f32> = std::iter::repeat_with(logit).take(ROWS * columns).collect();
+            if spread > 100.0 {
+                matrix[columns / 2] = f32::NEG_INFINITY;
+            }
+            let of_rows = |which: fn(Bits) -> Vec<u32>| -> Vec<u32> {
+                let rows = matrix.chunks_exact(columns);
+                rows.flat_map(|row| which(bits_on(backend, row))).collect()
+            };
+            let mut results = vec![f32::MAX; matrix.len()];
+            softmax.rows(&matrix, columns, &mut results).unwrap();
+            assert_eq!(bits_of(&results), of_rows(|row| row.softmax), "{columns}");
+            softmax.log_rows(&matrix, columns, &mut results).unwrap();
+            let expected = of_rows(|row| row.log_softmax);
+            assert_eq!(bits_of(&results), expected, "{columns}");
+            softmax
+                .log_sum_exp_rows(&matrix, columns, &mut results[..ROWS])
+                .unwrap();
+            let expected = of_rows(|row| row.log_sum_exp);
+            assert_eq!(bits_of(&results[..ROWS]), expected, "{columns}");
+        }
+    }
 }
 
 /// The row at every alignment, between logits that would show in the result if they were read; and

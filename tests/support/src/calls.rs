@@ -57,7 +57,9 @@ pub fn fill(logits: &mut [f32]) {
 }
 
 /// The columns of matrices, around the limits between the forms of the crate.
-const COLUMNS: [usize; 15] = [1, 2, 3, 7, 8, 9, 10, 13, 16, 17, 31, 32, 33, 64, 128];
+const COLUMNS: [usize; 18] = [
+    1, 2, 3, 7, 8, 9, 10, 13, 16, 17, 31, 32, 33, 50, 51, 63, 64, 128,
+];
 
 /// The inner dimensions of tensors.
 const INNER: [usize; 7] = [2, 3, 8, 17, 31, 33, 128];
