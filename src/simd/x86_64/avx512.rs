@@ -184,6 +184,10 @@ impl Simd for Avx512 {
                 // SAFETY: the length was just checked.
                 return F32x16(unsafe { _mm512_loadu_ps(values.as_ptr()) });
             }
+            // A load of no lane from an address without memory is slow.
+            if values.is_empty() {
+                return self.splat(fill);
+            }
             let mask = F32x16::first_lanes(values.len());
             // SAFETY: only lanes of the mask are read, which `values` has.
             F32x16(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, values.as_ptr()) })
