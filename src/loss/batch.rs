@@ -68,7 +68,7 @@ impl CrossEntropy<'_> {
         let (mut unread, mut unwritten) = (logits, losses);
         for group in Group::all(unwritten.len(), columns, targets) {
             let (rows, others) = split(unread, group.len());
-            self.losses(rows, group, &mut of_rows);
+            self.losses(rows, &group, &mut of_rows);
             let (places, other_places) = split_mut(unwritten, group.rows);
             for (place, loss) in places.iter_mut().zip(of_rows.losses) {
                 *place = loss;
@@ -90,8 +90,8 @@ impl CrossEntropy<'_> {
         let mut totals = [0.0; ROWS];
         for group in Group::all(rows, columns, targets) {
             let (rows, others) = split(unread, group.len());
-            self.losses(rows, group, &mut of_rows);
-            of_rows.add_to(&mut totals, group);
+            self.losses(rows, &group, &mut of_rows);
+            of_rows.add_to(&mut totals, &group);
             unread = others;
         }
         reduce::total(totals)
@@ -166,12 +166,12 @@ impl CrossEntropy<'_> {
                 logits
             });
             match logits {
-                Some(logits) => self.losses(logits, group, &mut of_rows),
-                None => self.losses(&*results, group, &mut of_rows),
+                Some(logits) => self.losses(logits, &group, &mut of_rows),
+                None => self.losses(&*results, &group, &mut of_rows),
             }
-            self.write_probabilities(logits, results, group);
-            of_rows.add_to(&mut totals, group);
-            self.subtract_targets(results, group, &mut of_rows, &upstream);
+            self.write_probabilities(logits, results, &group);
+            of_rows.add_to(&mut totals, &group);
+            self.subtract_targets(results, &group, &mut of_rows, &upstream);
             unwritten = others;
         }
         reduce::total(totals)
@@ -183,7 +183,7 @@ impl CrossEntropy<'_> {
         &self,
         logits: Option<&[L]>,
         results: &mut [f32],
-        group: Group<'_>,
+        group: &Group<'_>,
     ) {
         let driver = &self.softmax.driver;
         let (layout, first) = (group.layout(), group.first);
@@ -209,14 +209,14 @@ impl CrossEntropy<'_> {
 
     /// Computes the losses of a group.
     #[inline(never)]
-    fn losses<L: Source>(&self, logits: L, group: Group<'_>, of_rows: &mut Losses) {
+    fn losses<L: Source>(&self, logits: L, group: &Group<'_>, of_rows: &mut Losses) {
         self.write_log_normalizers(logits, group, of_rows);
         self.losses_of_rows(logits, group, of_rows);
     }
 
     /// Writes what a loss is computed from to the places of what it is computed to.
     #[inline(never)]
-    fn write_log_normalizers<L: Source>(&self, logits: L, group: Group<'_>, of_rows: &mut Losses) {
+    fn write_log_normalizers<L: Source>(&self, logits: L, group: &Group<'_>, of_rows: &mut Losses) {
         let (layout, first) = (group.layout(), group.first);
         let out = LogNormalizers {
             max: of_rows.losses.get_mut(..group.rows).unwrap_or(&mut []),
@@ -228,13 +228,13 @@ impl CrossEntropy<'_> {
     }
 
     #[inline(never)]
-    fn losses_of_rows<L: Source>(&self, logits: L, group: Group<'_>, of_rows: &mut Losses) {
+    fn losses_of_rows<L: Source>(&self, logits: L, group: &Group<'_>, of_rows: &mut Losses) {
         let Group {
             rows,
             columns,
             targets,
             ..
-        } = group;
+        } = *group;
         let Losses {
             losses,
             totals,
@@ -288,7 +288,7 @@ impl CrossEntropy<'_> {
     fn target_logit<L: Source>(
         &self,
         logits: L,
-        group: Group<'_>,
+        group: &Group<'_>,
         row: usize,
         class: usize,
     ) -> f32 {
@@ -304,7 +304,7 @@ impl CrossEntropy<'_> {
     fn target_logit_with_options<L: Source>(
         &self,
         of_row: L,
-        group: Group<'_>,
+        group: &Group<'_>,
         row: usize,
         class: usize,
     ) -> f32 {
@@ -315,7 +315,7 @@ impl CrossEntropy<'_> {
 
     /// Whether the options mask a class of a row of a group.
     #[inline(never)]
-    fn is_masked(&self, group: Group<'_>, row: usize, class: usize) -> bool {
+    fn is_masked(&self, group: &Group<'_>, row: usize, class: usize) -> bool {
         let options = group.options(&self.softmax.driver.options);
         self.softmax.is_masked(&options, group.first + row, class)
     }
@@ -325,7 +325,7 @@ impl CrossEntropy<'_> {
     fn class_sums<L: Source, C: Coefficients>(
         &self,
         logits: L,
-        group: Group<'_>,
+        group: &Group<'_>,
         row: usize,
         max: f32,
         coefficients: C,
@@ -355,7 +355,7 @@ impl CrossEntropy<'_> {
     }
 
     /// The weights of the classes in a row of a group.
-    fn classes(&self, group: Group<'_>, row: usize) -> ClassWeights<'_> {
+    fn classes(&self, group: &Group<'_>, row: usize) -> ClassWeights<'_> {
         let options = group.options(&self.softmax.driver.options);
         let index = group.first + row;
         ClassWeights {
@@ -371,7 +371,7 @@ impl CrossEntropy<'_> {
 
     /// The target probability that label smoothing gives to each class of a row that is not masked.
     #[inline(never)]
-    fn uniform(&self, group: Group<'_>, row: usize) -> f64 {
+    fn uniform(&self, group: &Group<'_>, row: usize) -> f64 {
         if self.label_smoothing == 0.0 {
             return 0.0;
         }
@@ -403,7 +403,7 @@ impl CrossEntropy<'_> {
     fn subtract_targets(
         &self,
         gradient: &mut [f32],
-        group: Group<'_>,
+        group: &Group<'_>,
         losses: &mut Losses,
         upstream: impl Fn(usize) -> f64,
     ) {
@@ -447,7 +447,7 @@ impl CrossEntropy<'_> {
     fn multiply(
         &self,
         gradient: &mut [f32],
-        group: Group<'_>,
+        group: &Group<'_>,
         totals: &[f32; ROWS],
         factors: &[f64; ROWS],
     ) {
@@ -479,7 +479,7 @@ impl CrossEntropy<'_> {
     fn subtract_from_row(
         &self,
         gradient: &mut [f32],
-        group: Group<'_>,
+        group: &Group<'_>,
         row: usize,
         factor: f32,
         upstream: f64,
@@ -509,7 +509,7 @@ impl Losses {
     };
 
     /// Adds the loss of each row to the total of its index modulo [`ROWS`].
-    fn add_to(&self, totals: &mut [f64; ROWS], group: Group<'_>) {
+    fn add_to(&self, totals: &mut [f64; ROWS], group: &Group<'_>) {
         for (row, loss) in self.losses.iter().enumerate().take(group.rows) {
             totals[(group.first + row) % ROWS] += f64::from(*loss);
         }

@@ -17,8 +17,7 @@ pub(crate) const SLICE: usize = 16 * BLOCK;
 /// columns. See [`Simd::LONGEST_SHORT`].
 pub(super) const LONGEST_SHORT: usize = 2 * LANES;
 
-/// The same for the log-softmax, whose other locals take more stack: with 64 columns a batch of the
-/// widest registers would need more than 8 KiB.
+/// The same for the log-softmax, whose other locals take more stack, and for the widest registers.
 pub(super) const LONGEST_SHORT_LOG: usize = LANES + 16;
 
 /// The longest row of a matrix that is transposed for a softmax, or for a log-softmax if `LOG`.

@@ -1,4 +1,4 @@
-//! Rows of at most 32 to 64 columns ([`longest_short`](super::schedule::longest_short)), as many at once as a register has lanes: lane i is
+//! Rows of at most 32 to 64 columns ([`longest_short`]), as many at once as a register has lanes: lane i is
 //! row i. Squares of the matrix are transposed in registers on the way in and on the way out.
 //!
 //! ```text
@@ -17,7 +17,7 @@ use super::batch::{Batch, Even};
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
 use super::results::RowResults;
-use super::schedule::{LONGEST_SHORT, LONGEST_SHORT_LOG};
+use super::schedule::{LONGEST_SHORT, LONGEST_SHORT_LOG, longest_short};
 use super::state::{Extremes, Maxima, ShiftedMaxima, States};
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::exp::{ExpConstants, ScaledExp};
@@ -46,7 +46,7 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     columns: usize,
     sink: Sink,
 ) -> R {
-    if LOG {
+    if longest_short::<LOG, S>() <= LONGEST_SHORT_LOG {
         rows_of_cells::<LOG, LONGEST_SHORT_LOG, S, R>(simd, matrix, columns, sink)
     } else {
         rows_of_cells::<LOG, LONGEST_SHORT, S, R>(simd, matrix, columns, sink)

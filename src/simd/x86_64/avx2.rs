@@ -109,7 +109,7 @@ impl Simd for Avx2 {
     const UNROLL: usize = 8;
 
     // 33 columns take 0.55 to 0.7 times the time of a batch, 48 columns 0.6 to 0.75 times, 49 to 56
-    // columns 0.69 to 0.8 times, 64 columns 0.97 times.
+    // columns 0.69 to 0.8 times, 64 columns 0.98 times.
     const LONGEST_SHORT: usize = 2 * LANES;
 
     #[inline(never)]
