@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Even, rows_of_batch};
 use super::row::Row;
-use super::schedule::{is_row_by_row, longest_short, prefetch_distance};
+use super::schedule::{is_row_by_row, prefetch_distance};
 use super::short;
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
@@ -26,7 +26,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         let columns = layout.columns;
         let mut unread = rows;
         if S::HAS_LANES {
-            if columns <= longest_short::<LOG, S>() && layout.stride == columns {
+            if columns <= S::LONGEST_SHORT && layout.stride == columns {
                 unread = simd.vectorize(
                     #[inline(always)]
                     |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),

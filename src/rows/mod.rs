@@ -18,7 +18,7 @@
 //!
 //! | columns | form | |
 //! |---|---|---|
-//! | to 32; to 48 on x86-64, softmax to 64 on `Avx2` ([`longest_short`](schedule::longest_short)) | [`short`] | as many rows at once as a register has lanes, transposed in registers |
+//! | to 32, or to 48 ([`LONGEST_SHORT`](crate::simd::Simd::LONGEST_SHORT)) | [`short`] | as many rows at once as a register has lanes, transposed in registers |
 //! | to 2048 (to 256 in a matrix of 2^21 logits or more) | [`batch`] | each pass goes over several rows, at most as many as lanes, as long as they fit in the first-level cache; also the last rows of a matrix of short ones |
 //! | to 2^21 | [`batch`] of one row | read once, slice by slice ([`slices`]); numerators are stored |
 //! | above | the same | numerators are not stored but computed again: two reads and one write |

@@ -1,4 +1,4 @@
-//! Rows of at most 32 to 64 columns ([`longest_short`]), as many at once as a register has lanes: lane i is
+//! Rows of at most [`LONGEST_SHORT`] columns, as many at once as a register has lanes: lane i is
 //! row i. Squares of the matrix are transposed in registers on the way in and on the way out.
 //!
 //! ```text
@@ -17,7 +17,7 @@ use super::batch::{Batch, Even};
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
 use super::results::RowResults;
-use super::schedule::{LONGEST_SHORT, LONGEST_SHORT_LOG, longest_short};
+use super::schedule::LONGEST_SHORT;
 use super::state::{Extremes, Maxima, ShiftedMaxima, States};
 use crate::math::epilogue::{Epilogue, LogProbability};
 use crate::math::exp::{ExpConstants, ScaledExp};
@@ -46,23 +46,8 @@ pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     columns: usize,
     sink: Sink,
 ) -> R {
-    if longest_short::<LOG, S>() <= LONGEST_SHORT_LOG {
-        rows_of_cells::<LOG, LONGEST_SHORT_LOG, S, R>(simd, matrix, columns, sink)
-    } else {
-        rows_of_cells::<LOG, LONGEST_SHORT, S, R>(simd, matrix, columns, sink)
-    }
-}
-
-/// The same with room for `CELLS` columns.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn rows_of_cells<const LOG: bool, const CELLS: usize, S: Simd, R: SrcDst>(
-    simd: S,
-    matrix: R,
-    columns: usize,
-    sink: Sink,
-) -> R {
     let mut unread = matrix;
-    let mut transposed = Transposed::<S, CELLS>::new(simd, columns);
+    let mut transposed = Transposed::<S, LONGEST_SHORT>::new(simd, columns);
     loop {
         let mut rows = match unread.split_at(S::Vector::WIDTH * columns) {
             Ok((rows, others)) => {

@@ -76,8 +76,8 @@ pub(crate) trait Simd: Copy {
     /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
     const UNROLL: usize;
 
-    /// The longest row of a matrix that is transposed, as measured: from [`LANES`] columns to twice
-    /// as many.
+    /// The longest row of a matrix that is transposed, as measured: [`LANES`] columns or half as
+    /// many more.
     const LONGEST_SHORT: usize = LANES;
 
     /// Whether the target has no vectors: sums go one virtual lane after another, so that the lane

@@ -48,7 +48,7 @@ mod builder;
 ///
 /// # Method
 ///
-/// Rows of at most 32 to 64 columns are transposed in registers, so that each lane is a row. Longer ones,
+/// Rows of at most 32 or 48 columns are transposed in registers, so that each lane is a row. Longer ones,
 /// to 2048, go through the textbook's three loops, several rows at a time. Longer rows are read
 /// slice by slice. All slices have one shift, and their sums are added. Rows of more than 2^21
 /// columns are read twice, shorter ones once before the last pass. Streams and normalizers are read

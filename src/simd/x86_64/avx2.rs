@@ -108,9 +108,8 @@ impl Simd for Avx2 {
     type Vector = F32x8;
     const UNROLL: usize = 8;
 
-    // 33 columns take 0.55 to 0.7 times the time of a batch, 48 columns 0.6 to 0.75 times, 49 to 56
-    // columns 0.69 to 0.8 times, 64 columns 0.98 times.
-    const LONGEST_SHORT: usize = 2 * LANES;
+    // 33 columns take 0.55 to 0.7 times the time of a batch, 48 columns 0.6 to 0.75 times.
+    const LONGEST_SHORT: usize = LANES + 16;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {

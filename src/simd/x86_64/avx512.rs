@@ -152,8 +152,7 @@ impl Simd for Avx512 {
     type Vector = F32x16;
     const UNROLL: usize = 8;
 
-    // 33 columns take 0.55 to 0.7 times the time of a batch, 48 columns 0.6 to 0.75 times. 49 to 63
-    // would take 0.73 to 0.8 times, but a gradient with a mask would need more than 8 KiB of stack.
+    // 33 columns take 0.55 to 0.7 times the time of a batch, 48 columns 0.6 to 0.75 times.
     const LONGEST_SHORT: usize = LANES + 16;
 
     #[inline(never)]
