@@ -52,7 +52,6 @@ impl Driver<'_> {
     }
 
     /// The results of row `index` of a matrix.
-    #[inline(never)]
     fn row_with_options<const LOG: bool, R: SrcDst>(
         &self,
         mut row: R,
@@ -121,7 +120,8 @@ impl Driver<'_> {
     }
 
     /// Takes as many rows at a time as see the same columns, if they are not too few. Goes row by row
-    /// if the sink is +∞ or NaN, or if the results cannot hold preprocessed logits or numerators.
+    /// if the sink is +∞ or NaN, or if the results cannot hold preprocessed logits or numerators. Not
+    /// inlined, as its operands would be on the stack where no option was given.
     #[inline(never)]
     fn rows_with_options<const LOG: bool, R: SrcDst>(
         &self,

@@ -40,10 +40,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
                 );
             }
         }
-        simd.vectorize(
-            #[inline(always)]
-            |simd| rows_one_by_one::<LOG, S, R>(simd, unread, layout, sink),
-        );
+        rows_one_by_one::<LOG, S, R>(simd, unread, layout, sink);
     }
 }
 
