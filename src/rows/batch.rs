@@ -7,6 +7,7 @@ use super::other_terms::{confidence_threshold, other_terms};
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT};
 use super::slices::{Reader, SingleRow};
+use super::staged::Writer;
 use super::state::{
     Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of, start_over_scale,
 };
@@ -37,8 +38,9 @@ pub(super) struct Batch<S, const ONE: bool, P = Even> {
     pub(super) sink: Sink,
     /// How far ahead memory is prefetched, in logits.
     pub(super) ahead: usize,
-    /// Whether numerators are not stored but computed again: two reads and one write, the least
-    /// there is for a row beyond the caches.
+    /// Whether numerators are not stored but computed again, and results are written past the caches
+    /// if they are beside the logits: two reads and one write, the least there is for a row beyond
+    /// the caches. Only of one row.
     pub(super) recomputes: bool,
 }
 
@@ -197,10 +199,31 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         for index in 0..self.rows {
             let row = self.row(matrix, index);
             match of_rows.row(self.simd, index) {
-                Ok(log_probability) => normalize(self.simd, row, &log_probability),
+                Ok(log_probability) => self.write(row, log_probability),
                 Err(constant) => normalize(self.simd, row, &constant),
             }
         }
+    }
+
+    /// The last pass over a row whose numerators are not stored.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn write<R: SrcDst>(self, mut row: R, epilogue: impl Epilogue<S::Vector>) {
+        let simd = self.simd;
+        if ONE
+            && S::WRITES_PAST_CACHES
+            && self.recomputes
+            && let Some((logits, results)) = row.out_of_place()
+        {
+            return simd.vectorize(
+                #[inline(always)]
+                move |simd| {
+                    let mut writer = Writer::new(results);
+                    writer.write(simd, logits, epilogue);
+                    writer.finish(simd);
+                },
+            );
+        }
+        normalize(simd, row, &epilogue);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -351,11 +374,7 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         if R::HAS_SCRATCH && !self.recomputes {
             normalize(simd, row.last_pass(), &epilogue);
         } else {
-            normalize(
-                simd,
-                row,
-                &Recompute::new(simd, shift.lanes(simd), epilogue),
-            );
+            self.write(row, Recompute::new(simd, shift.lanes(simd), epilogue));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::batch::{Batch, Even, rows_of_batch};
 use super::row::Row;
-use super::schedule::{is_row_by_row, prefetch_distance};
-use super::short;
+use super::schedule::{BEYOND_CACHES, LONGEST_STAGED, is_row_by_row, prefetch_distance};
+use super::{short, staged};
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
 use crate::source::{Layout, SrcDst};
@@ -55,8 +55,16 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
     let Layout {
         columns, stride, ..
     } = layout;
-    let matrix_len = NonZeroUsize::new(layout.logits());
     let mut unread = matrix;
+    if S::WRITES_PAST_CACHES
+        && layout.logits() >= BEYOND_CACHES
+        && LOG == (columns > LONGEST_STAGED)
+        && stride == columns
+        && let Some((logits, results)) = unread.out_of_place()
+    {
+        return staged::rows::<LOG, S, _>(simd, logits, results, columns, sink);
+    }
+    let matrix_len = NonZeroUsize::new(layout.logits());
     while unread.len() > 0 {
         if !LOG
             && stride == columns

@@ -144,6 +144,7 @@ pub(crate) mod row;
 pub(crate) mod schedule;
 mod short;
 mod slices;
+mod staged;
 mod state;
 mod sums;
 pub(crate) mod targets;

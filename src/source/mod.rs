@@ -154,6 +154,13 @@ pub(crate) trait Element: Copy + Send + Sync {
 
     fn prefetch<S: Simd>(simd: S, values: &[Self], distance: usize);
 
+    /// The results, if they are `f32`.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn as_floats(results: &mut [Self]) -> Option<&mut [f32]> {
+        let _ = results;
+        None
+    }
+
     /// The first `columns` results of a matrix with their logits, and scratch for their numerators
     /// in the places of the next two rows.
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -200,6 +207,11 @@ impl Element for f32 {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn prefetch<S: Simd>(simd: S, values: &[f32], distance: usize) {
         simd.prefetch(values, distance);
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn as_floats(results: &mut [f32]) -> Option<&mut [f32]> {
+        Some(results)
     }
 }
 
@@ -289,6 +301,12 @@ pub(crate) trait SrcDst: Sized + Send {
     /// The results, to be read and written in place.
     fn results(self) -> impl SrcDst;
 
+    /// Logits and results, if these are `f32` in places of their own.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn out_of_place(&mut self) -> Option<(impl Source, &mut [f32])> {
+        None::<(&[f32], &mut [f32])>
+    }
+
     /// The first row of a matrix, with scratch for its numerators in the places of later rows,
     /// whose content is lost. `None` if there are too few rows, or if the row has scratch already.
     fn with_scratch(&mut self, columns: usize) -> Option<impl SrcDst>;
@@ -377,6 +395,11 @@ impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn results(self) -> impl SrcDst {
         InPlace(self.results)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn out_of_place(&mut self) -> Option<(impl Source, &mut [f32])> {
+        Some((self.logits, E::as_floats(self.results)?))
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -526,6 +549,6 @@ impl<L: Source> SrcDst for Unwritten<L> {
 
 /// How many of `results` come before the first that begins a cache line.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn align_offset<E>(results: &[E]) -> usize {
+pub(crate) fn align_offset<E>(results: &[E]) -> usize {
     results.as_ptr().align_offset(LINE * size_of::<f32>())
 }
