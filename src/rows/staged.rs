@@ -95,7 +95,10 @@ impl<'a> Writer<'a> {
             let results = epilogue.apply_unrolled(loaded);
             unroll::<COUNT>(
                 #[inline(always)]
-                |i| self.results.store(self.written + i * S::Vector::WIDTH, results.0[i]),
+                |i| {
+                    self.results
+                        .store(self.written + i * S::Vector::WIDTH, results.0[i])
+                },
             );
             self.written += COUNT * S::Vector::WIDTH;
         }
@@ -190,7 +193,11 @@ impl<const LOG: bool, L: Source> WithSimd for StagedRow<'_, '_, LOG, L> {
                 .state::<true, _>(&mut Unwritten(row))
                 .states;
             let other_terms = batch.other_terms::<true, false, _>(row, &state);
-            match batch.log_denominators(&state, other_terms).rows().row(simd, 0) {
+            match batch
+                .log_denominators(&state, other_terms)
+                .rows()
+                .row(simd, 0)
+            {
                 Ok(log_probability) => writer.write(simd, row, log_probability),
                 Err(constant) => writer.write(simd, row, constant),
             }
@@ -210,6 +217,133 @@ impl<const LOG: bool, L: Source> WithSimd for StagedRow<'_, '_, LOG, L> {
             UnusualRow::Probability(probability) => writer.write(simd, numerators, probability),
             UnusualRow::ExactMax(exact_max) => writer.write(simd, numerators, exact_max),
             UnusualRow::Constant(constant) => writer.write(simd, numerators, constant),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST_STAGED, rows};
+    use crate::Softmax;
+    use crate::backend::Backend;
+    use crate::dispatch::dispatch;
+    use crate::options::Sink;
+    use crate::simd::{Simd, WithSimd};
+    use std::{vec, vec::Vec};
+
+    struct Rows<'a, const LOG: bool> {
+        logits: &'a [f32],
+        results: &'a mut [f32],
+        columns: usize,
+    }
+
+    impl<const LOG: bool> WithSimd for Rows<'_, LOG> {
+        type Output = ();
+
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Rows {
+                logits,
+                results,
+                columns,
+            } = self;
+            simd.vectorize(
+                #[inline(always)]
+                |simd| rows::<LOG, S, _>(simd, logits, results, columns, Sink::NONE),
+            );
+        }
+    }
+
+    /// Rows of every kind: usual, out of the usual range, with equal logits, masked, not finite.
+    fn matrix(columns: usize) -> Vec<f32> {
+        let mut state = columns as u32;
+        let mut logit = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 20) as f32 - 8.0
+        };
+        let mut logits: Vec<f32> = (0..8 * columns).map(|_| logit()).collect();
+        let rows: Vec<&mut [f32]> = logits.chunks_exact_mut(columns).collect();
+        for (index, row) in rows.into_iter().enumerate() {
+            match index {
+                1 => row.iter_mut().for_each(|logit| *logit *= 1e4),
+                2 => row.fill(3.0),
+                3 => row.fill(f32::NEG_INFINITY),
+                4 => row[columns / 2] = f32::NAN,
+                5 => row[columns - 1] = f32::INFINITY,
+                6 => row[0] = f32::NEG_INFINITY,
+                _ => {}
+            }
+        }
+        logits
+    }
+
+    /// The bits of rows one by one, at every alignment, and nothing written beside them.
+    #[test]
+    fn staged_rows_are_rows() {
+        const UNTOUCHED: f32 = 1.5;
+        const BESIDE: usize = 32;
+        let bits = |results: &[f32]| -> Vec<u32> { results.iter().map(|r| r.to_bits()).collect() };
+        for backend in Backend::available() {
+            let softmax = Softmax::new().backend(backend).unwrap();
+            for columns in [
+                1,
+                5,
+                15,
+                16,
+                17,
+                31,
+                33,
+                100,
+                257,
+                1000,
+                LONGEST_STAGED,
+                1500,
+            ] {
+                let logits = matrix(columns);
+                let len = logits.len();
+                let (mut probabilities, mut logarithms) = (logits.clone(), logits.clone());
+                for row in probabilities.chunks_exact_mut(columns) {
+                    softmax.row_in_place(row).unwrap();
+                }
+                for row in logarithms.chunks_exact_mut(columns) {
+                    softmax.log_row_in_place(row).unwrap();
+                }
+                for start in 0..16 {
+                    let check = |expected: &[f32], is_log: bool| {
+                        let mut memory = vec![UNTOUCHED; BESIDE + len + BESIDE];
+                        let results = &mut memory[start..][..len];
+                        if is_log {
+                            let logits = &logits;
+                            dispatch(
+                                backend,
+                                Rows::<true> {
+                                    logits,
+                                    results,
+                                    columns,
+                                },
+                            );
+                        } else {
+                            let logits = &logits;
+                            dispatch(
+                                backend,
+                                Rows::<false> {
+                                    logits,
+                                    results,
+                                    columns,
+                                },
+                            );
+                        }
+                        let context = (backend, columns, start, is_log);
+                        assert_eq!(bits(results), bits(expected), "{context:?}");
+                        let (before, others) = memory.split_at(start);
+                        let beside = before.iter().chain(&others[len..]);
+                        assert!(beside.into_iter().all(|x| *x == UNTOUCHED), "{context:?}");
+                    };
+                    if columns <= LONGEST_STAGED {
+                        check(&probabilities, false);
+                    }
+                    check(&logarithms, true);
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ support::on_every_backend!(
     in_place_and_apart,
     matrices_and_rows,
     short_matrices_and_rows,
+    very_large_matrices_and_rows,
     any_alignment_and_nothing_outside,
     streams_in_any_chunks,
 );
@@ -348,6 +349,40 @@ fn short_matrices_and_rows(backend: Backend) {
             let expected = of_rows(|row| row.log_sum_exp);
             assert_eq!(bits_of(&results[..ROWS]), expected, "{columns}");
         }
+    }
+}
+
+/// Matrices larger than the caches, whose results may be written past them.
+fn very_large_matrices_and_rows(backend: Backend) {
+    const LOGITS: usize = 1 << 22;
+    if !THOROUGH {
+        return;
+    }
+    let softmax = on(backend);
+    let mut random = Random(10);
+    for (columns, is_log) in [(100, false), (257, false), (1000, false), (1500, true)] {
+        let count = LOGITS + columns - LOGITS % columns;
+        let logit = || ((random.unit() - 0.5) * 30.0) as f32;
+        let mut matrix: Vec<f32> = std::iter::repeat_with(logit).take(count).collect();
+        for index in (0..count).step_by(40_009) {
+            matrix[index] = [f32::NEG_INFINITY, f32::NAN, 1e30][index % 3];
+        }
+        let mut expected = matrix.clone();
+        let mut results = vec![f32::MAX; count + 1];
+        let results = &mut results[1..];
+        for row in expected.chunks_exact_mut(columns) {
+            if is_log {
+                softmax.log_row_in_place(row).unwrap();
+            } else {
+                softmax.row_in_place(row).unwrap();
+            }
+        }
+        if is_log {
+            softmax.log_rows(&matrix, columns, results).unwrap();
+        } else {
+            softmax.rows(&matrix, columns, results).unwrap();
+        }
+        assert!(bits_of(results) == bits_of(&expected), "{columns} columns");
     }
 }
 
