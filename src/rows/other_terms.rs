@@ -4,7 +4,6 @@
 use super::state::{RowShift, as_two_float};
 use super::sums::{combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
-use crate::math::reduce::is_nan;
 use crate::math::two_float::TwoFloat;
 use crate::simd::{LANES, Lanewise, Simd, Vector};
 use crate::source::Source;
@@ -72,11 +71,10 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn has_nan<S: Simd, L: Source>(simd: S, logits: L) -> bool {
     for register in 0..logits.len().div_ceil(S::Vector::WIDTH) {
-        let mut values = [0.0; LANES];
-        logits
-            .load(simd, register * S::Vector::WIDTH)
-            .store(&mut values);
-        if values.iter().take(S::Vector::WIDTH).any(is_nan) {
+        let values = logits.load(simd, register * S::Vector::WIDTH);
+        // All others equal themselves.
+        let (_, equal) = values.select_eq(values, values, values);
+        if equal < S::Vector::WIDTH as u32 {
             return true;
         }
     }
