@@ -377,7 +377,7 @@ impl Driver<'_> {
     ) {
         let sink = self.options.sink(true);
         if self.options.allows_whole_matrices() {
-            return self.dispatch(LogSumExpRows {
+            return self.dispatch(LogSumExpRows::<false, _, _> {
                 logits,
                 layout,
                 sink,
@@ -401,14 +401,14 @@ impl Driver<'_> {
             let logits = logits.unwrap_or(L::empty());
             if by_row {
                 let preprocessing = options.preprocessing_of(index, visible.start);
-                self.dispatch(LogSumExpRows {
+                self.dispatch(LogSumExpRows::<false, _, _> {
                     logits: Preprocessed::new(logits, &preprocessing),
                     layout: seen,
                     sink,
                     out,
                 });
             } else {
-                self.dispatch(LogSumExpRows {
+                self.dispatch(LogSumExpRows::<false, _, _> {
                     logits,
                     layout: seen,
                     sink,

@@ -107,7 +107,7 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
     let mut out = [f32::NEG_INFINITY];
     dispatch(
         Backend::best(),
-        LogSumExpRows {
+        LogSumExpRows::<true, _, _> {
             logits,
             layout: Layout::of_row(logits.len()),
             sink: Sink::NONE,

@@ -8,8 +8,9 @@ use crate::options::Sink;
 use crate::simd::{LANES, Simd, WithSimd};
 use crate::source::{Layout, Source, Unwritten};
 
-/// What is written to `out` of each row of a matrix, or of a part of it.
-pub(crate) struct LogSumExpRows<L, O> {
+/// What is written to `out` of each row of a matrix, or of a part of it. `ONE`: there is one row, and
+/// the code for several at once is not wanted.
+pub(crate) struct LogSumExpRows<const ONE: bool, L, O> {
     pub(crate) logits: L,
     /// That of the whole matrix, whose logits tell what memory it is read from.
     pub(crate) layout: Layout,
@@ -17,7 +18,7 @@ pub(crate) struct LogSumExpRows<L, O> {
     pub(crate) out: O,
 }
 
-impl<L: Source, O: RowResults> WithSimd for LogSumExpRows<L, O> {
+impl<const ONE: bool, L: Source, O: RowResults> WithSimd for LogSumExpRows<ONE, L, O> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -43,7 +44,7 @@ impl<L: Source, O: RowResults> WithSimd for LogSumExpRows<L, O> {
             ahead: prefetch_distance(matrix_len, columns.min(SLICE), false),
             recomputes: false,
         };
-        if S::HAS_LANES && L::HAS_MATRICES && columns <= SLICE && out.len() > 1 {
+        if !ONE && S::HAS_LANES && L::HAS_MATRICES && columns <= SLICE && out.len() > 1 {
             return simd.vectorize(
                 #[inline(always)]
                 |_| log_sum_exp_rows(single, logits, matrix_len, out),

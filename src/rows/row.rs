@@ -96,7 +96,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             // The parts of an empty normalizer.
             return NormalizerParts::constant(f32::NEG_INFINITY, -1.0);
         }
-        let recomputes = S::Vector::WIDTH > 1 && columns > LONGEST_STORED;
+        let recomputes = S::HAS_LANES && !S::IS_SMALL && columns > LONGEST_STORED;
         let batch = Batch::<S, true> {
             simd,
             rows: 1,

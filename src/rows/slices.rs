@@ -43,7 +43,7 @@ impl<S: Simd> Reader<S> {
     /// The maximum and the sum of the row. Numerators are stored where there is scratch.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn state<const PRECISE: bool, R: SrcDst>(self, row: &mut R) -> SingleRow<S::Vector> {
-        if self.columns <= SLICE && !S::LANE_BY_LANE {
+        if self.columns <= SLICE && !S::LANE_BY_LANE && !S::IS_SMALL {
             return self.only_slice::<PRECISE, R>(row);
         }
         let mut slices = Slices::<S, PRECISE>::new(self);

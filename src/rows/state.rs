@@ -56,6 +56,16 @@ impl<V: Vector> Extremes<V> {
         (_, self.highest) = self.highest.min_max(more.min_max(other_more).1);
     }
 
+    /// A register from `start`, if the row has so many logits.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn add_last<S: Simd<Vector = V>, L: Source>(&mut self, simd: S, row: L, start: usize) {
+        if start + V::WIDTH <= row.len() {
+            self.add(row.load(simd, start));
+        } else if start < row.len() {
+            self.add_first(simd, row.load(simd, start), row.len() - start);
+        }
+    }
+
     /// The first `count` lanes of a register. The others are −∞.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn add_first<S: Simd<Vector = V>>(&mut self, simd: S, logits: V, count: usize) {
@@ -90,16 +100,15 @@ pub(super) fn extremes_of<S: Simd, L: Source>(simd: S, row: L) -> Extremes<S::Ve
             Err(last) => break last,
         }
     };
+    if S::IS_SMALL {
+        for i in 0..4 {
+            extremes.add_last(simd, last, i * width);
+        }
+        return extremes;
+    }
     unroll::<4>(
         #[inline(always)]
-        |i| {
-            let start = i * width;
-            if start + width <= last.len() {
-                extremes.add(last.load(simd, start));
-            } else if start < last.len() {
-                extremes.add_first(simd, last.load(simd, start), last.len() - start);
-            }
-        },
+        |i| extremes.add_last(simd, last, i * width),
     );
     extremes
 }

@@ -152,27 +152,36 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PR
                 Err(last) => break last,
             }
         };
+        if S::IS_SMALL {
+            for register in 0..registers {
+                self.add_last(&mut last, register, &mut sum);
+            }
+            return sum;
+        }
         for step in 0..registers / UNROLL {
             unroll::<UNROLL>(
                 #[inline(always)]
-                |i| {
-                    let register = step * UNROLL + i;
-                    let start = register * S::Vector::WIDTH;
-                    if start < last.len() {
-                        // Past the end −∞ is loaded, whose numerator is 0.
-                        let logits = last.logits().load(self.simd, start);
-                        let numerator = self
-                            .constants
-                            .numerators::<true, PRECISE>(logits, self.offset);
-                        sum.add(register % S::REGISTERS, numerator);
-                        if R::HAS_SCRATCH {
-                            last.store(start, numerator.value());
-                        }
-                    }
-                },
+                |i| self.add_last(&mut last, step * UNROLL + i, &mut sum),
             );
         }
         sum
+    }
+
+    /// One register of what is left of a slice, if there is so much.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn add_last<R: SrcDst>(&self, last: &mut R, register: usize, sum: &mut CompensatedSum<S>) {
+        let start = register * S::Vector::WIDTH;
+        if start < last.len() {
+            // Past the end −∞ is loaded, whose numerator is 0.
+            let logits = last.logits().load(self.simd, start);
+            let numerator = self
+                .constants
+                .numerators::<true, PRECISE>(logits, self.offset);
+            sum.add(register % S::REGISTERS, numerator);
+            if R::HAS_SCRATCH {
+                last.store(start, numerator.value());
+            }
+        }
     }
 
     /// `UNROLL` registers from `first`.
@@ -316,13 +325,16 @@ fn halve<const HALF: usize, V: Lanewise>(highs: &mut [V], lows: &mut [V], is_exa
     if highs.len() < 2 * HALF || lows.len() < 2 * HALF {
         return;
     }
-    for i in 0..HALF {
-        let other = TwoFloat {
-            high: highs[i + HALF],
-            low: lows[i + HALF],
-        };
-        add_to(&mut highs[i], &mut lows[i], other, is_exact);
-    }
+    unroll::<HALF>(
+        #[inline(always)]
+        |i| {
+            let other = TwoFloat {
+                high: highs[i + HALF],
+                low: lows[i + HALF],
+            };
+            add_to(&mut highs[i], &mut lows[i], other, is_exact);
+        },
+    );
 }
 
 /// The same for a `half` that is not a constant.

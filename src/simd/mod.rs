@@ -87,6 +87,10 @@ pub(crate) trait Simd: Copy {
     /// neighbouring lanes to vectors.
     const LANE_BY_LANE: bool = false;
 
+    /// Whether the size of the code counts for more than some hundredths of its speed: on wasm, where
+    /// it is fetched before it runs.
+    const IS_SMALL: bool = false;
+
     /// Whether [`Vector::store_past_caches`] is more than a store, and worth it: a register is a
     /// cache line. With registers of half a line it takes 0.85 to 1.2 times the time.
     const WRITES_PAST_CACHES: bool = false;
