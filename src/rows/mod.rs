@@ -23,12 +23,18 @@
 //! | to 2^21 | [`batch`] of one row | read once, slice by slice ([`slices`]); numerators are stored |
 //! | above | the same | numerators are not stored but computed again: two reads and one write |
 //!
+//! Matrices of 2^22 logits or more, beyond the caches: where a register is a cache line, the results
+//! of rows of 257 to 1024 columns, and of a log-softmax above, are written past the caches
+//! ([`staged`]). So are those of rows whose numerators are computed again.
+//!
 //! Rows of which a mask leaves different columns are batches too ([`masked`]).
 //!
 //! A row by itself ([`row`]) is a batch of one row ([`slices`]), whatever its length. So is each
 //! row of a matrix where registers have one lane, where results of half precision hold no
 //! numerators, and where a matrix is so large that fewer rows at a time are faster ([`schedule`]).
-//! Targets without vector instructions have no other form. With the feature `rayon` several threads
+//! Targets without vector instructions have no other form. Where code is to be small
+//! ([`IS_SMALL`](crate::simd::Simd::IS_SMALL)), a row by itself is read slice by slice even if it is
+//! one slice. With the feature `rayon` several threads
 //! may share a row of more than 2^17 columns (`parts`).
 //!
 //! # Usual and unusual logits

@@ -14,9 +14,10 @@ pub(crate) const BLOCK: usize = 4 * LANES;
 pub(crate) const SLICE: usize = 16 * BLOCK;
 
 /// The longest row that is transposed on any backend: a virtual lane has at most two of its
-/// columns. See [`LONGEST_SHORT`](crate::simd::Simd::LONGEST_SHORT). With room for 64 columns, 49 to 63 would take 0.69 to 0.8
-/// times the time of a batch, and 64 columns 0.97 times; but on `Avx2` 10 to 48 columns 1.03 to 1.05
-/// times, and on `Avx512` a gradient with a mask would need more than 8 KiB of stack.
+/// columns. See [`LONGEST_SHORT`](crate::simd::Simd::LONGEST_SHORT). With room for 64 columns, 49 to
+/// 63 would take 0.69 to 0.8 times the time of a batch, and 64 columns 0.97 times; but on `Avx2` 10
+/// to 48 columns 1.03 to 1.05 times, and on `Avx512` a gradient with a mask would need more than 8
+/// KiB of stack.
 pub(super) const LONGEST_SHORT: usize = LANES + 16;
 
 /// The longest row whose sum begins at a power of two above the sum of the row: its high parts are

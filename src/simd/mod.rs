@@ -87,8 +87,7 @@ pub(crate) trait Simd: Copy {
     /// neighbouring lanes to vectors.
     const LANE_BY_LANE: bool = false;
 
-    /// Whether the size of the code counts for more than some hundredths of its speed: on wasm, where
-    /// it is fetched before it runs.
+    /// Whether the size of the code counts for more than some hundredths of its speed.
     const IS_SMALL: bool = false;
 
     /// Whether [`Vector::store_past_caches`] is more than a store, and worth it: a register is a

@@ -28,21 +28,6 @@ fn splat(value: f32) -> f32x8 {
     cast([half, half])
 }
 
-/// A register of fewer values than lanes, and `fill` past their end.
-#[cfg_attr(smallx, inline(never))]
-#[cfg_attr(not(any(smallx, unoptimized)), inline(always))]
-fn load_part(values: &[f32], fill: f32) -> f32x8 {
-    // In registers: a wide load of what was just stored in pieces waits for it.
-    let at = |index: usize| values.get(index).copied().unwrap_or(fill);
-    f32x8::new([at(0), at(1), at(2), at(3), at(4), at(5), at(6), fill])
-}
-
-#[cfg_attr(smallx, inline(never))]
-#[cfg_attr(not(any(smallx, unoptimized)), inline(always))]
-fn store_part(lanes: &[f32; 8], places: &mut [f32]) {
-    copy(lanes, places);
-}
-
 /// Copies as many values as the shorter of both has, at most 7. Of known lengths: no function is
 /// called.
 #[cfg_attr(not(unoptimized), inline(always))]
@@ -90,7 +75,11 @@ impl Simd for Portable {
         fn load(self, values: &[f32], fill: f32) -> f32x8 {
             match values.first_chunk() {
                 Some(full) => f32x8::new(*full),
-                None => load_part(values, fill),
+                None => {
+                    // In registers: a wide load of what was just stored in pieces waits for it.
+                    let at = |index: usize| values.get(index).copied().unwrap_or(fill);
+                    f32x8::new([at(0), at(1), at(2), at(3), at(4), at(5), at(6), fill])
+                }
             }
         }
     }
@@ -158,7 +147,7 @@ impl Vector for f32x8 {
             let lanes = self.to_array();
             match values.first_chunk_mut() {
                 Some(full) => *full = lanes,
-                None => store_part(&lanes, values),
+                None => copy(&lanes, values),
             }
         }
 
