@@ -36,7 +36,22 @@ import torch
 from ai_edge_litert import schema_py_generated as tflite
 from ai_edge_litert.interpreter import Interpreter
 
-SHAPES = [(65536, 10), (4096, 100), (1024, 1000), (32, 32768), (1, 1048576)]
+SHAPES = [
+    (65536, 10),
+    (16384, 17),
+    (8192, 32),
+    (4096, 64),
+    (4096, 100),
+    (2048, 197),
+    (1024, 256),
+    (1024, 1000),
+    (256, 4096),
+    (32, 32768),
+    (16, 128256),
+    (16, 151936),
+    (1, 1048576),
+    (16384, 1024),
+]
 OPERATIONS = ["softmax", "log_softmax", "log_sum_exp"]
 HERE = pathlib.Path(__file__).resolve().parent
 
