@@ -1,6 +1,6 @@
 //! Lanes combined to one value, always by the same tree.
 
-use crate::simd::{Group, Simd, Vector, lanes_of, unroll};
+use crate::simd::{Group, Simd, Vector, lanes_of, unroll_registers};
 
 /// All lanes, a power of two of them, combined by a tree: lane i with lane i + n/2 of n, and so on
 /// with half as many.
@@ -42,7 +42,7 @@ pub(crate) fn fold<T: Copy>(values: &mut [T], combine: impl Fn(T, T) -> T) {
 #[cfg_attr(not(unoptimized), inline(always))]
 fn halve<const HALF: usize, T: Copy>(values: &mut [T], combine: impl Fn(T, T) -> T) {
     if values.len() >= 2 * HALF {
-        unroll::<HALF>(
+        unroll_registers::<HALF, T>(
             #[inline(always)]
             |i| values[i] = combine(values[i], values[i + HALF]),
         );

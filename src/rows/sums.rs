@@ -6,7 +6,7 @@ use crate::math::exp::ExpConstants;
 use crate::math::reduce::first;
 use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
-use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, lanes_of, unroll};
+use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, lanes_of, unroll, unroll_registers};
 use crate::source::{LINE, Source, SrcDst};
 
 /// Computes and sums the numerators of a row.
@@ -325,7 +325,7 @@ fn halve<const HALF: usize, V: Lanewise>(highs: &mut [V], lows: &mut [V], is_exa
     if highs.len() < 2 * HALF || lows.len() < 2 * HALF {
         return;
     }
-    unroll::<HALF>(
+    unroll_registers::<HALF, V>(
         #[inline(always)]
         |i| {
             let other = TwoFloat {

@@ -44,7 +44,7 @@ pub(crate) mod x86_64;
 
 use operations::leaf;
 use past_caches::Fenced;
-pub(crate) use unrolled::{Unrolled, unroll};
+pub(crate) use unrolled::{Unrolled, unroll, unroll_registers};
 
 /// Virtual lanes of every backend. All sums are taken in groups of this many, however many
 /// registers a group needs, so the order of additions is the same everywhere.

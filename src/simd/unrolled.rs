@@ -74,3 +74,16 @@ pub(crate) fn unroll<const N: usize>(mut body: impl FnMut(usize)) {
     }
     calls!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 }
+
+/// The same over values of type `T`, if that is a register. Other values need no register each, and
+/// their loop is smaller.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn unroll_registers<const N: usize, T>(mut body: impl FnMut(usize)) {
+    if size_of::<T>() > size_of::<f64>() {
+        unroll::<N>(body);
+    } else {
+        for i in 0..N {
+            body(i);
+        }
+    }
+}
