@@ -10,7 +10,7 @@ use crate::simd::x86_64::{avx2::Avx2, avx512::Avx512};
 ///
 /// | backend | where | arithmetic |
 /// |---|---|---|
-/// | [`Scalar`](Backend::Scalar) | every target | unfused |
+/// | [`Scalar`](Backend::Scalar) | every target; on wasm with simd128, and in builds for size, as `Portable` | unfused |
 /// | [`Portable`](Backend::Portable) | every target: eight lanes of SSE2, AVX, simd128 or NEON, chosen at compile time; where there are none of these, as `Scalar` | unfused |
 /// | [`Avx2`](Backend::Avx2) | x86-64 with AVX2 and FMA, detected at run time | fused |
 /// | [`Avx512`](Backend::Avx512) | x86-64 with AVX-512F, detected at run time | fused |

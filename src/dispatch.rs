@@ -17,7 +17,8 @@ pub(crate) fn dispatch<O: WithSimd>(backend: Backend, operation: O) -> O::Output
         return Scalar.run(operation);
     }
     match backend {
-        Backend::Scalar => return Scalar.run(operation),
+        // Where code is to be small, `Portable` does the same: it gives the same bits.
+        Backend::Scalar if !cfg!(small) => return Scalar.run(operation),
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512 => {
             if let Some(avx512) = Avx512::detect() {
