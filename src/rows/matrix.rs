@@ -62,7 +62,10 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
         && stride == columns
         && let Some((logits, results)) = unread.out_of_place()
     {
-        return staged::rows::<LOG, S, _>(simd, logits, results, columns, sink);
+        return simd.vectorize(
+            #[inline(always)]
+            |simd| staged::rows::<LOG, S, _>(simd, logits, results, columns, sink),
+        );
     }
     let matrix_len = NonZeroUsize::new(layout.logits());
     while unread.len() > 0 {

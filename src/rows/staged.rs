@@ -131,8 +131,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The softmax of each row of a matrix, which has at most [`LONGEST_STAGED`] columns; the log-softmax
-/// if `LOG`, of any length.
+/// The softmax of each row of a matrix, of 1 to [`LONGEST_STAGED`] columns; the log-softmax if `LOG`, of
+/// any length.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn rows<const LOG: bool, S: Simd, L: Source>(
     simd: S,
