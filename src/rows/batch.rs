@@ -7,11 +7,11 @@ use super::other_terms::{confidence_threshold, other_terms};
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT};
 use super::slices::{Reader, SingleRow};
-use super::staged::Writer;
 use super::state::{
     Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of, start_over_scale,
 };
 use super::sums::{RowExpSum, combine, total};
+use super::writer::Writer;
 use crate::math::epilogue::Epilogue;
 use crate::math::reduce::{first, fold};
 use crate::math::shift::RegisterShift;

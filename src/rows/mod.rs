@@ -154,3 +154,4 @@ mod staged;
 mod state;
 mod sums;
 pub(crate) mod targets;
+mod writer;
