@@ -64,7 +64,14 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
     {
         return simd.vectorize(
             #[inline(always)]
-            |simd| staged::rows::<LOG, S, _>(simd, logits, results, columns, sink),
+            |simd| {
+                if LOG {
+                    // Nothing is kept.
+                    staged::rows::<LOG, 0, S, _>(simd, logits, results, columns, sink);
+                } else {
+                    staged::rows::<LOG, LONGEST_STAGED, S, _>(simd, logits, results, columns, sink);
+                }
+            },
         );
     }
     let matrix_len = NonZeroUsize::new(layout.logits());

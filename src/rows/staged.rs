@@ -3,23 +3,23 @@
 
 use super::batch::{Batch, Even};
 use super::quotients::{Quotients, UnusualRow};
-use super::schedule::{FAR_AHEAD, LONGEST_STAGED, STAGED_AHEAD};
+use super::schedule::{FAR_AHEAD, STAGED_AHEAD};
 use super::writer::Writer;
 use crate::options::Sink;
 use crate::simd::{Simd, WithSimd};
 use crate::source::{OutOfPlace, Source, Unwritten};
 
-/// The softmax of each row of a matrix, of 1 to [`LONGEST_STAGED`] columns; the log-softmax if `LOG`, of
-/// any length.
+/// The softmax of each row of a matrix, of 1 to `LONGEST` columns; the log-softmax if `LOG`, of any
+/// length.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn rows<const LOG: bool, S: Simd, L: Source>(
+pub(super) fn rows<const LOG: bool, const LONGEST: usize, S: Simd, L: Source>(
     simd: S,
     logits: L,
     results: &mut [f32],
     columns: usize,
     sink: Sink,
 ) {
-    let mut numerators = [0.0; LONGEST_STAGED];
+    let mut numerators = [0.0; LONGEST];
     let mut writer = Writer::new(results);
     let mut unread = logits;
     while let Ok((row, others)) = unread.split_at(columns) {
@@ -101,11 +101,12 @@ impl<const LOG: bool, L: Source> WithSimd for StagedRow<'_, '_, LOG, L> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST_STAGED, rows};
+    use super::rows;
     use crate::Softmax;
     use crate::backend::Backend;
     use crate::dispatch::dispatch;
     use crate::options::Sink;
+    use crate::rows::schedule::LONGEST_STAGED;
     use crate::simd::{Simd, WithSimd};
     use std::{vec, vec::Vec};
 
@@ -126,7 +127,9 @@ mod tests {
             } = self;
             simd.vectorize(
                 #[inline(always)]
-                |simd| rows::<LOG, S, _>(simd, logits, results, columns, Sink::NONE),
+                |simd| {
+                    rows::<LOG, LONGEST_STAGED, S, _>(simd, logits, results, columns, Sink::NONE)
+                },
             );
         }
     }

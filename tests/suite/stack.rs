@@ -27,7 +27,7 @@ use online_softmax::{
     Backend, Candidate, CrossEntropy, FullyMasked, Mask, Normalizer, Sampler, Softmax, Stream,
 };
 use std::fmt::Write;
-use support::backends;
+use support::{THOROUGH, backends};
 
 /// The most that a call may need, in bytes.
 const BOUND: usize = if cfg!(debug_assertions) {
@@ -226,6 +226,9 @@ const LENGTHS: [usize; 5] = [10, 1000, 5000, 40_000, 70_000];
 /// Rows and columns: full groups of rows and some left over, and rows by themselves.
 const MATRICES: [(usize, usize); 5] = [(37, 10), (13, 100), (7, 1000), (5, 5000), (2, 40_000)];
 
+/// Beyond the caches. Only in release builds: unoptimised ones take long.
+const LARGE_MATRICES: [(usize, usize); 3] = [(4200, 1000), (2800, 1500), (1, (1 << 21) + 77)];
+
 /// [outer, axis, inner]: less than a vector, a vector, a tile, and several tiles, with short and
 /// long axes.
 const SHAPES: [[usize; 3]; 7] = [
@@ -330,7 +333,8 @@ fn rows(run: &mut Run<'_>) {
 
 fn matrices(run: &mut Run<'_>) {
     let softmax = run.softmax();
-    for (rows, columns) in MATRICES {
+    let large = if THOROUGH { &LARGE_MATRICES[..] } else { &[] };
+    for &(rows, columns) in MATRICES.iter().chain(large) {
         let logits = logits(rows * columns);
         let mut results = vec![0.0; logits.len()];
         let mut sums = vec![0.0; rows];
