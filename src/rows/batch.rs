@@ -84,6 +84,29 @@ impl Places for Even {
     }
 }
 
+impl<S: Simd> Batch<S, true> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) fn of_row(
+        simd: S,
+        columns: usize,
+        sink: Sink,
+        ahead: usize,
+        recomputes: bool,
+    ) -> Self {
+        Batch {
+            simd,
+            rows: 1,
+            places: Even {
+                columns,
+                stride: columns,
+            },
+            sink,
+            ahead,
+            recomputes,
+        }
+    }
+}
+
 impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
     /// The softmax of each row.
     #[cfg_attr(not(unoptimized), inline(always))]

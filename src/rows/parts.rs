@@ -15,7 +15,7 @@
 //! slice by slice, and adds the sums in their order. It starts with the unit shift, and may have to
 //! rescale what it has. A row where it would ([`Plan::of`]) is not read in parts.
 
-use super::batch::{Batch, Even};
+use super::batch::Batch;
 use super::normalize::normalize;
 use super::schedule::{LONGEST_STORED, prefetch_distance};
 use super::slices::{Reader, SingleRow, Slices};
@@ -178,17 +178,7 @@ impl Plan {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn batch<S: Simd>(&self, simd: S, columns: usize) -> Batch<S, true> {
-        Batch {
-            simd,
-            rows: 1,
-            places: Even {
-                columns,
-                stride: columns,
-            },
-            sink: self.sink,
-            ahead: 0,
-            recomputes: self.recomputes(),
-        }
+        Batch::of_row(simd, columns, self.sink, 0, self.recomputes())
     }
 }
 

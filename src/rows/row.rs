@@ -1,6 +1,6 @@
 //! The operation on one row.
 
-use super::batch::{Batch, Even};
+use super::batch::Batch;
 use super::schedule::{LONGEST_STORED, SLICE, prefetch_distance};
 use crate::math::reduce::first_lane;
 use crate::math::two_float::TwoFloat;
@@ -97,21 +97,12 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Row<LOG, R> {
             return NormalizerParts::constant(f32::NEG_INFINITY, -1.0);
         }
         let recomputes = S::HAS_LANES && !S::IS_SMALL && columns > LONGEST_STORED;
-        let batch = Batch::<S, true> {
-            simd,
-            rows: 1,
-            places: Even {
-                columns,
-                stride: columns,
-            },
-            sink,
-            ahead: prefetch_distance(
-                matrix_len.map_or(columns, NonZeroUsize::get),
-                columns.min(SLICE),
-                !LOG && R::HAS_SCRATCH && !recomputes,
-            ),
-            recomputes,
-        };
+        let ahead = prefetch_distance(
+            matrix_len.map_or(columns, NonZeroUsize::get),
+            columns.min(SLICE),
+            !LOG && R::HAS_SCRATCH && !recomputes,
+        );
+        let batch = Batch::of_row(simd, columns, sink, ahead, recomputes);
         let is_wanted = matrix_len.is_none();
         let (state, other_terms);
         if LOG {

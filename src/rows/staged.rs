@@ -1,7 +1,7 @@
 //! Rows of a matrix beyond the caches, one by one. Their results are written past the caches
 //! ([`Writer`]); the numerators of a softmax are kept on the stack meanwhile.
 
-use super::batch::{Batch, Even};
+use super::batch::Batch;
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{FAR_AHEAD, STAGED_AHEAD};
 use super::writer::Writer;
@@ -53,18 +53,8 @@ impl<const LOG: bool, L: Source> WithSimd for StagedRow<'_, '_, LOG, L> {
             writer,
             sink,
         } = self;
-        let columns = row.len();
-        let batch = Batch::<S, true> {
-            simd,
-            rows: 1,
-            places: Even {
-                columns,
-                stride: columns,
-            },
-            sink,
-            ahead: if LOG { FAR_AHEAD } else { STAGED_AHEAD },
-            recomputes: false,
-        };
+        let ahead = if LOG { FAR_AHEAD } else { STAGED_AHEAD };
+        let batch = Batch::of_row(simd, row.len(), sink, ahead, false);
         if LOG {
             let state = batch
                 .without_sink()

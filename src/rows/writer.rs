@@ -50,11 +50,7 @@ impl<'a> Writer<'a> {
             others = row.split_at(count).unwrap_or((row, L::empty())).1;
         }
         let others = self.write_blocks::<4, S, L>(simd, others, epilogue);
-        let others = if S::Vector::WIDTH == LINE {
-            self.write_blocks::<1, S, L>(simd, others, epilogue)
-        } else {
-            self.write_blocks::<2, S, L>(simd, others, epilogue)
-        };
+        let others = self.write_blocks::<1, S, L>(simd, others, epilogue);
         self.wait(simd, others, others.len(), epilogue);
     }
 
@@ -64,7 +60,8 @@ impl<'a> Writer<'a> {
         self.write_waiting(simd);
     }
 
-    /// Writes whole lines, `COUNT` registers at a time. Returns what is left.
+    /// Writes whole registers, which are lines ([`WRITES_PAST_CACHES`](Simd::WRITES_PAST_CACHES)),
+    /// `COUNT` at a time. Returns what is left.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn write_blocks<const COUNT: usize, S: Simd, L: Source>(
         &mut self,

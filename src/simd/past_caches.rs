@@ -10,7 +10,7 @@ use super::{Simd, Vector};
 /// Borrows places to write them past the caches.
 pub(crate) struct PastCaches<'a>(&'a mut [f32]);
 
-/// Places that only [`PastCaches::write`] makes.
+/// Places of a register. Only [`PastCaches`] makes them, from those that it borrows.
 pub(crate) struct Fenced<'a>(&'a mut [f32]);
 
 impl<'a> PastCaches<'a> {

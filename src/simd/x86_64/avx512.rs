@@ -316,7 +316,8 @@ impl Vector for F32x16 {
             if places.len() < Self::WIDTH || !is_aligned || cfg!(miri) {
                 return self.store(places);
             }
-            // SAFETY: length and alignment were just checked. After fenced places comes a fence.
+            // SAFETY: length and alignment were just checked. `Fenced` places are borrowed by a
+            // `PastCaches`, whose end is the fence that this store needs.
             unsafe { _mm512_stream_ps(address, self.0) }
         }
 
