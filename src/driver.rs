@@ -193,17 +193,17 @@ impl Driver<'_> {
             columns: visible.len(),
             ..layout
         };
-        if visible.is_empty() {
-            let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
-            return self.dispatch(FillBeside {
-                rows,
-                layout,
-                visible,
-                value: sink.masked(&fully_masked, LOG),
-            });
-        }
         let (start, len) = (visible.start, seen.values());
-        if self.options.changes_logits() {
+        let value = if visible.is_empty() {
+            let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
+            sink.masked(&fully_masked, LOG)
+        } else if LOG {
+            f32::NEG_INFINITY
+        } else {
+            0.0
+        };
+        if visible.is_empty() {
+        } else if self.options.changes_logits() {
             self.dispatch(PreprocessRows {
                 rows: rows.slice(start, len),
                 layout: seen,
@@ -228,7 +228,7 @@ impl Driver<'_> {
                 rows,
                 layout,
                 visible,
-                value: if LOG { f32::NEG_INFINITY } else { 0.0 },
+                value,
             });
         }
     }

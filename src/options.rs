@@ -207,6 +207,22 @@ impl<'a> RowOptions<'a> {
 
     /// The columns of a row that lengths, a causal mask and a window leave.
     pub(crate) fn visible(&self, row: usize) -> Range<usize> {
+        self.visible_at(self.dimensions.place(row))
+    }
+
+    /// [`visible`](Self::visible) of a row and those after it, with one division in all.
+    pub(crate) fn visible_from(&self, row: usize) -> impl Iterator<Item = Range<usize>> {
+        let (mut matrix, mut place) = self.dimensions.place(row);
+        core::iter::from_fn(move || {
+            if place == self.dimensions.matrix_rows {
+                (matrix, place) = (matrix + 1, 0);
+            }
+            place += 1;
+            Some(self.visible_at((matrix, place - 1)))
+        })
+    }
+
+    fn visible_at(&self, (matrix, place): (usize, usize)) -> Range<usize> {
         let Options {
             length,
             lengths,
@@ -214,7 +230,6 @@ impl<'a> RowOptions<'a> {
             window,
             ..
         } = *self.options;
-        let (matrix, place) = self.dimensions.place(row);
         let (mut start, mut end) = (0, length.unwrap_or(self.columns).min(self.columns));
         if let Some(lengths) = lengths {
             end = end.min(self.length_of(lengths, matrix));

@@ -46,17 +46,23 @@ pub(super) struct Batch<S, const ONE: bool, P = Even> {
 
 /// Where the rows of a batch lie in a matrix.
 pub(super) trait Places: Copy {
-    /// Columns of the longest row. All rows are at most as long as [`LANES`], or none is;
-    /// [`LONGEST_EXACT`] likewise.
-    ///
-    /// [`LANES`]: crate::simd::LANES
+    /// Columns of the longest row. All rows are at most as long as [`LONGEST_EXACT`], or none is.
     fn columns(self) -> usize;
+
+    /// From one row of the matrix to the next.
+    fn stride(self) -> usize;
 
     /// Where row `index` begins, and its columns.
     fn of_row(self, index: usize) -> (usize, usize);
 
     /// [`start_over_scale`] of the columns of each row.
     fn starts_over_scale<S: Simd>(self, simd: S) -> S::Vector;
+
+    /// [`confidence_threshold`] of the columns of each row.
+    fn confidence_thresholds<S: Simd>(self, simd: S) -> S::Vector;
+
+    /// The columns of each row, if they differ.
+    fn ends<S: Simd>(self, simd: S) -> Option<S::Vector>;
 }
 
 /// Rows of one length, one `stride` after another.
@@ -79,8 +85,23 @@ impl Places for Even {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn stride(self) -> usize {
+        self.stride
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn starts_over_scale<S: Simd>(self, simd: S) -> S::Vector {
         simd.splat(start_over_scale(self.columns))
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn confidence_thresholds<S: Simd>(self, simd: S) -> S::Vector {
+        simd.splat(confidence_threshold(self.columns))
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn ends<S: Simd>(self, _simd: S) -> Option<S::Vector> {
+        None
     }
 }
 
@@ -172,7 +193,7 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         let simd = self.simd;
         let mut others = states.other_terms(simd);
         let max_term = states.max_term();
-        let bound = max_term.high * simd.splat(confidence_threshold(self.places.columns()));
+        let bound = max_term.high * self.places.confidence_thresholds(simd);
         let are_confident = bound.gt_mask(others.high);
         // Of one column there are none.
         if are_confident != 0 && self.places.columns() > 1 {

@@ -4,9 +4,11 @@
 //! matrix are.
 
 use super::batch::{Batch, Places};
+use super::other_terms::confidence_threshold;
 use super::preprocess::{Preprocess, fill_beside};
 use super::row::Row;
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, is_row_by_row};
+use super::short;
 use super::state::start_over_scale;
 use crate::normalizer::Normalizer;
 use crate::options::{RowOptions, Sink};
@@ -83,6 +85,9 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
         } else {
             places.visible_rows::<LOG, S, _>(simd, rows.reborrow(), layout, sink);
         }
+        if places.are_lanes::<S>() && places.longest == columns {
+            return;
+        }
         let masked = if places.form == Form::Nothing {
             let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
             sink.masked(&fully_masked, LOG)
@@ -93,7 +98,7 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
         };
         let mut results = rows.results();
         let place = |index| {
-            let (start, count) = places.of_row(index);
+            let (start, count) = places.written::<S>(index);
             let first = index * stride;
             (first, start - first..start - first + count)
         };
@@ -106,7 +111,7 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
 enum Form {
     /// No column is visible.
     Nothing,
-    /// At most [`LANES`] columns.
+    /// The first columns, at most [`LANES`].
     Short,
     /// At most [`LONGEST_EXACT`] columns.
     Exact,
@@ -118,12 +123,13 @@ enum Form {
 
 impl Form {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn of<S: Simd>(layout: Layout, columns: usize) -> Self {
+    fn of<S: Simd>(layout: Layout, visible: &Range<usize>) -> Self {
+        let columns = visible.len();
         if columns == 0 {
             Form::Nothing
         } else if !S::HAS_LANES || is_row_by_row(layout.logits(), columns) {
             Form::Single
-        } else if columns <= LANES {
+        } else if columns <= LANES && visible.start == 0 {
             Form::Short
         } else if columns <= LONGEST_EXACT {
             Form::Exact
@@ -138,6 +144,7 @@ struct Ragged {
     form: Form,
     rows: usize,
     longest: usize,
+    stride: usize,
     starts: [usize; WIDEST],
     columns: [usize; WIDEST],
 }
@@ -150,15 +157,16 @@ impl Ragged {
             form: Form::Nothing,
             rows: 0,
             longest: 0,
+            stride: layout.stride,
             starts: [0; WIDEST],
             columns: [0; WIDEST],
         };
         let mut logits = 0;
         let lanes = places.starts.iter_mut().zip(&mut places.columns);
         let lanes = lanes.take(S::Vector::WIDTH).enumerate();
-        for ((row, (start, columns)), index) in lanes.zip(indices) {
-            let visible = options.visible(index);
-            let form = Form::of::<S>(layout, visible.len());
+        let visible = options.visible_from(indices.start).take(indices.len());
+        for ((row, (start, columns)), visible) in lanes.zip(visible) {
+            let form = Form::of::<S>(layout, &visible);
             logits += visible.len();
             let is_other = form != places.form || form == Form::Single || logits > BATCH_LOGITS;
             if row > 0 && is_other {
@@ -174,6 +182,24 @@ impl Ragged {
 }
 
 impl Ragged {
+    /// Whether each lane is a row.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn are_lanes<S: Simd>(&self) -> bool {
+        self.form == Form::Short && self.rows == S::Vector::WIDTH
+    }
+
+    /// Where row `index` begins, and its columns, of which
+    /// [`visible_rows`](Self::visible_rows) writes the results.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn written<S: Simd>(&self, index: usize) -> (usize, usize) {
+        let (start, columns) = self.of_row(index);
+        if self.are_lanes::<S>() {
+            (start, self.longest)
+        } else {
+            (start, columns)
+        }
+    }
+
     /// The results of the visible columns.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn visible_rows<const LOG: bool, S: Simd, R: SrcDst>(
@@ -192,6 +218,13 @@ impl Ragged {
                     sink,
                     matrix_len: NonZeroUsize::new(layout.logits()),
                 });
+            }
+            _ if self.are_lanes::<S>() => {
+                let rows = &mut rows;
+                simd.vectorize(
+                    #[inline(always)]
+                    |simd| short::masked_rows::<LOG, S, R>(simd, rows, self, sink),
+                );
             }
             Form::Short | Form::Exact | Form::Batch => {
                 let batch = Batch::<S, false, &Ragged> {
@@ -236,7 +269,26 @@ impl Places for &Ragged {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn stride(self) -> usize {
+        self.stride
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn starts_over_scale<S: Simd>(self, simd: S) -> S::Vector {
         simd.load(&self.columns.map(start_over_scale), 0.0)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn confidence_thresholds<S: Simd>(self, simd: S) -> S::Vector {
+        simd.load(&self.columns.map(confidence_threshold), 0.0)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn ends<S: Simd>(self, simd: S) -> Option<S::Vector> {
+        let ends = self.columns.map(
+            #[inline(always)]
+            |columns| columns as f32,
+        );
+        Some(simd.load(&ends, 0.0))
     }
 }

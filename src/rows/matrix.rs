@@ -26,10 +26,10 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         let columns = layout.columns;
         let mut unread = rows;
         if S::HAS_LANES {
-            if columns <= S::LONGEST_SHORT && layout.stride == columns {
+            if columns <= S::LONGEST_SHORT {
                 unread = simd.vectorize(
                     #[inline(always)]
-                    |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
+                    |simd| short::rows::<LOG, S, R>(simd, unread, layout, sink),
                 );
             }
             let has_scratch = LOG || R::HAS_SCRATCH;

@@ -13,7 +13,7 @@
 //! the row. So here the two are added to that start one after the other, the high parts of the
 //! lanes are added without error, and the low parts are combined by the same tree.
 
-use super::batch::{Batch, Even};
+use super::batch::{Batch, Even, Places};
 use super::log_denominators::LogDenominators;
 use super::quotients::Quotients;
 use super::results::RowResults;
@@ -25,12 +25,12 @@ use crate::math::reduce::{first, fold};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
 use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, WIDEST, unroll};
-use crate::source::{Source, SrcDst};
+use crate::source::{Layout, Source, SrcDst};
 
 /// A matrix of as many rows as a register has lanes, transposed.
-struct Transposed<S: Simd, const CELLS: usize> {
+struct Transposed<S: Simd, const CELLS: usize, P = Even> {
     simd: S,
-    columns: usize,
+    places: P,
     /// The columns, and what is beyond the end of the rows.
     cells: [S::Vector; CELLS],
     /// What rounding left out of the sums of virtual lanes.
@@ -43,37 +43,41 @@ struct Transposed<S: Simd, const CELLS: usize> {
 pub(super) fn rows<const LOG: bool, S: Simd, R: SrcDst>(
     simd: S,
     matrix: R,
-    columns: usize,
+    layout: Layout,
     sink: Sink,
 ) -> R {
+    let Layout {
+        columns, stride, ..
+    } = layout;
+    let width = S::Vector::WIDTH;
     let mut unread = matrix;
-    let mut transposed = Transposed::<S, LONGEST_SHORT>::new(simd, columns);
-    loop {
-        let mut rows = match unread.split_at(S::Vector::WIDTH * columns) {
+    let mut transposed = Transposed::<S, LONGEST_SHORT>::new(simd, Even { columns, stride });
+    while unread.len() > (width - 1) * stride {
+        // After the last row there is no gap.
+        let len = unread.len().min(width * stride);
+        let mut rows = match unread.split_at(len) {
             Ok((rows, others)) => {
                 unread = others;
                 rows
             }
             Err(rest) => return rest,
         };
-        let maxima = transposed.load(rows.logits());
-        if LOG {
-            let denominators = transposed.log_denominators(&maxima, rows.logits(), sink, true);
-            let epilogue = WithFallback {
-                log_probability: denominators.epilogue(),
-                fallback: denominators.fallback(),
-            };
-            transposed.write(&mut rows, epilogue);
-        } else {
-            let states = transposed.states::<false>(&maxima, sink);
-            let quotients = Quotients::of(simd, &states, sink);
-            if quotients.are_usual {
-                transposed.write(&mut rows, quotients.quotient);
-            } else {
-                transposed.write(&mut rows, quotients.unusual(simd));
-            }
-        }
+        transposed.write_results::<LOG, R>(&mut rows, sink);
     }
+    unread
+}
+
+/// The same for as many rows as a register has lanes, which may end at different columns, at most
+/// [`LANES`]. Each is written as if it were as long as the longest: of masked logits the results are
+/// those of −∞.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn masked_rows<const LOG: bool, S: Simd, R: SrcDst>(
+    simd: S,
+    rows: &mut R,
+    places: impl Places,
+    sink: Sink,
+) {
+    Transposed::<S, LANES, _>::new(simd, places).write_results::<LOG, R>(rows, sink);
 }
 
 /// log Σ e^x of as many rows at a time as a register has lanes. Returns the rows that are left, and
@@ -88,7 +92,11 @@ pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
 ) -> (L, O) {
     let (mut unread, mut unwritten) = (matrix, out);
     // With more cells the losses would need too much stack.
-    let mut transposed = Transposed::<S, LANES>::new(simd, columns);
+    let places = Even {
+        columns,
+        stride: columns,
+    };
+    let mut transposed = Transposed::<S, LANES>::new(simd, places);
     loop {
         let Ok((rows, others)) = unread.split_at(S::Vector::WIDTH * columns) else {
             return (unread, unwritten);
@@ -101,7 +109,7 @@ pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
             simd,
             rows,
             #[inline(always)]
-            |index| (index * columns, columns),
+            |index| places.of_row(index),
             sink,
             &denominators,
             max,
@@ -110,22 +118,44 @@ pub(super) fn log_sum_exp<S: Simd, L: Source, O: RowResults>(
     }
 }
 
-impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
+impl<S: Simd, const CELLS: usize, P: Places> Transposed<S, CELLS, P> {
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn new(simd: S, columns: usize) -> Self {
+    fn new(simd: S, places: P) -> Self {
         let zero = simd.splat(0.0);
         Transposed {
             simd,
-            columns,
+            places,
             cells: [zero; CELLS],
             lows: [zero; LANES / 2],
+        }
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn write_results<const LOG: bool, R: SrcDst>(&mut self, rows: &mut R, sink: Sink) {
+        let maxima = self.load(rows.logits());
+        if LOG {
+            let denominators = self.log_denominators(&maxima, rows.logits(), sink, true);
+            let epilogue = WithFallback {
+                log_probability: denominators.epilogue(),
+                fallback: denominators.fallback(),
+            };
+            self.write(rows, epilogue);
+        } else {
+            let states = self.states::<false>(&maxima, sink);
+            let quotients = Quotients::of(self.simd, &states, sink);
+            if quotients.are_usual {
+                self.write(rows, quotients.quotient);
+            } else {
+                self.write(rows, quotients.unusual(self.simd));
+            }
         }
     }
 
     /// Loads rows and finds their maxima.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn load<L: Source>(&mut self, rows: L) -> Maxima<S::Vector> {
-        let (simd, columns, width) = (self.simd, self.columns, S::Vector::WIDTH);
+        let (simd, places, width) = (self.simd, self.places, S::Vector::WIDTH);
+        let (columns, ends) = (places.columns(), places.ends(simd));
         let mut extremes = Extremes::new(simd);
         for (tile, cells) in self.cells.chunks_exact_mut(width).enumerate() {
             let start = tile * width;
@@ -133,7 +163,7 @@ impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
                 break;
             }
             // The lanes past the end of a row are of the next row, or −∞.
-            let mut square = rows.load_square(simd, start, columns);
+            let mut square = rows.load_square(simd, start, places.stride());
             S::Vector::transpose(&mut square);
             // Not in a loop, which would keep the square in memory.
             unroll::<WIDEST>(
@@ -141,7 +171,10 @@ impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
                 |i| {
                     if let (Some(cell), Some(register)) = (cells.get_mut(i), square.as_ref().get(i))
                     {
-                        *cell = *register;
+                        *cell = match ends {
+                            None => *register,
+                            Some(ends) => visible(simd, ends, start + i, *register),
+                        };
                     }
                 },
             );
@@ -160,11 +193,13 @@ impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
         }
     }
 
-    /// Applies `epilogue` and writes the rows. A row is written with what is beyond its end, which
-    /// the next row overwrites. The last row is written exactly. So the last columns come first.
+    /// Applies `epilogue` and writes the rows. Where there is no gap between rows, a row is written
+    /// with what is beyond its end, which the next row overwrites. The last row is written exactly.
+    /// So the last columns come first.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn write<R: SrcDst>(&self, rows: &mut R, epilogue: impl Epilogue<S::Vector>) {
-        let (simd, columns, width) = (self.simd, self.columns, S::Vector::WIDTH);
+        let (simd, width) = (self.simd, S::Vector::WIDTH);
+        let (columns, stride) = (self.places.columns(), self.places.stride());
         for (tile, cells) in self.cells.chunks_exact(width).enumerate().rev() {
             let start = tile * width;
             if start < columns {
@@ -180,7 +215,12 @@ impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
                     },
                 );
                 S::Vector::transpose(&mut square);
-                rows.store_square(simd, start, columns, &square);
+                let count = if columns == stride {
+                    width
+                } else {
+                    columns - start
+                };
+                rows.store_square(simd, start, stride, count, &square);
             }
         }
     }
@@ -215,13 +255,13 @@ impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
         &mut self,
         shifts: &ShiftedMaxima<S::Vector>,
     ) -> TwoFloat<S::Vector> {
-        let (simd, columns) = (self.simd, self.columns);
+        let (simd, columns) = (self.simd, self.places.columns());
         let constants = shifts.shift.constants(simd);
         let zero = simd.splat(0.0);
         let terms = ColumnExpSum::<PRECISE, CLAMPED, S> {
             constants,
             offset: shifts.shift.offset,
-            sum_start: shifts.sum_start(simd, columns),
+            sum_start: shifts.max_term.scale * self.places.starts_over_scale(simd),
         };
         let half = LANES / 2;
         let (cells, second_cells) = halves(&mut self.cells, LANES);
@@ -268,14 +308,11 @@ impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
 
     /// The rows as a batch.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn batch(&self, sink: Sink) -> Batch<S, false> {
+    fn batch(&self, sink: Sink) -> Batch<S, false, P> {
         Batch {
             simd: self.simd,
             rows: S::Vector::WIDTH,
-            places: Even {
-                columns: self.columns,
-                stride: self.columns,
-            },
+            places: self.places,
             sink,
             ahead: 0,
             recomputes: false,
@@ -300,6 +337,14 @@ impl<S: Simd, const CELLS: usize> Transposed<S, CELLS> {
         };
         batch.log_denominators(&states, other_terms)
     }
+}
+
+/// The logits in a column, and −∞ in the lanes of rows that end before it.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn visible<S: Simd>(simd: S, ends: S::Vector, column: usize, logits: S::Vector) -> S::Vector {
+    let column = simd.splat(column as f32 + 0.5);
+    // No arithmetic with a masked logit, which may be NaN.
+    ends.and_gt(column, logits) - column.and_gt(ends, simd.splat(f32::INFINITY))
 }
 
 /// The first `count`, or all if there are fewer, and the others.

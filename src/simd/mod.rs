@@ -144,11 +144,18 @@ pub(crate) trait Simd: Copy {
             square
         }
 
-        /// Writes the registers of a square, one after another, each as by [`Vector::store`]:
-        /// register i to the places from i · `stride` on.
-        fn store_square(self, square: &Square<Self>, values: &mut [f32], stride: usize) {
+        /// Writes the registers of a square, one after another, each as by [`Vector::store`]: the
+        /// first `count` lanes of register i, or all if there are fewer, to the places from
+        /// i · `stride` on.
+        fn store_square(
+            self,
+            square: &Square<Self>,
+            values: &mut [f32],
+            stride: usize,
+            count: usize,
+        ) {
             for (row, register) in square.as_ref().iter().enumerate() {
-                register.store(values.get_mut(row * stride..).unwrap_or(&mut []));
+                register.store(places_of(values, row * stride, count));
             }
         }
 
@@ -307,6 +314,14 @@ pub(crate) type Square<S> = <<S as Simd>::Vector as Vector>::Square;
 
 /// The registers that make up [`LANES`] lanes.
 pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
+
+/// `count` places from `start` on, or all if there are fewer.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn places_of<T>(places: &mut [T], start: usize, count: usize) -> &mut [T] {
+    let from_start = places.get_mut(start..).unwrap_or(&mut []);
+    let count = count.min(from_start.len());
+    from_start.get_mut(..count).unwrap_or(&mut [])
+}
 
 /// A constant, which is copied: `[0.0; WIDEST]` is a loop.
 const ZEROS: [f32; WIDEST] = [0.0; WIDEST];

@@ -11,7 +11,7 @@
 //! numerators are kept where later rows of the matrix get their results
 //! ([`SrcDst::with_scratch`]), or are computed again by the last pass.
 
-use crate::simd::{LANES, Simd, Square, Vector};
+use crate::simd::{LANES, Simd, Square, Vector, places_of};
 
 #[cfg(feature = "half")]
 mod scratch;
@@ -142,13 +142,19 @@ pub(crate) trait Element: Copy + Send + Sync {
     /// Writes a register to the first of `places`, and nothing past the end.
     fn store<V: Vector>(register: V, places: &mut [Self]);
 
-    /// Writes registers, one after another, as by [`store`](Self::store): register i to the places
-    /// from i · `stride` on.
+    /// Writes registers, one after another, as by [`store`](Self::store): the first `count` lanes of
+    /// register i, or all if there are fewer, to the places from i · `stride` on.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store_square<S: Simd>(simd: S, square: &Square<S>, places: &mut [Self], stride: usize) {
+    fn store_square<S: Simd>(
+        simd: S,
+        square: &Square<S>,
+        places: &mut [Self],
+        stride: usize,
+        count: usize,
+    ) {
         let _ = simd;
         for (row, register) in square.as_ref().iter().enumerate() {
-            Self::store(*register, places.get_mut(row * stride..).unwrap_or(&mut []));
+            Self::store(*register, places_of(places, row * stride, count));
         }
     }
 
@@ -200,8 +206,14 @@ impl Element for f32 {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store_square<S: Simd>(simd: S, square: &Square<S>, places: &mut [f32], stride: usize) {
-        simd.store_square(square, places, stride);
+    fn store_square<S: Simd>(
+        simd: S,
+        square: &Square<S>,
+        places: &mut [f32],
+        stride: usize,
+        count: usize,
+    ) {
+        simd.store_square(square, places, stride, count);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -266,13 +278,20 @@ pub(crate) trait SrcDst: Sized + Send {
     /// Writes a register of results from `start`, and nothing past the end.
     fn store<V: Vector>(&mut self, start: usize, results: V);
 
-    /// Writes registers, one after another, as by [`store`](Self::store): register i from `start` +
-    /// i · `stride` on.
+    /// Writes registers, one after another, as by [`store`](Self::store): the first `count` lanes of
+    /// register i, or all if there are fewer, from `start` + i · `stride` on.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store_square<S: Simd>(&mut self, simd: S, start: usize, stride: usize, square: &Square<S>) {
+    fn store_square<S: Simd>(
+        &mut self,
+        simd: S,
+        start: usize,
+        stride: usize,
+        count: usize,
+        square: &Square<S>,
+    ) {
         let _ = simd;
         for (row, register) in square.as_ref().iter().enumerate() {
-            self.store(start + row * stride, *register);
+            self.slice(start + row * stride, count).store(0, *register);
         }
     }
 
@@ -355,9 +374,16 @@ impl<L: Source, E: Element> SrcDst for OutOfPlace<'_, L, E> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store_square<S: Simd>(&mut self, simd: S, start: usize, stride: usize, square: &Square<S>) {
+    fn store_square<S: Simd>(
+        &mut self,
+        simd: S,
+        start: usize,
+        stride: usize,
+        count: usize,
+        square: &Square<S>,
+    ) {
         let places = self.results.get_mut(start..).unwrap_or(&mut []);
-        E::store_square(simd, square, places, stride);
+        E::store_square(simd, square, places, stride, count);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -439,9 +465,16 @@ impl<E: Element> SrcDst for InPlace<'_, E> {
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn store_square<S: Simd>(&mut self, simd: S, start: usize, stride: usize, square: &Square<S>) {
+    fn store_square<S: Simd>(
+        &mut self,
+        simd: S,
+        start: usize,
+        stride: usize,
+        count: usize,
+        square: &Square<S>,
+    ) {
         let places = self.0.get_mut(start..).unwrap_or(&mut []);
-        E::store_square(simd, square, places, stride);
+        E::store_square(simd, square, places, stride, count);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -62,8 +62,11 @@ macro_rules! squares {
                 square: &crate::simd::Square<Self>,
                 values: &mut [f32],
                 stride: usize,
+                count: usize,
             ) {
-                if crate::simd::x86_64::are_whole(values.len(), stride, $register::WIDTH) {
+                let are_whole =
+                    crate::simd::x86_64::are_whole(values.len(), stride, $register::WIDTH);
+                if count >= $register::WIDTH && are_whole {
                     crate::simd::unroll::<{ $register::WIDTH - 1 }>(
                         #[inline(always)]
                         |row| {
@@ -76,13 +79,14 @@ macro_rules! squares {
                     crate::simd::unroll::<{ $register::WIDTH - 1 }>(
                         #[inline(always)]
                         |row| {
-                            let values = values.get_mut(row * stride..).unwrap_or(&mut []);
-                            square[row].store(values);
+                            let places = crate::simd::places_of(values, row * stride, count);
+                            square[row].store(places);
                         },
                     );
                 }
                 let start = ($register::WIDTH - 1) * stride;
-                square[$register::WIDTH - 1].store(values.get_mut(start..).unwrap_or(&mut []));
+                let places = crate::simd::places_of(values, start, count);
+                square[$register::WIDTH - 1].store(places);
             }
         }
     };
