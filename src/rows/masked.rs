@@ -106,6 +106,33 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
     }
 }
 
+/// The softmax, or the log-softmax if `LOG`, of rows of at most [`LANES`] columns with gaps between
+/// them, as many at a time as a register has lanes. Returns the rows that are left.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn rows_with_gaps<const LOG: bool, S: Simd, R: SrcDst>(
+    simd: S,
+    matrix: R,
+    layout: Layout,
+    sink: Sink,
+) -> R {
+    let width = S::Vector::WIDTH;
+    let places = Ragged::even::<S>(layout);
+    let mut unread = matrix;
+    while unread.len() > (width - 1) * layout.stride {
+        // After the last row there is no gap.
+        let len = unread.len().min(width * layout.stride);
+        let mut rows = match unread.split_at(len) {
+            Ok((rows, others)) => {
+                unread = others;
+                rows
+            }
+            Err(rest) => return rest,
+        };
+        places.lanes::<LOG, S, R>(simd, &mut rows, sink);
+    }
+    unread
+}
+
 /// What is done with a row of so many visible columns.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
@@ -182,6 +209,28 @@ impl Ragged {
 }
 
 impl Ragged {
+    /// Rows of one length, one `stride` after another.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn even<S: Simd>(layout: Layout) -> Self {
+        Ragged {
+            form: Form::Short,
+            rows: S::Vector::WIDTH,
+            longest: layout.columns,
+            stride: layout.stride,
+            starts: core::array::from_fn(|row| row * layout.stride),
+            columns: [layout.columns; WIDEST],
+        }
+    }
+
+    /// The results of rows that are lanes.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn lanes<const LOG: bool, S: Simd, R: SrcDst>(&self, simd: S, rows: &mut R, sink: Sink) {
+        simd.vectorize(
+            #[inline(always)]
+            |simd| short::masked_rows::<LOG, S, R>(simd, rows, self, sink),
+        );
+    }
+
     /// Whether each lane is a row.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn are_lanes<S: Simd>(&self) -> bool {
@@ -219,13 +268,7 @@ impl Ragged {
                     matrix_len: NonZeroUsize::new(layout.logits()),
                 });
             }
-            _ if self.are_lanes::<S>() => {
-                let rows = &mut rows;
-                simd.vectorize(
-                    #[inline(always)]
-                    |simd| short::masked_rows::<LOG, S, R>(simd, rows, self, sink),
-                );
-            }
+            _ if self.are_lanes::<S>() => self.lanes::<LOG, S, R>(simd, &mut rows, sink),
             Form::Short | Form::Exact | Form::Batch => {
                 let batch = Batch::<S, false, &Ragged> {
                     simd,

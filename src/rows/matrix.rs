@@ -3,9 +3,9 @@
 use super::batch::{Batch, Even, rows_of_batch};
 use super::row::Row;
 use super::schedule::{BEYOND_CACHES, LONGEST_STAGED, is_row_by_row, prefetch_distance};
-use super::{short, staged};
+use super::{masked, short, staged};
 use crate::options::Sink;
-use crate::simd::{Simd, WithSimd};
+use crate::simd::{LANES, Simd, WithSimd};
 use crate::source::{Layout, SrcDst};
 use core::num::NonZeroUsize;
 
@@ -26,10 +26,14 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         let columns = layout.columns;
         let mut unread = rows;
         if S::HAS_LANES {
-            if columns <= S::LONGEST_SHORT {
+            if layout.stride > columns {
+                if columns <= LANES {
+                    unread = masked::rows_with_gaps::<LOG, S, R>(simd, unread, layout, sink);
+                }
+            } else if columns <= S::LONGEST_SHORT {
                 unread = simd.vectorize(
                     #[inline(always)]
-                    |simd| short::rows::<LOG, S, R>(simd, unread, layout, sink),
+                    |simd| short::rows::<LOG, S, R>(simd, unread, columns, sink),
                 );
             }
             let has_scratch = LOG || R::HAS_SCRATCH;
