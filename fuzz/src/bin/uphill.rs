@@ -5,7 +5,8 @@
 //! ```
 //!
 //! SECONDS is the time for each form and output. Prints the worst row of each as a line of
-//! `tests/suite/worst_rows.csv`, the table of the test `worst_rows`.
+//! `tests/suite/worst_rows.csv`, the table of the test `worst_rows`; and, to standard error, how many
+//! results it computed.
 //!
 //! An error is the sum of those of one numerator, of the denominator and of the last roundings. So
 //! a search begins with logits whose numerators are much too large or small (the pools). It aims:
@@ -144,12 +145,16 @@ struct Search<'a> {
     row: Vec<f32>,
     results: Vec<f32>,
     data: Vec<f32>,
+    rows: u64,
+    evaluated: u64,
 }
 
 impl Search<'_> {
     /// The largest error of the row.
     fn error(&mut self, runs: &Runs) -> f64 {
         runs.fill(&mut self.row);
+        self.rows += 1;
+        self.evaluated += self.row.len() as u64;
         let Search {
             softmax,
             row,
@@ -388,6 +393,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let mut evaluated = 0;
     println!("class,output,form,ulps,runs");
     for (class, backend) in classes() {
         for output in [Output::Softmax, Output::LogSoftmax, Output::LogSumExp] {
@@ -405,6 +411,8 @@ fn main() -> ExitCode {
                     row: Vec::new(),
                     results: Vec::new(),
                     data: Vec::new(),
+                    rows: 0,
+                    evaluated: 0,
                 };
                 let (error, worst) = search.run(Duration::from_secs(seconds));
                 let runs: Vec<String> = worst
@@ -413,8 +421,11 @@ fn main() -> ExitCode {
                     .map(|(logit, count)| format!("{logit:?}x{count}"))
                     .collect();
                 println!("{class},{output:?},{form:?},{error:.3},{}", runs.join(" "));
+                eprintln!("{} results in {} rows", search.evaluated, search.rows);
+                evaluated += search.evaluated;
             }
         }
     }
+    eprintln!("{evaluated} results in all");
     ExitCode::SUCCESS
 }
