@@ -88,7 +88,7 @@ impl<'a> Options<'a> {
             || self.keep.is_some()
     }
 
-    /// Whether some columns are not read.
+    /// Whether some columns are left out.
     fn hides_columns(&self) -> bool {
         self.length.is_some() || self.lengths.is_some() || self.is_diagonal()
     }

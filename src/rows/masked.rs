@@ -1,7 +1,9 @@
-//! The rows of a matrix that see different columns: under a causal mask or a window.
+//! The rows of a matrix that see different columns, under a causal mask, a window or lengths; and
+//! short rows with gaps between them.
 //!
-//! Each row is that of its visible columns. Rows of similar length are a batch, as the rows of a
-//! matrix are.
+//! Each row is that of its visible columns. Rows that follow one another and have one [`Form`] are a
+//! batch, as the rows of a matrix are. Short ones are lanes ([`short::masked_rows`]) if they are as
+//! many as a register has; else they are a batch too.
 
 use super::batch::{Batch, Places};
 use super::other_terms::confidence_threshold;
@@ -138,7 +140,7 @@ pub(super) fn rows_with_gaps<const LOG: bool, S: Simd, R: SrcDst>(
 enum Form {
     /// No column is visible.
     Nothing,
-    /// The first columns, at most [`LANES`].
+    /// The first columns, at most [`LANES`]: rows may be lanes.
     Short,
     /// At most [`LONGEST_EXACT`] columns.
     Exact,
@@ -231,7 +233,7 @@ impl Ragged {
         );
     }
 
-    /// Whether each lane is a row.
+    /// Whether each row is a lane of a register, none of which is left.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn are_lanes<S: Simd>(&self) -> bool {
         self.form == Form::Short && self.rows == S::Vector::WIDTH

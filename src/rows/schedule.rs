@@ -1,5 +1,5 @@
 //! Sizes of rows: what fixes the order of sums ([`BLOCK`], [`SLICE`]), and thresholds that were
-//! found by measurement. Those of columns are in `columns/algorithm.rs` and `columns/cells.rs`.
+//! found by measurement. Those of columns are in `columns/algorithm.rs` and `columns/rectangle.rs`.
 //!
 //! Figures were measured with `benches/peers` on an AMD EPYC core (family 26) unless said
 //! otherwise.

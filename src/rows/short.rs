@@ -12,6 +12,10 @@
 //! columns i and i + [`LANES`] are in a virtual lane of their own, whose sum begins at the start of
 //! the row. So here the two are added to that start one after the other, the high parts of the
 //! lanes are added without error, and the low parts are combined by the same tree.
+//!
+//! Of rows that end at different columns ([`masked_rows`]) the missing logits are −∞. Their
+//! numerators are 0, and adding 0 changes no bit. Such rows are never usual
+//! ([`rows`](super)), as −∞ is not.
 
 use super::batch::{Batch, Even, Places};
 use super::log_denominators::LogDenominators;
@@ -201,7 +205,7 @@ impl<S: Simd, const CELLS: usize, P: Places> Transposed<S, CELLS, P> {
             if start >= columns {
                 break;
             }
-            // The lanes past the end of a row are of the next row, or −∞.
+            // The lanes past the end of a row are of the next row, masked or of a gap, or −∞.
             let mut square = rows.load_square(simd, start, places.stride());
             S::Vector::transpose(&mut square);
             // Not in a loop, which would keep the square in memory.
@@ -322,12 +326,12 @@ impl<S: Simd, const CELLS: usize, P: Places> Transposed<S, CELLS, P> {
         for cell in second_cells.as_flattened_mut().iter_mut().skip(paired) {
             *cell = past_end;
         }
-        // The low parts of lanes 16 to 31 are added to those of lanes 0 to 15, as the first step of
-        // the tree does.
         let mut high = zero;
         for low in self.lows.iter_mut().skip(columns) {
             *low = zero;
         }
+        // The low parts of lanes 16 to 31 are added to those of lanes 0 to 15, as the first step of
+        // the tree does.
         let (lower, upper) = halves(cells, half);
         let (second_lower, second_upper) = halves(second_cells, half / 4);
         terms.add::<true>(lower, second_lower, &mut self.lows, &mut high);
@@ -381,6 +385,7 @@ impl<S: Simd, const CELLS: usize, P: Places> Transposed<S, CELLS, P> {
 /// The logits in a column, and −∞ in the lanes of rows that end before it.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn visible<S: Simd>(simd: S, ends: S::Vector, column: usize, logits: S::Vector) -> S::Vector {
+    // Half of one is added, as neither comparison holds for equal numbers.
     let column = simd.splat(column as f32 + 0.5);
     // No arithmetic with a masked logit, which may be NaN.
     ends.and_gt(column, logits) - column.and_gt(ends, simd.splat(f32::INFINITY))

@@ -130,7 +130,7 @@ impl<'a> Softmax<'a> {
     /// in the results alike: a view of some columns of a larger matrix. By default rows have no
     /// gaps.
     ///
-    /// What lies between the rows is not read and not written. The gap after the last row may be
+    /// What lies between the rows has no effect and is not written. The gap after the last row may be
     /// missing, or there in part. The bits are those of the same rows without gaps. Results of
     /// [`log_sum_exp_rows`](Self::log_sum_exp_rows) have no gaps.
     ///
