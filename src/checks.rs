@@ -50,9 +50,11 @@ fn layout(options: &Options<'_>, values: usize, columns: usize) -> Result<Layout
         return Ok(Layout { rows, ..layout });
     }
     match values.checked_rem(stride) {
-        // The last row need not have its gap.
+        // The last row need not have its gap. The stride of a row by itself may be any number: with
+        // no more than the values there are, products with it do not overflow.
         Some(rest) if rest == 0 || rest >= columns => Ok(Layout {
             rows: layout.rows_in(values),
+            stride: stride.min(values.max(columns)),
             ..layout
         }),
         _ => Err(Error::PartialStridedRow {

@@ -170,7 +170,8 @@ impl ParallelSoftmax<'_> {
         Part::whole((logits, out), layout.rows).in_parallel(
             columns,
             &|(logits, out): (&[f32], &mut [f32]), rows| {
-                let Some((logits_of_first, other_logits)) = logits.split_at_checked(rows * stride)
+                let Some((logits_of_first, other_logits)) =
+                    logits.split_at_checked(rows.saturating_mul(stride))
                 else {
                     return Err((logits, out));
                 };
@@ -274,7 +275,7 @@ impl ParallelSoftmax<'_> {
         } else if layout.rows > 0 {
             Part::whole(matrix, layout.rows).in_parallel(
                 columns,
-                &|matrix: R, rows| matrix.split_at(rows * layout.stride),
+                &|matrix: R, rows| matrix.split_at(rows.saturating_mul(layout.stride)),
                 &|matrix, first| driver.rows::<LOG, R>(matrix, layout, first),
             );
         }

@@ -94,10 +94,10 @@ fn log_sum_exp_rows<S: Simd, L: Source, O: RowResults>(
             rows: out.len(),
             places: Even { columns, stride },
             sink,
-            ahead: prefetch_distance(matrix_len, rows_at_once * stride, false),
+            ahead: prefetch_distance(matrix_len, rows_at_once.saturating_mul(stride), false),
             recomputes: false,
         };
-        let (rows, others) = split(unread, out.len() * stride);
+        let (rows, others) = split(unread, out.len().saturating_mul(stride));
         simd.vectorize(
             #[inline(always)]
             |_| batch.log_sum_exp(rows, out),

@@ -120,9 +120,9 @@ pub(super) fn rows_with_gaps<const LOG: bool, S: Simd, R: SrcDst>(
     let width = S::Vector::WIDTH;
     let places = Ragged::even::<S>(layout);
     let mut unread = matrix;
-    while unread.len() > (width - 1) * layout.stride {
+    while unread.len() > (width - 1).saturating_mul(layout.stride) {
         // After the last row there is no gap.
-        let len = unread.len().min(width * layout.stride);
+        let len = unread.len().min(width.saturating_mul(layout.stride));
         let mut rows = match unread.split_at(len) {
             Ok((rows, others)) => {
                 unread = others;
@@ -219,7 +219,7 @@ impl Ragged {
             rows: S::Vector::WIDTH,
             longest: layout.columns,
             stride: layout.stride,
-            starts: core::array::from_fn(|row| row * layout.stride),
+            starts: core::array::from_fn(|row| row.saturating_mul(layout.stride)),
             columns: [layout.columns; WIDEST],
         }
     }

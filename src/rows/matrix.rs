@@ -115,12 +115,12 @@ fn batches<const LOG: bool, S: Simd, R: SrcDst>(simd: S, matrix: R, layout: Layo
         rows,
         places: Even { columns, stride },
         sink,
-        ahead: prefetch_distance(layout.logits(), rows * stride, !LOG),
+        ahead: prefetch_distance(layout.logits(), rows.saturating_mul(stride), !LOG),
         recomputes: false,
     };
     let mut unread = matrix;
     while unread.len() > 0 {
-        let mut rows = match unread.split_at(batch.rows * stride) {
+        let mut rows = match unread.split_at(batch.rows.saturating_mul(stride)) {
             Ok((rows, others)) => {
                 unread = others;
                 rows

@@ -1,11 +1,16 @@
-//! Rows with gaps: the bits of rows without, and nothing between them is read or written.
+//! Rows with gaps: the bits of rows without; what is between them has no effect and is not written.
 
 use online_softmax::{Backend, Mask, Softmax};
 use support::options::Setting;
 use support::rows::Random;
 use support::{THOROUGH, bits_of, on, setting};
 
-support::on_every_backend!(rows_apart, rows_apart_with_options, views_of_a_tensor);
+support::on_every_backend!(
+    rows_apart,
+    rows_apart_with_options,
+    views_of_a_tensor,
+    one_row_of_any_stride
+);
 
 const MARK: f32 = 7.5;
 
@@ -154,5 +159,70 @@ fn views_of_a_tensor(backend: Backend) {
             row[columns.clone()].copy_from_slice(of_part);
         }
         assert!(bits_of(&results) == bits_of(&expected), "{columns:?}");
+    }
+}
+
+/// Products of a number of rows and these overflow: to 0, to 1, or to a few.
+const LARGE_STRIDES: [usize; 10] = [
+    usize::MAX,
+    usize::MAX / 2 + 1,
+    usize::MAX / 4 + 1,
+    usize::MAX / 8 + 1,
+    usize::MAX / 15 + 1,
+    usize::MAX / 16 + 1,
+    // Inverses of 7 and 15 modulo 2^64, and twice these.
+    0x6DB6_DB6D_B6DB_6DB7_u64 as usize,
+    0xDB6D_B6DB_6DB6_DB6E_u64 as usize,
+    0xEEEE_EEEE_EEEE_EEEF_u64 as usize,
+    0xDDDD_DDDD_DDDD_DDDE_u64 as usize,
+];
+
+fn one_row_of_any_stride(backend: Backend) {
+    let mut random = Random(24);
+    for columns in [1, 3, 10, 20, 32, 33, 100, 600, 2100] {
+        let logits = random_logits(&mut random, columns + 5);
+        let masks = [
+            Mask::Length(columns - columns / 3),
+            Mask::Causal { offset: 7 },
+        ];
+        for softmax in [on(backend)]
+            .into_iter()
+            .chain(masks.into_iter().map(|mask| on(backend).mask(mask)))
+        {
+            let mut expected = vec![MARK; columns];
+            let mut expected_log = expected.clone();
+            let mut expected_sum = [MARK];
+            let row = &logits[..columns];
+            softmax.rows(row, columns, &mut expected).unwrap();
+            softmax.log_rows(row, columns, &mut expected_log).unwrap();
+            softmax
+                .log_sum_exp_rows(row, columns, &mut expected_sum)
+                .unwrap();
+            for stride in LARGE_STRIDES {
+                let strided = softmax.row_stride(stride);
+                // A part of the gap may be there.
+                for len in [columns, columns + 5] {
+                    let logits = &logits[..len];
+                    let check = |results: &[f32], expected: &[f32], rest: &[f32]| {
+                        let (results, gap) = results.split_at(columns);
+                        let context = format!("{columns} columns, stride {stride:#x}");
+                        assert!(bits_of(results) == bits_of(expected), "{context}");
+                        assert!(bits_of(gap) == bits_of(rest), "{context}: the gap");
+                    };
+                    let mut results = vec![MARK; len];
+                    strided.rows(logits, columns, &mut results).unwrap();
+                    check(&results, &expected, &[MARK; 5][..len - columns]);
+                    results.fill(MARK);
+                    strided.log_rows(logits, columns, &mut results).unwrap();
+                    check(&results, &expected_log, &[MARK; 5][..len - columns]);
+                    let mut in_place = logits.to_vec();
+                    strided.rows_in_place(&mut in_place, columns).unwrap();
+                    check(&in_place, &expected, &logits[columns..]);
+                    let mut sum = [MARK];
+                    strided.log_sum_exp_rows(logits, columns, &mut sum).unwrap();
+                    assert!(bits_of(&sum) == bits_of(&expected_sum), "{stride:#x}");
+                }
+            }
+        }
     }
 }

@@ -1,4 +1,6 @@
-//! What `compare.py` calls of online-softmax.
+//! What `compare.py` and `everyday.py` call of online-softmax.
+
+mod everyday;
 
 use online_softmax::{Backend, Error, Softmax};
 use std::ffi::{CString, c_char};
