@@ -300,30 +300,39 @@ impl<const LOG: bool> WithSimd for Gradients<'_, LOG> {
                 let from_row = upstream.get(row * columns..).unwrap_or(&[]);
                 from_row.get(..columns).unwrap_or(from_row)
             });
-            of_row::<LOG, S>(simd, results, upstream, gradient);
+            let sum = sum_of_row::<LOG, S>(simd, results, upstream.unwrap_or(gradient));
+            write_row::<LOG, S>(simd, sum, results, upstream, gradient);
         }
     }
 }
 
+/// What is taken from each upstream value.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn of_row<const LOG: bool, S: Simd>(
+fn sum_of_row<const LOG: bool, S: Simd>(simd: S, results: &[f32], upstream: &[f32]) -> f64 {
+    let mut totals = [0.0; LANES];
+    // By groups, so that the totals stay in registers.
+    let (groups, last) = results.as_chunks::<LANES>();
+    let (of_groups, of_last) = upstream.as_chunks::<LANES>();
+    for (results, upstream) in groups.iter().zip(of_groups) {
+        for register in 0..S::REGISTERS {
+            let start = register * S::Vector::WIDTH;
+            add_summands::<LOG, S>(simd, results, upstream, start, &mut totals);
+        }
+    }
+    for start in (0..last.len()).step_by(S::Vector::WIDTH) {
+        add_summands::<LOG, S>(simd, last, of_last, start, &mut totals);
+    }
+    total(totals)
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn write_row<const LOG: bool, S: Simd>(
     simd: S,
+    sum: f64,
     results: &[f32],
     upstream: Option<&[f32]>,
     gradient: &mut [f32],
 ) {
-    let mut totals = [0.0; LANES];
-    for start in (0..results.len()).step_by(S::Vector::WIDTH) {
-        let upstream = load(simd, upstream.unwrap_or(gradient), start);
-        let summand = if LOG {
-            upstream
-        } else {
-            load(simd, results, start) * upstream
-        };
-        summand.add_to(totals.get_mut(start % LANES..).unwrap_or(&mut []));
-    }
-
-    let sum = total(totals);
     // Powers of two, so that the sum, and its difference from an upstream value, do not overflow.
     let (factor, inverse) = match LOG {
         true if sum.abs() < LARGE => (1.0, 1.0),
@@ -348,6 +357,24 @@ fn of_row<const LOG: bool, S: Simd>(
         };
         result.store(gradient.get_mut(start..).unwrap_or(&mut []));
     }
+}
+
+/// Adds what is summed of a register from `start` to the totals of its lanes.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_summands<const LOG: bool, S: Simd>(
+    simd: S,
+    results: &[f32],
+    upstream: &[f32],
+    start: usize,
+    totals: &mut [f64; LANES],
+) {
+    let upstream = load(simd, upstream, start);
+    let summands = if LOG {
+        upstream
+    } else {
+        load(simd, results, start) * upstream
+    };
+    summands.add_to(totals.get_mut(start..).unwrap_or(&mut []));
 }
 
 /// A sum of upstream gradients beyond this may overflow in `f32`, or its difference from one.

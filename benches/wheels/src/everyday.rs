@@ -96,9 +96,9 @@ fn compute(name: &str, arguments: &Arguments<'_>, results: &mut [f32]) -> Option
         }
         "top 5" => {
             let mut candidates = [Candidate::default(); 5];
-            let (normalizer, best) = top_k(logits, &mut candidates);
+            let (_, best) = top_k(logits, &mut candidates);
             for (result, candidate) in results.iter_mut().zip(best) {
-                *result = normalizer.probability(candidate.logit);
+                *result = candidate.probability;
             }
             Some(())
         }
