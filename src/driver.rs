@@ -194,14 +194,7 @@ impl Driver<'_> {
             ..layout
         };
         let (start, len) = (visible.start, seen.values());
-        let value = if visible.is_empty() {
-            let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
-            sink.masked(&fully_masked, LOG)
-        } else if LOG {
-            f32::NEG_INFINITY
-        } else {
-            0.0
-        };
+        let value = sink.beside(visible.is_empty(), LOG);
         if visible.is_empty() {
         } else if self.options.changes_logits() {
             self.dispatch(PreprocessRows {

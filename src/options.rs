@@ -363,6 +363,19 @@ impl Sink {
         }
     }
 
+    /// The results of the masked logits beside those of a row that has a softmax, or of a row whose
+    /// logits are all masked.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn beside(self, are_all_masked: bool, is_log: bool) -> f32 {
+        if are_all_masked {
+            self.masked(&self.merge_into(Normalizer::FULLY_MASKED), is_log)
+        } else if is_log {
+            f32::NEG_INFINITY
+        } else {
+            0.0
+        }
+    }
+
     /// The results of a row that has no softmax.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn fallback(self, is_fully_masked: bool) -> f32 {

@@ -224,16 +224,8 @@ def worst_ulp(operation, logits, results):
     return worst
 
 
-def measure(operation, shape, seconds):
-    """For each contender the time as a multiple of the crate's, and the worst error; then the seconds
-    that the crate takes for an element."""
-    logits = 4 * np.random.default_rng(0).standard_normal(shape, np.float32)
-    contenders = [CONTENDERS[name](operation, logits) for name in names(operation)]
-    runs, results = zip(*contenders)
-    for run in runs:
-        run()
-    errors = worst_ulp(operation, logits, [result() for result in results])
-
+def times_in_turns(runs, seconds):
+    """The time of each in each round."""
     order, rounds = list(range(len(runs))), []
     end = time.perf_counter() + seconds
     while not rounds or time.perf_counter() < end:
@@ -244,7 +236,20 @@ def measure(operation, shape, seconds):
             runs[i]()
             times[i] = time.perf_counter() - start
         rounds.append(times)
-    rounds = np.array(rounds)
+    return np.array(rounds)
+
+
+def measure(operation, shape, seconds):
+    """For each contender the time as a multiple of the crate's, and the worst error; then the seconds
+    that the crate takes for an element."""
+    logits = 4 * np.random.default_rng(0).standard_normal(shape, np.float32)
+    contenders = [CONTENDERS[name](operation, logits) for name in names(operation)]
+    runs, results = zip(*contenders)
+    for run in runs:
+        run()
+    errors = worst_ulp(operation, logits, [result() for result in results])
+
+    rounds = times_in_turns(runs, seconds)
     return np.median(rounds / rounds[:, :1], axis=0), errors, np.median(rounds[:, 0]) / logits.size
 
 

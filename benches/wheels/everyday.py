@@ -13,13 +13,11 @@ terms whose difference an element is, the sum over a row being that of magnitude
 import argparse
 import ctypes
 import importlib.metadata
-import random
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from compare import LIBRARY, aligned, compiler, copy, processor
+from compare import LIBRARY, aligned, compiler, copy, processor, times_in_turns
 
 FLOATS, SIZES = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_size_t)
 SIZE = ctypes.c_size_t
@@ -258,19 +256,10 @@ def cases():
 
 def measure(case, seconds):
     """The time of PyTorch as a multiple of the crate's, and the crate's in microseconds."""
-    runs, order, rounds = [case.run, case.peer], [0, 1], []
+    runs = [case.run, case.peer]
     for run in runs:
         run()
-    end = time.perf_counter() + seconds
-    while not rounds or time.perf_counter() < end:
-        random.shuffle(order)
-        times = [0.0, 0.0]
-        for i in order:
-            start = time.perf_counter()
-            runs[i]()
-            times[i] = time.perf_counter() - start
-        rounds.append(times)
-    rounds = np.array(rounds)
+    rounds = times_in_turns(runs, seconds)
     return np.median(rounds[:, 1] / rounds[:, 0]), np.median(rounds[:, 0]) * 1e6
 
 

@@ -12,7 +12,6 @@ use super::row::Row;
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, is_row_by_row};
 use super::short;
 use super::state::start_over_scale;
-use crate::normalizer::Normalizer;
 use crate::options::{RowOptions, Sink};
 use crate::simd::{LANES, Simd, Vector, WIDEST, WithSimd};
 use crate::source::{Layout, SrcDst};
@@ -90,14 +89,7 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
         if places.are_lanes::<S>() && places.longest == columns {
             return;
         }
-        let masked = if places.form == Form::Nothing {
-            let fully_masked = sink.merge_into(Normalizer::FULLY_MASKED);
-            sink.masked(&fully_masked, LOG)
-        } else if LOG {
-            f32::NEG_INFINITY
-        } else {
-            0.0
-        };
+        let masked = sink.beside(places.form == Form::Nothing, LOG);
         let mut results = rows.results();
         let place = |index| {
             let (start, count) = places.written::<S>(index);
