@@ -155,7 +155,7 @@ pub(crate) trait Simd: Copy {
             count: usize,
         ) {
             for (row, register) in square.as_ref().iter().enumerate() {
-                register.store(places_of(values, row * stride, count));
+                register.store(places_of(values, row * stride, count, Self::Vector::WIDTH));
             }
         }
 
@@ -315,11 +315,14 @@ pub(crate) type Square<S> = <<S as Simd>::Vector as Vector>::Square;
 /// The registers that make up [`LANES`] lanes.
 pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 
-/// `count` places from `start` on, or all if there are fewer.
+/// The places from `start` on for a register of `width` lanes, of which `count` are to be written.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn places_of<T>(places: &mut [T], start: usize, count: usize) -> &mut [T] {
+pub(crate) fn places_of<T>(places: &mut [T], start: usize, count: usize, width: usize) -> &mut [T] {
     let from_start = places.get_mut(start..).unwrap_or(&mut []);
-    let count = count.min(from_start.len());
+    // Where all are, which is often known, that costs nothing.
+    if count >= width || count >= from_start.len() {
+        return from_start;
+    }
     from_start.get_mut(..count).unwrap_or(&mut [])
 }
 

@@ -154,7 +154,10 @@ pub(crate) trait Element: Copy + Send + Sync {
     ) {
         let _ = simd;
         for (row, register) in square.as_ref().iter().enumerate() {
-            Self::store(*register, places_of(places, row * stride, count));
+            Self::store(
+                *register,
+                places_of(places, row * stride, count, S::Vector::WIDTH),
+            );
         }
     }
 

@@ -71,7 +71,9 @@ fn compute(name: &str, arguments: &Arguments<'_>, results: &mut [f32]) -> Option
             causal.rows(logits, columns, results).ok()
         }
         "lengths" => {
-            let lengths = softmax.matrix_rows(shape[1]).heads(shape[0] / targets.len());
+            let lengths = softmax
+                .matrix_rows(shape[1])
+                .heads(shape[0] / targets.len());
             let lengths = lengths.mask(Mask::Lengths(targets));
             lengths.rows(logits, columns, results).ok()
         }

@@ -79,13 +79,18 @@ macro_rules! squares {
                     crate::simd::unroll::<{ $register::WIDTH - 1 }>(
                         #[inline(always)]
                         |row| {
-                            let places = crate::simd::places_of(values, row * stride, count);
+                            let places = crate::simd::places_of(
+                                values,
+                                row * stride,
+                                count,
+                                $register::WIDTH,
+                            );
                             square[row].store(places);
                         },
                     );
                 }
                 let start = ($register::WIDTH - 1) * stride;
-                let places = crate::simd::places_of(values, start, count);
+                let places = crate::simd::places_of(values, start, count, $register::WIDTH);
                 square[$register::WIDTH - 1].store(places);
             }
         }
