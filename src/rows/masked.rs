@@ -228,7 +228,7 @@ impl Ragged {
     /// Whether each row is a lane of a register, none of which is left.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn are_lanes<S: Simd>(&self) -> bool {
-        self.form == Form::Short && self.rows == S::Vector::WIDTH
+        S::HAS_LANES && self.form == Form::Short && self.rows == S::Vector::WIDTH
     }
 
     /// Where row `index` begins, and its columns, of which
