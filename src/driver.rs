@@ -195,26 +195,28 @@ impl Driver<'_> {
         };
         let (start, len) = (visible.start, seen.values());
         let value = sink.beside(visible.is_empty(), LOG);
-        if visible.is_empty() {
-        } else if self.options.changes_logits() {
-            self.dispatch(PreprocessRows {
-                rows: rows.slice(start, len),
-                layout: seen,
-                options,
-                first: indices.start,
-                start,
-            });
-            self.dispatch(Matrix::<LOG, _> {
-                rows: rows.slice(start, len).results(),
-                layout: seen,
-                sink,
-            });
-        } else {
-            self.dispatch(Matrix::<LOG, _> {
-                rows: rows.slice(start, len),
-                layout: seen,
-                sink,
-            });
+        if !visible.is_empty() {
+            let mut seen_rows = rows.slice(start, len);
+            if self.options.changes_logits() {
+                self.dispatch(PreprocessRows {
+                    rows: seen_rows.reborrow(),
+                    layout: seen,
+                    options,
+                    first: indices.start,
+                    start,
+                });
+                self.dispatch(Matrix::<LOG, _> {
+                    rows: seen_rows.results(),
+                    layout: seen,
+                    sink,
+                });
+            } else {
+                self.dispatch(Matrix::<LOG, _> {
+                    rows: seen_rows,
+                    layout: seen,
+                    sink,
+                });
+            }
         }
         if seen.columns < layout.columns {
             self.dispatch(FillBeside {

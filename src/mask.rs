@@ -58,8 +58,8 @@
 /// # Columns that are left out
 ///
 /// `Length`, `Lengths`, `Causal` and `Window` leave a row some columns side by side. The others
-/// have no effect, whatever they are, and cost little more than the writing of their results. The results of a row are, bit for
-/// bit, those of its visible columns as a row of their own.
+/// have no effect, whatever they are, and cost little more than the writing of their results. The
+/// results of a row are, bit for bit, those of its visible columns as a row of their own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Mask<'a> {

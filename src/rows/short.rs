@@ -42,7 +42,7 @@ struct Transposed<S: Simd, const CELLS: usize, P = Dense> {
 }
 
 /// Rows without gaps between them. A type of its own: that the stride is the same number saves 5 % of
-/// a softmax of 16 columns.
+/// a softmax of 16 columns on an AMD EPYC core (family 25).
 #[derive(Clone, Copy)]
 struct Dense {
     columns: usize,

@@ -319,7 +319,7 @@ pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn places_of<T>(places: &mut [T], start: usize, count: usize, width: usize) -> &mut [T] {
     let from_start = places.get_mut(start..).unwrap_or(&mut []);
-    // Where all are, which is often known, that costs nothing.
+    // Nothing is compared where it is known to the compiler that all lanes are written.
     if count >= width || count >= from_start.len() {
         return from_start;
     }
