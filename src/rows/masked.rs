@@ -225,10 +225,11 @@ impl Ragged {
         );
     }
 
-    /// Whether each row is a lane of a register, none of which is left.
+    /// Whether each row is a lane of a register, none of which is left. Not where code is to be small:
+    /// the form takes 32 KB of a program for wasm.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn are_lanes<S: Simd>(&self) -> bool {
-        S::HAS_LANES && self.form == Form::Short && self.rows == S::Vector::WIDTH
+        S::HAS_LANES && !S::IS_SMALL && self.form == Form::Short && self.rows == S::Vector::WIDTH
     }
 
     /// Where row `index` begins, and its columns, of which

@@ -27,7 +27,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Matrix<LOG, R> {
         let mut unread = rows;
         if S::HAS_LANES {
             if layout.stride > columns {
-                if columns <= LANES {
+                if columns <= LANES && !S::IS_SMALL {
                     unread = masked::rows_with_gaps::<LOG, S, R>(simd, unread, layout, sink);
                 }
             } else if columns <= S::LONGEST_SHORT {

@@ -30,8 +30,9 @@
 //! Rows of which a mask leaves different columns are batches too ([`masked`]). Where as many as a
 //! register has lanes follow one another, each with at most 32 columns from the first on, they are
 //! transposed, with −∞ in the lanes of rows that end before a column; so are rows of at most 32
-//! columns with gaps between them. With results of half precision, which have no room for
-//! preprocessed logits, masked rows are read one by one.
+//! columns with gaps between them. Where code is to be small
+//! ([`IS_SMALL`](crate::simd::Simd::IS_SMALL)) both are batches. With results of half precision,
+//! which have no room for preprocessed logits, masked rows are read one by one.
 //!
 //! A row by itself ([`row`]) is a batch of one row ([`slices`]), whatever its length. So is each
 //! row of a matrix where registers have one lane, where results of half precision hold no
