@@ -33,7 +33,7 @@ fn sum_others<S: Simd, R: SrcDst>(
         }
     }
     sums.maxima = maxima;
-    sum.flush(&mut sums.totals);
+    sum.flush(sums.totals.as_mut());
 }
 
 /// A [`LogProbability`] for each lane.
@@ -69,7 +69,7 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn new(simd: S) -> Self {
-        let zero = simd.splat(0.0).group();
+        let zero = simd.group(simd.splat(0.0));
         LogProbabilities {
             simd,
             log_sum_exp: TwoFloat {

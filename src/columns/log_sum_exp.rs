@@ -9,7 +9,7 @@ use crate::math::logarithm::log1p;
 use crate::math::two_float::TwoFloat;
 use crate::normalizer::Normalizer;
 use crate::options::Sink;
-use crate::simd::{Simd, Vector, WIDEST, WithSimd, lanes_of, scalar::Scalar};
+use crate::simd::{Simd, Vector, WIDEST, WithSimd, lanes_of, scalar::OneColumn, scalar::Scalar};
 use crate::source::{Source, Unwritten};
 
 /// log Σ e^x of each column of each slab of a tensor [outer, `axis`, `inner`].
@@ -27,6 +27,9 @@ impl<L: Source> WithSimd for LogSumExpColumns<'_, L> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
+        if S::LANE_BY_LANE {
+            return OneColumn.run(self);
+        }
         let (inner, sink) = (self.inner, self.sink);
         let mut unread = self.logits;
         for out in self.out.chunks_mut(inner.max(1)) {

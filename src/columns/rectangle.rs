@@ -32,9 +32,9 @@ impl<S: Simd> Rectangle<S> {
     /// The groups of a strip; the last may be smaller.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn groups(self) -> impl Iterator<Item = Self> {
-        (0..self.width.div_ceil(LANES)).map(move |group| Rectangle {
-            start: self.start + group * LANES,
-            width: LANES.min(self.width - group * LANES),
+        (0..self.width.div_ceil(S::GROUP)).map(move |group| Rectangle {
+            start: self.start + group * S::GROUP,
+            width: S::GROUP.min(self.width - group * S::GROUP),
             ..self
         })
     }
@@ -52,7 +52,7 @@ impl<S: Simd> Rectangle<S> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn prefetch<R: SrcDst>(&self, cells: &R) {
-        for line in 0..LANES / LINE {
+        for line in 0..S::GROUP / LINE {
             cells.prefetch(self.simd, ROWS_AHEAD * self.inner + line * LINE);
         }
     }
@@ -98,10 +98,10 @@ impl<R: SrcDst> Iterator for Rows<R> {
 /// The cells of a row, −∞ where there are none.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
-    let mut group = simd.splat(f32::NEG_INFINITY).group();
+    let mut group = simd.group(simd.splat(f32::NEG_INFINITY));
     let logits = cells.logits();
     let registers = group.as_mut().iter_mut().enumerate();
-    match logits.split_at(LANES) {
+    match logits.split_at(S::GROUP) {
         Ok((logits, _)) => {
             for (register, lanes) in registers {
                 *lanes = logits.load(simd, register * S::Vector::WIDTH);
@@ -128,8 +128,8 @@ pub(super) fn store<S: Simd, R: SrcDst>(
     group: &Group<S>,
 ) {
     let len = cells.len();
-    if len >= LANES {
-        let mut cells = cells.slice(0, LANES);
+    if len >= S::GROUP {
+        let mut cells = cells.slice(0, S::GROUP);
         for register in registers {
             cells.store(register * S::Vector::WIDTH, simd.register(group, register));
         }
@@ -163,10 +163,10 @@ pub(super) fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) ->
     group
 }
 
-/// The first [`LANES`] cells of a row, or all if there are no more, and the others.
+/// The first cells of a row, as many as a group has lanes, or all if there are no more; and the others.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn split_group<R: SrcDst>(cells: R) -> (R, Option<R>) {
-    match cells.split_at(LANES) {
+pub(super) fn split_group<S: Simd, R: SrcDst>(cells: R) -> (R, Option<R>) {
+    match cells.split_at(S::GROUP) {
         Ok((group, others)) if others.len() > 0 => (group, Some(others)),
         Ok((last, _)) | Err(last) => (last, None),
     }

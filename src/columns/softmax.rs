@@ -8,7 +8,7 @@ use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotien
 use crate::math::shift::{GroupShifts, Shift};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
+use crate::simd::{Group, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
 use crate::source::{Source, SrcDst};
 
 /// The first pass over a strip in a tile: the maxima of each group, and in each lane a lower bound
@@ -24,7 +24,7 @@ fn max_pass<S: Simd, R: SrcDst>(
     for cells in strip.rows(slab) {
         let mut unread = cells;
         for maxima in &mut *maxima {
-            let (cells, others) = split_group(unread);
+            let (cells, others) = split_group::<S, _>(unread);
             strip.prefetch(&cells);
             let logits = load(simd, &cells);
             for lanes in logits.as_ref() {
@@ -59,16 +59,16 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     are_clamped: bool,
 ) {
     let groups_at_once = UNROLL.div_ceil(S::REGISTERS);
-    let in_rows = (strip.width / (groups_at_once * LANES) * groups_at_once).min(STRIP);
+    let in_rows = (strip.width / (groups_at_once * S::GROUP) * groups_at_once).min(STRIP);
     let (sums, left) = sums.split_at(in_rows);
     let (tile_sums, tile_sums_left) = tile_sums.split_at_mut(in_rows);
     if in_rows > 0 {
-        let width = in_rows * LANES;
+        let width = in_rows * S::GROUP;
         for cells in (Rectangle { width, ..strip }).rows(slab) {
             let mut unread = cells;
             let chunks = tile_sums.chunks_exact_mut(groups_at_once);
             for (sums, tile_sums) in sums.chunks_exact(groups_at_once).zip(chunks) {
-                let Ok((cells, others)) = unread.split_at(groups_at_once * LANES) else {
+                let Ok((cells, others)) = unread.split_at(groups_at_once * S::GROUP) else {
                     break;
                 };
                 exp_sum_cells::<UNROLL, S, _>(
@@ -109,7 +109,7 @@ fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
     let is_whole = |cells: &Option<R>| {
         cells
             .as_ref()
-            .is_some_and(|cells| cells.len() >= sums.len() * LANES)
+            .is_some_and(|cells| cells.len() >= sums.len() * S::GROUP)
     };
     if cells.iter().all(is_whole) && !are_clamped {
         exp_sum_cells_as::<false, UNROLL, S, R>(simd, sums, tile_sums, cells);
@@ -190,7 +190,7 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
     ) {
         let simd = strip.simd;
         let tile = strip.below(first, TILE);
-        let mut maxima = [simd.splat(f32::NEG_INFINITY).group(); STRIP];
+        let mut maxima = [simd.group(simd.splat(f32::NEG_INFINITY)); STRIP];
         let least = simd.vectorize(
             #[inline(always)]
             |simd| max_pass(simd, tile, slab, &mut maxima),
@@ -206,22 +206,26 @@ impl<S: Simd> ColumnAlgorithm<S> for Probabilities<S> {
         simd.vectorize(
             #[inline(always)]
             |simd| {
-                if S::UNROLL == 8 {
-                    exp_sum_pass::<8, S, R>(simd, tile, slab, sums, &mut tile_sums, are_clamped);
-                } else {
-                    exp_sum_pass::<4, S, R>(simd, tile, slab, sums, &mut tile_sums, are_clamped);
+                let sums = &*sums;
+                let tile_sums = &mut tile_sums;
+                match S::UNROLL {
+                    8 => exp_sum_pass::<8, S, R>(simd, tile, slab, sums, tile_sums, are_clamped),
+                    4 => exp_sum_pass::<4, S, R>(simd, tile, slab, sums, tile_sums, are_clamped),
+                    _ => exp_sum_pass::<1, S, R>(simd, tile, slab, sums, tile_sums, are_clamped),
                 }
             },
         );
         for (sums, (tile_sum, maxima)) in sums.iter_mut().zip(tile_sums.iter().zip(&maxima)) {
             let sum_start = sum_start(&sums.shifts, maxima);
-            tile_sum.remove_start(&sum_start).flush(&mut sums.totals);
+            tile_sum
+                .remove_start(&sum_start)
+                .flush(sums.totals.as_mut());
         }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn new(simd: S) -> Self {
-        let zero = simd.splat(0.0).group();
+        let zero = simd.group(simd.splat(0.0));
         Probabilities {
             simd,
             inverse: zero,
@@ -371,7 +375,7 @@ struct Exceptions<S: Simd> {
 impl<S: Simd> Exceptions<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn of(simd: S, sums: &GroupState<S>, sink: Sink) -> Self {
-        let zero = simd.splat(0.0).group();
+        let zero = simd.group(simd.splat(0.0));
         let mut exceptions = Exceptions {
             max_term: zero,
             of_max: zero,
@@ -410,7 +414,8 @@ fn denominators<S: Simd>(
 ) -> [f64; WIDEST] {
     let mut denominators = exact_terms::<false, S>(&sums.shifts, register, simd.splat(sink.logit));
     let totals = sums.totals_of(register);
-    for (denominator, total) in denominators.iter_mut().zip(totals) {
+    let lanes = denominators.iter_mut().zip(totals);
+    for (denominator, total) in lanes.take(S::Vector::WIDTH) {
         *denominator += total;
     }
     denominators

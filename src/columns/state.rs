@@ -3,7 +3,7 @@
 use super::rectangle::{Rectangle, gt_mask, larger, load, store};
 use crate::math::shift::{GroupShifts, RESCALE_THRESHOLD};
 use crate::options::Sink;
-use crate::simd::{Group, LANES, Lanewise, Simd, Vector, WIDEST, lanes_of, store_group};
+use crate::simd::{Group, Lanewise, Simd, Vector, WIDEST, lanes_of, store_group};
 use crate::source::SrcDst;
 
 /// Columns whose maximum in the first tile is at most this far from zero get a shift without an
@@ -24,7 +24,7 @@ pub(super) struct GroupState<S: Simd> {
     limits: Group<S>,
     /// Softmax: the sum of all numerators. Log-softmax: the sum without the maximum's. The sink is
     /// in neither.
-    pub(super) totals: [f64; LANES],
+    pub(super) totals: S::Totals,
 }
 
 /// More than every numerator of a tile with these maxima.
@@ -42,12 +42,12 @@ pub(super) fn sum_start<S: Simd>(shifts: &GroupShifts<S>, maxima: &Group<S>) -> 
 impl<S: Simd> GroupState<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn new(simd: S) -> Self {
-        let empty = simd.splat(f32::NEG_INFINITY).group();
+        let empty = simd.group(simd.splat(f32::NEG_INFINITY));
         GroupState {
             maxima: empty,
             shifts: GroupShifts::of(simd, &empty),
             limits: empty,
-            totals: [0.0; LANES],
+            totals: S::Totals::default(),
         }
     }
 
@@ -55,7 +55,11 @@ impl<S: Simd> GroupState<S> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn totals_of(&self, register: usize) -> [f64; WIDEST] {
         let mut totals = [0.0; WIDEST];
-        let sums = self.totals.chunks_exact(S::Vector::WIDTH).nth(register);
+        let sums = self
+            .totals
+            .as_ref()
+            .chunks_exact(S::Vector::WIDTH)
+            .nth(register);
         for (total, sum) in totals.iter_mut().zip(sums.unwrap_or(&[])) {
             *total = *sum;
         }
@@ -91,8 +95,8 @@ impl<S: Simd> GroupState<S> {
             return;
         }
         let with_sink = max_with_sink(simd, *maxima, sink);
-        let not_far_below = gt_mask(simd, &with_sink, &simd.splat(-NEAR).group());
-        let far_above = gt_mask(simd, &with_sink, &simd.splat(NEAR).group());
+        let not_far_below = gt_mask(simd, &with_sink, &simd.group(simd.splat(-NEAR)));
+        let far_above = gt_mask(simd, &with_sink, &simd.group(simd.splat(NEAR)));
         if first == 0 && not_far_below & !far_above & columns.lanes() == columns.lanes() {
             self.shifts = GroupShifts::of(simd, &with_sink);
             self.limits = with_sink;
@@ -105,7 +109,7 @@ impl<S: Simd> GroupState<S> {
                 #[inline(always)]
                 |_| self.rescale(columns, slab, first, sink),
             );
-            self.limits = simd.splat(f32::INFINITY).group();
+            self.limits = simd.group(simd.splat(f32::INFINITY));
         }
     }
 
@@ -125,7 +129,7 @@ impl<S: Simd> GroupState<S> {
         let roots = self.shifts.sqrt_rescale_factors(&shifts);
         self.shifts = shifts;
         let factors = store_group::<S>(&roots);
-        for (total, factor) in self.totals.iter_mut().zip(factors) {
+        for (total, factor) in self.totals.as_mut().iter_mut().zip(factors) {
             *total *= f64::from(factor) * f64::from(factor);
         }
         if R::HAS_SCRATCH {

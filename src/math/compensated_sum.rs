@@ -19,7 +19,7 @@
 
 use super::exp::ScaledExp;
 use super::two_float::TwoFloat;
-use crate::simd::{Group, LANES, Lanewise, Simd, Vector};
+use crate::simd::{Group, Lanewise, Simd, Vector};
 
 /// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the
 /// sum of what rounding left out of it. It adds the numerators as they are before they are rounded.
@@ -59,7 +59,7 @@ impl<S: Simd> CompensatedSum<S> {
     /// Zero.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new(simd: S) -> Self {
-        Self::starting_at(simd, &simd.splat(0.0).group())
+        Self::starting_at(simd, &simd.group(simd.splat(0.0)))
     }
 
     /// A sum that begins with `sum_start`. In each lane that is a power of two larger than every
@@ -67,7 +67,7 @@ impl<S: Simd> CompensatedSum<S> {
     /// It should be small: the error of `low` grows with it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn starting_at(simd: S, sum_start: &Group<S>) -> Self {
-        let low = simd.splat(0.0).group();
+        let low = simd.group(simd.splat(0.0));
         Self::from_parts(*sum_start, low)
     }
 
@@ -109,7 +109,7 @@ impl<S: Simd> CompensatedSum<S> {
 
     /// Adds both parts to `totals`.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn flush(&self, totals: &mut [f64; LANES]) {
+    pub(crate) fn flush(&self, totals: &mut [f64]) {
         for group in [&self.high, &self.low] {
             for (register, lanes) in group.as_ref().iter().enumerate() {
                 let start = register * S::Vector::WIDTH;

@@ -275,7 +275,7 @@ impl<S: Simd> Registers<S> {
         );
         self.other_terms = other_terms;
         if maximum == f32::INFINITY {
-            self.maxima = self.simd.splat(maximum).group();
+            self.maxima = self.simd.group(self.simd.splat(maximum));
             self.limit = f32::NEG_INFINITY;
             return false;
         }

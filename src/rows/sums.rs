@@ -51,7 +51,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PR
         row: R,
         sum_start: S::Vector,
     ) -> CompensatedSum<S> {
-        let sum_start = sum_start.group();
+        let sum_start = self.simd.group(sum_start);
         let sums = CompensatedSum::starting_at(self.simd, &sum_start);
         // With sums in four registers, eight numerators side by side gain nothing. With two they
         // gain 3 to 6 % in slices, and lose as much in shorter rows.

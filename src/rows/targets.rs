@@ -90,8 +90,8 @@ impl<L: Source, C: Coefficients> WithSimd for SumsOverClasses<L, C> {
         let zero = simd.splat(0.0);
         let (half, half_max) = (simd.splat(-0.5), simd.splat(0.5 * self.max));
         let none = TwoFloat {
-            high: zero.group(),
-            low: zero.group(),
+            high: simd.group(zero),
+            low: simd.group(zero),
         };
         let (mut distances, mut coefficients) = (none, none);
         for group in (0..self.columns).step_by(LANES) {
@@ -104,8 +104,8 @@ impl<L: Source, C: Coefficients> WithSimd for SumsOverClasses<L, C> {
                 let distance = self.logits.load(simd, start).mul_add(half, half_max);
                 let product = coefficient * distance;
                 let (product, _) = product.select_eq(coefficient, zero, zero);
-                add(&mut distances, register, product);
-                add(&mut coefficients, register, coefficient);
+                add::<S>(&mut distances, register, product);
+                add::<S>(&mut coefficients, register, coefficient);
             }
         }
         ClassSums {
@@ -117,7 +117,7 @@ impl<L: Source, C: Coefficients> WithSimd for SumsOverClasses<L, C> {
 
 /// Adds to the lanes of a register.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn add<V: Vector>(sums: &mut TwoFloat<V::Group>, register: usize, terms: V) {
+fn add<S: Simd>(sums: &mut TwoFloat<Group<S>>, register: usize, terms: S::Vector) {
     if let (Some(high), Some(low)) = (
         sums.high.as_mut().get_mut(register),
         sums.low.as_mut().get_mut(register),

@@ -68,14 +68,24 @@ pub(crate) trait Simd: Copy {
     /// One register.
     type Vector: Vector;
 
-    /// Registers of a group of [`LANES`].
-    const REGISTERS: usize = LANES / Self::Vector::WIDTH;
+    /// The registers of a group.
+    type Group: Copy + AsRef<[Self::Vector]> + AsMut<[Self::Vector]>;
+
+    /// A total for each lane of a group.
+    type Totals: Copy + Default + AsRef<[f64]> + AsMut<[f64]>;
+
+    /// Lanes of a group: [`LANES`], but for [`OneColumn`](scalar::OneColumn).
+    const GROUP: usize = LANES;
+
+    /// Registers of a group.
+    const REGISTERS: usize = Self::GROUP / Self::Vector::WIDTH;
 
     /// Whether a register has several lanes. A constant, so that no code is generated for rows as
     /// lanes where it is false.
     const HAS_LANES: bool = Self::Vector::WIDTH > 1;
 
-    /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8.
+    /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8. 1 for
+    /// [`OneColumn`](scalar::OneColumn).
     const UNROLL: usize;
 
     /// The longest row of a matrix that is transposed, as measured: [`LANES`] columns or half as
@@ -129,6 +139,9 @@ pub(crate) trait Simd: Copy {
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Vector;
+
+    /// `register` in each place of a group.
+    fn group(self, register: Self::Vector) -> Self::Group;
 
     /// The first [`Vector::WIDTH`] of `values`, and `fill` where there are fewer.
     fn load(self, values: &[f32], fill: f32) -> Self::Vector;
@@ -216,12 +229,6 @@ pub(crate) trait Lanewise:
 pub(crate) trait Vector: Lanewise {
     /// Lanes of one register: a divisor of [`LANES`], at most [`WIDEST`].
     const WIDTH: usize;
-
-    /// The registers that make up [`LANES`] lanes.
-    type Group: Copy + AsRef<[Self]> + AsMut<[Self]>;
-
-    /// A group with `self` in each register.
-    fn group(self) -> Self::Group;
 
     /// As many registers as a register has lanes.
     type Square: Copy + AsRef<[Self]> + AsMut<[Self]>;
@@ -312,8 +319,8 @@ pub(crate) trait Vector: Lanewise {
 /// As many registers as a register has lanes.
 pub(crate) type Square<S> = <<S as Simd>::Vector as Vector>::Square;
 
-/// The registers that make up [`LANES`] lanes.
-pub(crate) type Group<S> = <<S as Simd>::Vector as Vector>::Group;
+/// The registers of a group.
+pub(crate) type Group<S> = <S as Simd>::Group;
 
 /// The places from `start` on for a register of `width` lanes, of which `count` are to be written.
 #[cfg_attr(not(unoptimized), inline(always))]
@@ -340,7 +347,7 @@ pub(crate) fn lanes_of<V: Vector>(register: V) -> [f32; WIDEST] {
 /// A group, loaded from as many values.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
-    let mut group = simd.splat(0.0).group();
+    let mut group = simd.group(simd.splat(0.0));
     for (index, register) in group.as_mut().iter_mut().enumerate() {
         let start = index * S::Vector::WIDTH;
         *register = simd.load(lanes.get(start..).unwrap_or(&[]), 0.0);

@@ -59,6 +59,8 @@ fn copy_chunk<const LEN: usize>(
 
 impl Simd for Portable {
     type Vector = f32x8;
+    type Group = [f32x8; LANES / 8];
+    type Totals = [f64; LANES];
     const UNROLL: usize = 4;
     const IS_SMALL: bool = cfg!(small);
 
@@ -70,6 +72,10 @@ impl Simd for Portable {
     leaf! {
         fn splat(self, value: f32) -> f32x8 {
             splat(value)
+        }
+
+        fn group(self, register: f32x8) -> Self::Group {
+            [register, register, register, register]
         }
 
         fn load(self, values: &[f32], fill: f32) -> f32x8 {
@@ -115,14 +121,9 @@ impl Lanewise for f32x8 {
 
 impl Vector for f32x8 {
     const WIDTH: usize = 8;
-    type Group = [f32x8; LANES / 8];
     type Square = [f32x8; 8];
 
     leaf! {
-        fn group(self) -> Self::Group {
-            [self, self, self, self]
-        }
-
         fn square(self) -> Self::Square {
             cast([[self, self, self, self], [self, self, self, self]])
         }

@@ -8,6 +8,8 @@ pub(crate) struct Scalar;
 
 impl Simd for Scalar {
     type Vector = f32;
+    type Group = [f32; LANES];
+    type Totals = [f64; LANES];
     const UNROLL: usize = 8;
     const LANE_BY_LANE: bool = !HAS_VECTORS;
 
@@ -21,8 +23,44 @@ impl Simd for Scalar {
             value
         }
 
+        fn group(self, register: f32) -> Self::Group {
+            [register; LANES]
+        }
+
         fn load(self, values: &[f32], fill: f32) -> f32 {
             values.first().copied().unwrap_or(fill)
+        }
+    }
+}
+
+/// [`Scalar`] for columns one by one: a group is one lane. Without vectors 32 columns at once would be
+/// 32 copies of the code for one.
+#[derive(Clone, Copy)]
+pub(crate) struct OneColumn;
+
+impl Simd for OneColumn {
+    type Vector = f32;
+    type Group = [f32; 1];
+    type Totals = [f64; 1];
+    const GROUP: usize = 1;
+    const UNROLL: usize = 1;
+
+    #[inline(never)]
+    fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        f(self)
+    }
+
+    leaf! {
+        fn splat(self, value: f32) -> f32 {
+            value
+        }
+
+        fn group(self, register: f32) -> Self::Group {
+            [register]
+        }
+
+        fn load(self, values: &[f32], fill: f32) -> f32 {
+            Scalar.load(values, fill)
         }
     }
 }
@@ -51,14 +89,9 @@ impl Lanewise for f32 {
 
 impl Vector for f32 {
     const WIDTH: usize = 1;
-    type Group = [f32; LANES];
     type Square = [f32; 1];
 
     leaf! {
-        fn group(self) -> Self::Group {
-            [self; LANES]
-        }
-
         fn square(self) -> Self::Square {
             [self]
         }

@@ -30,6 +30,8 @@ const BIT_OF_LANE: uint32x4_t = unsafe { core::mem::transmute::<[u32; 4], _>([1,
 
 impl Simd for Neon {
     type Vector = F32x4;
+    type Group = [F32x4; LANES / 4];
+    type Totals = [f64; LANES];
     const UNROLL: usize = 8;
 
     #[inline(never)]
@@ -46,6 +48,10 @@ impl Simd for Neon {
         fn splat(self, value: f32) -> F32x4 {
             // SAFETY: no memory is touched.
             F32x4(unsafe { vdupq_n_f32(value) })
+        }
+
+        fn group(self, register: F32x4) -> Self::Group {
+            [register; LANES / 4]
         }
 
         fn load(self, values: &[f32], fill: f32) -> F32x4 {
@@ -85,7 +91,6 @@ impl Lanewise for F32x4 {
 
 impl Vector for F32x4 {
     const WIDTH: usize = 4;
-    type Group = [Self; LANES / 4];
     type Square = [Self; 4];
 
     operations! {
@@ -108,10 +113,6 @@ impl Vector for F32x4 {
     }
 
     leaf! {
-        fn group(self) -> Self::Group {
-            [self; LANES / 4]
-        }
-
         fn square(self) -> Self::Square {
             [self; 4]
         }

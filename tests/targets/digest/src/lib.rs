@@ -16,6 +16,9 @@ const LENGTHS: [usize; 19] = [
     1, 2, 3, 7, 10, 16, 17, 31, 32, 33, 64, 100, 128, 129, 197, 1000, 2048, 2049, LONGEST,
 ];
 
+/// Columns of the matrix that a row is read as.
+const COLUMNS: usize = 3;
+
 /// Logits that begin every eleventh row.
 const SPECIAL: [f32; 8] = [
     f32::NEG_INFINITY,
@@ -54,7 +57,7 @@ fn fill(row: &mut [f32], number: u32, state: &mut u32) {
     }
 }
 
-/// The digest of softmax, log-softmax and log-sum-exp, and of how many results it is. The longest row is
+/// The digest of softmax, also along an axis, log-softmax and log-sum-exp, and of how many results it is. The longest row is
 /// the longest of [`LENGTHS`] that fits into `row` and `results`.
 pub fn digest(backend: Backend, row: &mut [f32], results: &mut [f32]) -> Result<(u64, u32), Error> {
     let softmax = Softmax::new().backend(backend)?;
@@ -69,9 +72,13 @@ pub fn digest(backend: Backend, row: &mut [f32], results: &mut [f32]) -> Result<
         digest.add(softmax.log_sum_exp(row)?);
         softmax.row(row, results)?;
         results.iter().for_each(|result| digest.add(*result));
+        let tensor = len - len % COLUMNS;
+        let (logits, probabilities) = (&row[..tensor], &mut results[..tensor]);
+        softmax.axis(logits, [1, len / COLUMNS, COLUMNS], probabilities)?;
+        probabilities.iter().for_each(|result| digest.add(*result));
         softmax.log_row_in_place(row)?;
         row.iter().for_each(|result| digest.add(*result));
-        count += 2 * len as u32 + 1;
+        count += (2 * len + tensor) as u32 + 1;
         number += 1;
     }
     Ok((digest.0, count))
