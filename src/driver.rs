@@ -10,6 +10,7 @@ use crate::options::{Options, Preprocessing, RowOptions, Sink};
 use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::masked::MaskedRows;
 use crate::rows::matrix::Matrix;
+use crate::rows::other_terms::HasNan;
 use crate::rows::preprocess::{
     Fill, FillBelow, FillBeside, Preprocess, PreprocessRows, Preprocessed,
 };
@@ -91,14 +92,16 @@ impl Driver<'_> {
         normalizer
     }
 
-    /// The softmax of the visible logits. If the sink is +∞ or NaN, only the normalizer is
-    /// computed, and the caller fills in the results.
+    /// The softmax of the visible logits. If the sink is +∞ or NaN, the caller fills in the results.
+    /// Beside such a sink only a NaN counts.
     fn visible_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
         if sink.allows_softmax() {
             self.dispatch(Row::<LOG, R>::new(row, sink))
                 .normalizer(sink)
+        } else if self.dispatch(HasNan(row.logits())) {
+            Normalizer::NAN
         } else {
-            sink.merge_into(self.dispatch(NormalizerOf(row.logits())))
+            sink.merge_into(Normalizer::FULLY_MASKED)
         }
     }
 

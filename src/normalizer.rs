@@ -309,7 +309,7 @@ impl Normalizer {
         other_terms: 0.0,
     };
 
-    const NAN: Self = Normalizer {
+    pub(crate) const NAN: Self = Normalizer {
         max: f32::NAN,
         other_terms: f64::NAN,
     };

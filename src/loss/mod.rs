@@ -7,12 +7,16 @@ mod cross_entropy;
 mod group;
 mod soft_targets;
 
+use crate::backend::Backend;
 use crate::checks::{self, out_of_place};
+use crate::dispatch::dispatch;
 use crate::error::Error;
 use crate::mask::FullyMasked;
-use crate::normalizer::Outcome;
-use crate::options::{Preprocessing, RowOptions};
+use crate::normalizer::{Normalizer, Outcome};
+use crate::options::{Preprocessing, RowOptions, Sink};
 use crate::rows::preprocess::Preprocess;
+use crate::rows::recurrence::NormalizerOf;
+use crate::rows::row::Row;
 use crate::simd::scalar::Scalar;
 use crate::softmax::Softmax;
 use crate::source::{InPlace, Source};
@@ -31,7 +35,10 @@ pub use cross_entropy::CrossEntropy;
 ///
 /// As [`Softmax::cross_entropy`].
 pub fn cross_entropy(logits: &[f32], target: usize) -> Result<f32, Error> {
-    Softmax::new().cross_entropy(logits, target)
+    checks::target(logits.len(), target)?;
+    // Not by the method, so that a program has no code for options.
+    let normalizer = dispatch(Backend::best(), NormalizerOf(logits));
+    Ok(loss(normalizer, logits.at(Scalar, target)))
 }
 
 /// The loss and its gradient on the best backend: [`Softmax::cross_entropy_gradient`].
@@ -52,7 +59,11 @@ pub fn cross_entropy_gradient(
     target: usize,
     gradient: &mut [f32],
 ) -> Result<f32, Error> {
-    Softmax::new().cross_entropy_gradient(logits, target, gradient)
+    let row = out_of_place(logits, gradient)?;
+    let loss = cross_entropy(logits, target)?;
+    dispatch(Backend::best(), Row::<false, _>::new(row, Sink::NONE));
+    set_target(gradient, target, loss);
+    Ok(loss)
 }
 
 impl Softmax<'_> {
@@ -91,8 +102,7 @@ impl Softmax<'_> {
             return Ok(f32::INFINITY);
         }
         let logit = self.preprocessed_logit(logits, &options.over_row(logits.len()), 0, target);
-        // Subtracted from zero, so that a loss of zero is not −0.
-        Ok(0.0 - normalizer.log_probability(logit))
+        Ok(loss(normalizer, logit))
     }
 
     /// Writes the gradient of the cross-entropy by the logits, (p_i − [i = target]) · scale, and
@@ -193,18 +203,28 @@ impl Softmax<'_> {
         logit[0]
     }
 
-    /// Turns probabilities into the gradient. That of the target becomes p − 1 = e^(−loss) − 1. The
-    /// scale of the logits is a factor of all.
+    /// Turns probabilities into the gradient. The scale of the logits is a factor of all.
     fn subtract_target(&self, gradient: &mut [f32], target: usize, loss: f32) {
-        if let Some(place) = gradient.get_mut(target) {
-            *place = libm::expm1(-f64::from(loss)) as f32;
-        }
+        set_target(gradient, target, loss);
         if self.driver.options.scale.is_some() {
             self.driver.dispatch(Preprocess {
                 row: InPlace(gradient),
                 preprocessing: self.driver.options.scale_alone(),
             });
         }
+    }
+}
+
+/// −log p of a class with this logit.
+fn loss(normalizer: Normalizer, logit: f32) -> f32 {
+    // Subtracted from zero, so that a loss of zero is not −0.
+    0.0 - normalizer.log_probability(logit)
+}
+
+/// The gradient of the target, p − 1 = e^(−loss) − 1.
+fn set_target(gradient: &mut [f32], target: usize, loss: f32) {
+    if let Some(place) = gradient.get_mut(target) {
+        *place = libm::expm1(-f64::from(loss)) as f32;
     }
 }
 

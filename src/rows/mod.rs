@@ -144,7 +144,7 @@ pub(crate) mod log_sum_exp;
 pub(crate) mod masked;
 pub(crate) mod matrix;
 mod normalize;
-mod other_terms;
+pub(crate) mod other_terms;
 #[cfg(feature = "rayon")]
 pub(crate) mod parts;
 pub(crate) mod preprocess;

@@ -5,7 +5,7 @@ use super::state::{RowShift, as_two_float};
 use super::sums::{combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::two_float::TwoFloat;
-use crate::simd::{LANES, Lanewise, Simd, Vector};
+use crate::simd::{LANES, Lanewise, Simd, Vector, WithSimd};
 use crate::source::Source;
 
 /// Where the other terms are less than this part of the maximum's, they are summed again without
@@ -66,6 +66,18 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
     }
     let sum = total(simd, &mut sums, row.len(), false);
     combine_lanes(&sum, false).renormalized()
+}
+
+/// Whether a logit is NaN.
+pub(crate) struct HasNan<L>(pub(crate) L);
+
+impl<L: Source> WithSimd for HasNan<L> {
+    type Output = bool;
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        has_nan(simd, self.0)
+    }
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]

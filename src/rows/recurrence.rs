@@ -7,6 +7,7 @@ use crate::math::exp::ExpConstants;
 use crate::math::reduce::{is_nan, larger, largest, reduce, total};
 use crate::math::shift::{RESCALE_THRESHOLD, Shift};
 use crate::normalizer::Normalizer;
+use crate::simd::scalar::add_f32;
 use crate::simd::{
     Group, LANES, Simd, Unrolled, Vector, WithSimd, load_group, store_group, unroll,
 };
@@ -123,8 +124,8 @@ impl RecurrenceState {
     fn total_other_terms(&self) -> [f64; LANES] {
         let mut other_terms = self.other_terms;
         for ((other_terms, sum), low) in other_terms.iter_mut().zip(self.high).zip(self.low) {
-            *other_terms += f64::from(sum);
-            *other_terms += f64::from(low);
+            add_f32(other_terms, sum);
+            add_f32(other_terms, low);
         }
         other_terms
     }
@@ -211,10 +212,10 @@ impl<S: Simd> Registers<S> {
         if is_above && !self.raise_shift(block) {
             return;
         }
-        if S::UNROLL == 8 {
-            self.steps::<8, L>(block);
-        } else {
-            self.steps::<4, L>(block);
+        match S::UNROLL {
+            8 => self.steps::<8, L>(block),
+            4 => self.steps::<4, L>(block),
+            _ => self.steps::<1, L>(block),
         }
         self.blocks_in_slice += 1;
         if self.blocks_in_slice == SLICE / BLOCK {
@@ -317,7 +318,7 @@ fn rescale_to_block<S: Simd, L: Source>(
     let factor = shift.rescale_factor(Shift::of(maximum));
     for other_terms in other_terms {
         // Before the first finite logit there are none, and the factor may be infinite.
-        if *other_terms != 0.0 {
+        if other_terms.to_bits() != 0 {
             *other_terms *= factor;
         }
     }

@@ -84,8 +84,8 @@ pub(crate) trait Simd: Copy {
     /// lanes where it is false.
     const HAS_LANES: bool = Self::Vector::WIDTH > 1;
 
-    /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8. 1 for
-    /// [`OneColumn`](scalar::OneColumn).
+    /// Registers of an [`Unrolled`] loop body, as measured: 4 or 8, and 1 where there
+    /// are no vectors.
     const UNROLL: usize;
 
     /// The longest row of a matrix that is transposed, as measured: [`LANES`] columns or half as

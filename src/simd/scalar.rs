@@ -10,7 +10,7 @@ impl Simd for Scalar {
     type Vector = f32;
     type Group = [f32; LANES];
     type Totals = [f64; LANES];
-    const UNROLL: usize = 8;
+    const UNROLL: usize = if HAS_VECTORS { 8 } else { 1 };
     const LANE_BY_LANE: bool = !HAS_VECTORS;
 
     #[inline(never)]
@@ -30,6 +30,24 @@ impl Simd for Scalar {
         fn load(self, values: &[f32], fill: f32) -> f32 {
             values.first().copied().unwrap_or(fill)
         }
+    }
+}
+
+/// `total` + `value`; `total` is not −0. A target without vectors has no `f64` instructions either:
+/// an addition is a call of about a hundred instructions. Most lanes of a short row are 0, which
+/// changes nothing.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn add_f64(total: &mut f64, value: f64) {
+    if HAS_VECTORS || value.to_bits() != 0 {
+        *total += value;
+    }
+}
+
+/// [`add_f64`] of a lane.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn add_f32(total: &mut f64, value: f32) {
+    if HAS_VECTORS || value != 0.0 {
+        *total += f64::from(value);
     }
 }
 
@@ -114,7 +132,7 @@ impl Vector for f32 {
 
         fn add_to(self, totals: &mut [f64]) {
             if let Some(total) = totals.first_mut() {
-                *total += f64::from(self);
+                add_f32(total, self);
             }
         }
 
