@@ -2,6 +2,7 @@
 //! part is computed as in the whole, so that neither the parts nor the threads change a bit.
 
 extern crate alloc;
+extern crate std;
 
 use crate::checks::{self, out_of_place};
 use crate::driver::Driver;
@@ -14,6 +15,7 @@ use crate::rows::parts::{
 use crate::softmax::Softmax;
 use crate::source::{InPlace, Layout, Source, SrcDst, Unwritten};
 use alloc::vec::Vec;
+use std::sync::Mutex;
 
 /// The largest matrix, in logits, that is not divided: 12 µs on an AMD EPYC core (family 26), about
 /// what a call from outside the pool waits for its threads.
@@ -57,9 +59,10 @@ impl<'a> Softmax<'a> {
 /// global one. A matrix of at most 2^16 logits is done on one thread. Rows of more than 2^17 logits
 /// are read in parts if there are fewer of them than threads, unless masks, a scale or a soft cap are
 /// set, or a shift of the exponent must be changed within the row: then a row is done on one thread.
-/// A call from outside the pool waits for a thread of the pool to wake up, some microseconds; several calls
-/// inside one [`rayon::ThreadPool::install`] or [`rayon::scope`] wait once. For a row in parts a
-/// thirty-second of its memory is allocated, and rayon allocates for itself.
+/// The calling thread takes part, whether it is of the pool or not. The others have to wake up, which
+/// may take as long as a mebibyte of logits; several calls inside one
+/// [`rayon::ThreadPool::install`] or [`rayon::scope`] wait less. For a row in parts a thirty-second of
+/// its memory is allocated, and rayon allocates for itself.
 ///
 /// ```
 /// use online_softmax::{Mask, Softmax};
@@ -460,40 +463,68 @@ impl<T: Send> Part<T> {
         }
     }
 
-    /// Divides what has more than `most` rows.
+    /// The threads take parts of `most` rows, one after another, until none is left. So does the
+    /// calling thread, from the start: a thread of the pool may need as long to wake up as a
+    /// mebibyte takes.
     fn divide(
         self,
         most: usize,
         split: &(impl Fn(T, usize) -> Result<(T, T), T> + Sync),
         run: &(impl Fn(T, usize) + Sync),
     ) {
+        let parts = self.rows.div_ceil(most);
+        let helpers = parts.min(rayon::current_num_threads()).saturating_sub(1);
+        let left = Mutex::new(Some(self));
+        let take_parts = || {
+            while let Some(part) = take(&left, most, split) {
+                run(part.values, part.first);
+            }
+        };
+        rayon::in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| take_parts());
+            }
+            take_parts();
+        });
+    }
+
+    /// The first `most` rows, if there are more.
+    fn split_off(
+        self,
+        most: usize,
+        split: &impl Fn(T, usize) -> Result<(T, T), T>,
+    ) -> (Self, Option<Self>) {
         let Part {
             first,
             rows,
             values,
         } = self;
+        let part = |first, rows, values| Part {
+            first,
+            rows,
+            values,
+        };
         if rows <= most {
-            return run(values, first);
+            return (part(first, rows, values), None);
         }
-        let half = rows / 2;
-        match split(values, half) {
-            Ok((values, others)) => {
-                let part = Part {
-                    first,
-                    rows: half,
-                    values,
-                };
-                let other = Part {
-                    first: first + half,
-                    rows: rows - half,
-                    values: others,
-                };
-                rayon::join(
-                    || part.divide(most, split, run),
-                    || other.divide(most, split, run),
-                );
-            }
-            Err(whole) => run(whole, first),
+        match split(values, most) {
+            Ok((values, others)) => (
+                part(first, most, values),
+                Some(part(first + most, rows - most, others)),
+            ),
+            Err(values) => (part(first, rows, values), None),
         }
     }
+}
+
+/// The next part of what is left.
+fn take<T: Send>(
+    left: &Mutex<Option<Part<T>>>,
+    most: usize,
+    split: &impl Fn(T, usize) -> Result<(T, T), T>,
+) -> Option<Part<T>> {
+    let mut left = left.lock().ok()?;
+    let (part, others) = left.take()?.split_off(most, split);
+    *left = others;
+    Some(part)
 }
