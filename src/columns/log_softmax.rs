@@ -9,7 +9,7 @@ use crate::math::shift::GroupShifts;
 use crate::math::two_float::TwoFloat;
 use crate::normalizer::{Normalizer, Outcome};
 use crate::options::Sink;
-use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of};
+use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of, map_group};
 use crate::source::SrcDst;
 
 /// The steps of the recurrence over a tile, in every lane. The shifts are those of the whole
@@ -26,11 +26,15 @@ fn sum_others<S: Simd, R: SrcDst>(
     let mut sum = CompensatedSum::new(simd);
     for cells in cells.rows(slab) {
         let logits = load(simd, &cells);
-        for (register, maximum) in maxima.as_mut().iter_mut().enumerate() {
-            let (smaller, larger) = maximum.min_max(simd.register(&logits, register));
-            *maximum = larger;
-            sum.add_unordered(register, shifts.exp_precise(register, smaller));
-        }
+        maxima = map_group::<S>(
+            maxima,
+            #[inline(always)]
+            |register, maximum| {
+                let (smaller, larger) = maximum.min_max(simd.register(&logits, register));
+                sum.add_unordered(register, shifts.exp_precise(register, smaller));
+                larger
+            },
+        );
     }
     sums.maxima = maxima;
     sum.flush(sums.totals.as_mut());
@@ -118,16 +122,19 @@ impl<S: Simd> ColumnAlgorithm<S> for LogProbabilities<S> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn normalize_row<R: SrcDst>(&self, simd: S, _: &GroupShifts<S>, cells: &mut R) {
-        let mut results = load(simd, cells);
-        for (register, lanes) in results.as_mut().iter_mut().enumerate() {
-            let of = |group| self.simd.register(group, register);
-            let log_probability = LogProbability::of(TwoFloat {
-                high: of(&self.log_sum_exp.high),
-                low: of(&self.log_sum_exp.low),
-            });
-            *lanes = log_probability.apply(*lanes) + of(&self.fallback);
-        }
-        store(simd, cells, 0..S::REGISTERS, &results);
+        let results = map_group::<S>(
+            load(simd, cells),
+            #[inline(always)]
+            |register, lanes| {
+                let of = |group| self.simd.register(group, register);
+                let log_probability = LogProbability::of(TwoFloat {
+                    high: of(&self.log_sum_exp.high),
+                    low: of(&self.log_sum_exp.low),
+                });
+                log_probability.apply(lanes) + of(&self.fallback)
+            },
+        );
+        store(simd, cells, &results);
     }
 
     /// No group is unusual.

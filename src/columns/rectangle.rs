@@ -1,8 +1,7 @@
 //! Columns side by side: strips, tiles and groups, and how they are read and written.
 
-use crate::simd::{Group, LANES, Simd, Vector, WIDEST};
+use crate::simd::{Group, LANES, Simd, Vector, WIDEST, for_each_register, map_group};
 use crate::source::{LINE, Source, SrcDst};
-use core::ops::Range;
 
 /// How far ahead memory is prefetched, in rows.
 const ROWS_AHEAD: usize = 4;
@@ -98,48 +97,49 @@ impl<R: SrcDst> Iterator for Rows<R> {
 /// The cells of a row, −∞ where there are none.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
-    let mut group = simd.group(simd.splat(f32::NEG_INFINITY));
+    let none = simd.group(simd.splat(f32::NEG_INFINITY));
     let logits = cells.logits();
-    let registers = group.as_mut().iter_mut().enumerate();
     match logits.split_at(S::GROUP) {
-        Ok((logits, _)) => {
-            for (register, lanes) in registers {
-                *lanes = logits.load(simd, register * S::Vector::WIDTH);
-            }
-        }
-        Err(logits) => {
-            for (register, lanes) in registers {
+        Ok((logits, _)) => map_group::<S>(
+            none,
+            #[inline(always)]
+            |register, _| logits.load(simd, register * S::Vector::WIDTH),
+        ),
+        Err(logits) => map_group::<S>(
+            none,
+            #[inline(always)]
+            |register, none| {
                 let start = register * S::Vector::WIDTH;
                 if start < logits.len() {
-                    *lanes = logits.load(simd, start);
+                    logits.load(simd, start)
+                } else {
+                    none
                 }
-            }
-        }
+            },
+        ),
     }
-    group
 }
 
-/// Writes some registers of a row.
+/// Writes the cells of a row.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn store<S: Simd, R: SrcDst>(
-    simd: S,
-    cells: &mut R,
-    registers: Range<usize>,
-    group: &Group<S>,
-) {
+pub(super) fn store<S: Simd, R: SrcDst>(simd: S, cells: &mut R, group: &Group<S>) {
     let len = cells.len();
     if len >= S::GROUP {
         let mut cells = cells.slice(0, S::GROUP);
-        for register in registers {
-            cells.store(register * S::Vector::WIDTH, simd.register(group, register));
-        }
+        for_each_register::<S>(
+            #[inline(always)]
+            |register| cells.store(register * S::Vector::WIDTH, simd.register(group, register)),
+        );
     } else {
-        for register in registers {
-            let start = register * S::Vector::WIDTH;
-            if start < len {
-                cells.store(start, simd.register(group, register));
-            }
-        }
+        for_each_register::<S>(
+            #[inline(always)]
+            |register| {
+                let start = register * S::Vector::WIDTH;
+                if start < len {
+                    cells.store(start, simd.register(group, register));
+                }
+            },
+        );
     }
 }
 
@@ -147,20 +147,27 @@ pub(super) fn store<S: Simd, R: SrcDst>(
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn gt_mask<S: Simd>(simd: S, group: &Group<S>, bounds: &Group<S>) -> u32 {
     let mut greater = 0;
-    for (register, lanes) in group.as_ref().iter().enumerate() {
-        let bounds = simd.register(bounds, register);
-        greater |= lanes.gt_mask(bounds) << (register * S::Vector::WIDTH);
-    }
+    for_each_register::<S>(
+        #[inline(always)]
+        |register| {
+            let (lanes, bounds) = (
+                simd.register(group, register),
+                simd.register(bounds, register),
+            );
+            greater |= lanes.gt_mask(bounds) << (register * S::Vector::WIDTH);
+        },
+    );
     greater
 }
 
 /// The larger value in each lane. A NaN may be kept or lost.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn larger<S: Simd>(simd: S, mut group: Group<S>, other: &Group<S>) -> Group<S> {
-    for (register, lanes) in group.as_mut().iter_mut().enumerate() {
-        (_, *lanes) = lanes.min_max(simd.register(other, register));
-    }
-    group
+pub(super) fn larger<S: Simd>(simd: S, group: Group<S>, other: &Group<S>) -> Group<S> {
+    map_group::<S>(
+        group,
+        #[inline(always)]
+        |register, lanes| lanes.min_max(simd.register(other, register)).1,
+    )
 }
 
 /// The first cells of a row, as many as a group has lanes, or all if there are no more; and the others.

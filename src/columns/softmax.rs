@@ -8,7 +8,9 @@ use crate::math::epilogue::{Epilogue, ExactMax, NEGLIGIBLE, Probability, Quotien
 use crate::math::shift::{GroupShifts, Shift};
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Group, Simd, Unrolled, Vector, WIDEST, lanes_of, unroll};
+use crate::simd::{
+    Group, Simd, Unrolled, Vector, WIDEST, for_each_register, lanes_of, map_group, unroll,
+};
 use crate::source::{Source, SrcDst};
 
 /// The first pass over a strip in a tile: the maxima of each group, and in each lane a lower bound
@@ -27,9 +29,10 @@ fn max_pass<S: Simd, R: SrcDst>(
             let (cells, others) = split_group::<S, _>(unread);
             strip.prefetch(&cells);
             let logits = load(simd, &cells);
-            for lanes in logits.as_ref() {
-                least = lanes.min_drop_nan(least);
-            }
+            for_each_register::<S>(
+                #[inline(always)]
+                |register| least = simd.register(&logits, register).min_drop_nan(least),
+            );
             *maxima = larger(simd, *maxima, &logits);
             match others {
                 Some(others) => unread = others,
@@ -128,7 +131,7 @@ fn exp_sum_cells_as<const CLAMPED: bool, const UNROLL: usize, S: Simd, R: SrcDst
 ) {
     let registers = sums.len() * S::REGISTERS;
     let start = |register: usize| register % registers * S::Vector::WIDTH;
-    let empty = Unrolled([simd.splat(f32::NEG_INFINITY); UNROLL]);
+    let empty = Unrolled::<_, UNROLL>::splat(simd.splat(f32::NEG_INFINITY));
     for first in (0..cells.len() * registers).step_by(UNROLL) {
         let mut constants = Shift::unit().constants(simd).unrolled();
         let (mut logits, mut offsets) = (empty, empty);
@@ -339,16 +342,19 @@ impl<S: Simd> Probabilities<S> {
         cells: &mut R,
         epilogue: impl Fn(usize, S::Vector) -> S::Vector,
     ) {
-        let mut results = load(simd, cells);
-        for (register, lanes) in results.as_mut().iter_mut().enumerate() {
-            let numerators = if R::HAS_SCRATCH {
-                *lanes
-            } else {
-                shifts.exp_scaled(register, *lanes).value()
-            };
-            *lanes = epilogue(register, numerators);
-        }
-        store(simd, cells, 0..S::REGISTERS, &results);
+        let results = map_group::<S>(
+            load(simd, cells),
+            #[inline(always)]
+            |register, lanes| {
+                let numerators = if R::HAS_SCRATCH {
+                    lanes
+                } else {
+                    shifts.exp_scaled(register, lanes).value()
+                };
+                epilogue(register, numerators)
+            },
+        );
+        store(simd, cells, &results);
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

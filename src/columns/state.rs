@@ -3,7 +3,7 @@
 use super::rectangle::{Rectangle, gt_mask, larger, load, store};
 use crate::math::shift::{GroupShifts, RESCALE_THRESHOLD};
 use crate::options::Sink;
-use crate::simd::{Group, Lanewise, Simd, Vector, WIDEST, lanes_of, store_group};
+use crate::simd::{Group, Lanewise, Simd, Vector, WIDEST, lanes_of, map_group, store_group};
 use crate::source::SrcDst;
 
 /// Columns whose maximum in the first tile is at most this far from zero get a shift without an
@@ -139,12 +139,15 @@ impl<S: Simd> GroupState<S> {
                 ..columns
             };
             for mut cells in above.rows(&mut scratch).take(first) {
-                let mut numerators = load(simd, &cells);
-                for (register, lanes) in numerators.as_mut().iter_mut().enumerate() {
-                    let factor = simd.register(&roots, register);
-                    *lanes = *lanes * factor * factor;
-                }
-                store(simd, &mut cells, 0..S::REGISTERS, &numerators);
+                let numerators = map_group::<S>(
+                    load(simd, &cells),
+                    #[inline(always)]
+                    |register, lanes| {
+                        let factor = simd.register(&roots, register);
+                        lanes * factor * factor
+                    },
+                );
+                store(simd, &mut cells, &numerators);
             }
         }
     }

@@ -19,7 +19,7 @@
 
 use super::exp::ScaledExp;
 use super::two_float::TwoFloat;
-use crate::simd::{Group, Lanewise, Simd, Vector};
+use crate::simd::{Group, Lanewise, Simd, Vector, map_group};
 
 /// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the
 /// sum of what rounding left out of it. It adds the numerators as they are before they are rounded.
@@ -79,9 +79,14 @@ impl<S: Simd> CompensatedSum<S> {
     /// Exact: the start is a power of two and at most the sum.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn remove_start(mut self, sum_start: &Group<S>) -> Self {
-        for (high, sum_start) in self.high.as_mut().iter_mut().zip(sum_start.as_ref()) {
-            *high = *high - *sum_start;
-        }
+        self.high = map_group::<S>(
+            self.high,
+            #[inline(always)]
+            |register, high| match sum_start.as_ref().get(register) {
+                Some(sum_start) => high - *sum_start,
+                None => high,
+            },
+        );
         self
     }
 

@@ -148,13 +148,20 @@ impl<V: Lanewise> ExpConstants<V> {
     /// For `COUNT` registers side by side.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn unrolled<const COUNT: usize>(&self) -> ExpConstants<Unrolled<V, COUNT>> {
+        let [c0, c1, c2, c3, c4] = self.coefficients;
         ExpConstants {
-            lowest: Unrolled([self.lowest; COUNT]),
-            round: Unrolled([self.round; COUNT]),
-            log2_e: Unrolled([self.log2_e; COUNT]),
-            minus_ln_2_high: Unrolled([self.minus_ln_2_high; COUNT]),
-            minus_ln_2_low: Unrolled([self.minus_ln_2_low; COUNT]),
-            coefficients: self.coefficients.map(|value| Unrolled([value; COUNT])),
+            lowest: Unrolled::splat(self.lowest),
+            round: Unrolled::splat(self.round),
+            log2_e: Unrolled::splat(self.log2_e),
+            minus_ln_2_high: Unrolled::splat(self.minus_ln_2_high),
+            minus_ln_2_low: Unrolled::splat(self.minus_ln_2_low),
+            coefficients: [
+                Unrolled::splat(c0),
+                Unrolled::splat(c1),
+                Unrolled::splat(c2),
+                Unrolled::splat(c3),
+                Unrolled::splat(c4),
+            ],
         }
     }
 

@@ -100,7 +100,7 @@ fn write_block<const COUNT: usize, S: Simd, R: SrcDst>(
             },
         );
     }
-    let mut loaded = Unrolled([simd.splat(0.0); COUNT]);
+    let mut loaded = Unrolled::<_, COUNT>::splat(simd.splat(0.0));
     for (i, loaded) in loaded.0.iter_mut().enumerate() {
         *loaded = block.logits().load(simd, i * width);
     }
@@ -143,7 +143,7 @@ impl<V: Vector, E: Epilogue<V>> Epilogue<V> for Recompute<V, E> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply_unrolled<const COUNT: usize>(&self, logits: Unrolled<V, COUNT>) -> Unrolled<V, COUNT> {
-        let logits = logits - Unrolled([self.offset; COUNT]);
+        let logits = logits - Unrolled::<_, COUNT>::splat(self.offset);
         let numerators = self.constants.unrolled().exp_scaled(logits).value();
         self.epilogue.apply_unrolled(numerators)
     }

@@ -235,7 +235,7 @@ impl<S: Simd> Registers<S> {
             if first * S::Vector::WIDTH >= block.len() {
                 break;
             }
-            let mut smaller = Unrolled([self.simd.splat(f32::NEG_INFINITY); UNROLL]);
+            let mut smaller = Unrolled::<_, UNROLL>::splat(self.simd.splat(f32::NEG_INFINITY));
             unroll::<UNROLL>(
                 #[inline(always)]
                 |i| {

@@ -420,7 +420,7 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CL
         let (lows, single_lows) = halves(lows, cells.len());
         let lanes = cells.as_chunks_mut::<4>().0.iter_mut().zip(second_cells);
         for ((cells, second_cells), lows) in lanes.zip(lows.as_chunks_mut::<4>().0) {
-            let mut sums = Unrolled([self.sum_start; 4]);
+            let mut sums = Unrolled::<_, 4>::splat(self.sum_start);
             let rest = self.step(cells, &mut sums, high);
             let rest = rest + self.step(second_cells, &mut sums, high);
             put::<FIRST, 4, S>(rest, lows);
@@ -440,7 +440,7 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CL
         high: &mut S::Vector,
     ) {
         for (cells, lows) in cells.iter_mut().zip(lows.as_chunks_mut::<COUNT>().0) {
-            let mut sums = Unrolled([self.sum_start; COUNT]);
+            let mut sums = Unrolled::<_, COUNT>::splat(self.sum_start);
             put::<FIRST, COUNT, S>(self.step(cells, &mut sums, high), lows);
         }
     }
@@ -454,12 +454,12 @@ impl<const PRECISE: bool, const CLAMPED: bool, S: Simd> ColumnExpSum<PRECISE, CL
         high: &mut S::Vector,
     ) -> Unrolled<S::Vector, COUNT> {
         let constants = self.constants.unrolled::<COUNT>();
-        let offset = Unrolled([self.offset; COUNT]);
+        let offset = Unrolled::<_, COUNT>::splat(self.offset);
         let numerators = constants.numerators::<CLAMPED, PRECISE>(Unrolled(*cells), offset);
         if !PRECISE {
             *cells = numerators.value().0;
         }
-        let mut rest = Unrolled([self.sum_start; COUNT]);
+        let mut rest = Unrolled::<_, COUNT>::splat(self.sum_start);
         unroll::<COUNT>(
             #[inline(always)]
             |i| rest.0[i] = add_one(&mut sums.0[i], high, numerators.register(i)),

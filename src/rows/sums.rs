@@ -6,7 +6,9 @@ use crate::math::exp::ExpConstants;
 use crate::math::reduce::first;
 use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
-use crate::simd::{LANES, Lanewise, Simd, Unrolled, Vector, lanes_of, unroll, unroll_registers};
+use crate::simd::{
+    LANES, Lanewise, Simd, Unrolled, Vector, for_each_register, lanes_of, unroll, unroll_registers,
+};
 use crate::source::{LINE, Source, SrcDst};
 
 /// Computes and sums the numerators of a row.
@@ -193,7 +195,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PR
         constants: &ExpConstants<Unrolled<S::Vector, UNROLL>>,
         mut sum: CompensatedSum<S>,
     ) -> CompensatedSum<S> {
-        let mut logits = Unrolled([self.offset; UNROLL]);
+        let mut logits = Unrolled::<_, UNROLL>::splat(self.offset);
         unroll::<UNROLL>(
             #[inline(always)]
             |i| {
@@ -201,7 +203,7 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PR
                 logits.0[i] = block.logits().load(self.simd, start);
             },
         );
-        let offset = Unrolled([self.offset; UNROLL]);
+        let offset = Unrolled::<_, UNROLL>::splat(self.offset);
         let numerators = constants.numerators::<CLAMPED, PRECISE>(logits, offset);
         let values = numerators.value();
         unroll::<UNROLL>(
@@ -238,15 +240,21 @@ pub(super) fn exp_sums<const PRECISE: bool, S: Simd, R: SrcDst>(
 /// Adds the lanes of one sum to those of another.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn add<S: Simd>(sums: &mut CompensatedSum<S>, other: &CompensatedSum<S>) {
-    let parts = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
-    let others = other.high.as_ref().iter().zip(other.low.as_ref());
-    for ((high, low), (other_high, other_low)) in parts.zip(others) {
-        let other = TwoFloat {
-            high: *other_high,
-            low: *other_low,
-        };
-        add_to_sum(high, low, other);
-    }
+    for_each_register::<S>(
+        #[inline(always)]
+        |i| {
+            let parts = (sums.high.as_mut().get_mut(i), sums.low.as_mut().get_mut(i));
+            let others = (other.high.as_ref().get(i), other.low.as_ref().get(i));
+            if let ((Some(high), Some(low)), (Some(other_high), Some(other_low))) = (parts, others)
+            {
+                let other = TwoFloat {
+                    high: *other_high,
+                    low: *other_low,
+                };
+                add_to_sum(high, low, other);
+            }
+        },
+    );
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]

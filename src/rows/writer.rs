@@ -78,7 +78,7 @@ impl<'a> Writer<'a> {
                 }
                 Err(last) => return last,
             };
-            let mut loaded = Unrolled([simd.splat(0.0); COUNT]);
+            let mut loaded = Unrolled::<_, COUNT>::splat(simd.splat(0.0));
             unroll::<COUNT>(
                 #[inline(always)]
                 |i| loaded.0[i] = block.load(simd, i * S::Vector::WIDTH),

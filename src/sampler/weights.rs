@@ -102,8 +102,8 @@ impl<V: Vector> Weights<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn unrolled<const COUNT: usize>(&self) -> Weights<Unrolled<V, COUNT>> {
         Weights {
-            scale: Unrolled([self.scale; COUNT]),
-            offset: Unrolled([self.offset; COUNT]),
+            scale: Unrolled::<_, COUNT>::splat(self.scale),
+            offset: Unrolled::<_, COUNT>::splat(self.offset),
             constants: self.constants.unrolled(),
         }
     }
@@ -167,7 +167,7 @@ fn mass_of_all<S: Simd, L: Source>(simd: S, logits: L, tempering: Tempering) -> 
                     if first >= block.len() {
                         break;
                     }
-                    let mut logits = Unrolled([simd.splat(f32::NEG_INFINITY); UNROLL]);
+                    let mut logits = Unrolled::<_, UNROLL>::splat(simd.splat(f32::NEG_INFINITY));
                     unroll::<UNROLL>(
                         #[inline(always)]
                         |i| logits.0[i] = block.load(simd, first + i * S::Vector::WIDTH),

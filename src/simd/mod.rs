@@ -44,7 +44,7 @@ pub(crate) mod x86_64;
 
 use operations::leaf;
 use past_caches::Fenced;
-pub(crate) use unrolled::{Unrolled, unroll, unroll_registers};
+pub(crate) use unrolled::{Unrolled, for_each_register, map_group, unroll, unroll_registers};
 
 /// Virtual lanes of every backend. All sums are taken in groups of this many, however many
 /// registers a group needs, so the order of additions is the same everywhere.
@@ -347,12 +347,14 @@ pub(crate) fn lanes_of<V: Vector>(register: V) -> [f32; WIDEST] {
 /// A group, loaded from as many values.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn load_group<S: Simd>(simd: S, lanes: &[f32; LANES]) -> Group<S> {
-    let mut group = simd.group(simd.splat(0.0));
-    for (index, register) in group.as_mut().iter_mut().enumerate() {
-        let start = index * S::Vector::WIDTH;
-        *register = simd.load(lanes.get(start..).unwrap_or(&[]), 0.0);
-    }
-    group
+    map_group::<S>(
+        simd.group(simd.splat(0.0)),
+        #[inline(always)]
+        |index, _| {
+            let start = index * S::Vector::WIDTH;
+            simd.load(lanes.get(start..).unwrap_or(&[]), 0.0)
+        },
+    )
 }
 
 /// The lanes of a group.

@@ -1,6 +1,7 @@
 //! Several registers side by side.
 
-use super::{Lanewise, operations::leaf};
+use super::{Group, Lanewise, Simd, operations::leaf};
+use core::mem::{self, MaybeUninit};
 use core::ops::{Add, Mul, Sub};
 
 /// `COUNT` registers that go through the same formula. Their operations do not depend on each
@@ -8,12 +9,28 @@ use core::ops::{Add, Mul, Sub};
 #[derive(Clone, Copy)]
 pub(crate) struct Unrolled<V, const COUNT: usize>(pub(crate) [V; COUNT]);
 
-macro_rules! for_each_register {
+impl<V: Copy, const COUNT: usize> Unrolled<V, COUNT> {
+    /// `value` in each register. `[value; COUNT]` is a loop, which builds for size keep.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn splat(value: V) -> Self {
+        let mut registers = [const { MaybeUninit::uninit() }; COUNT];
+        unroll::<COUNT>(
+            #[inline(always)]
+            |i| {
+                registers[i].write(value);
+            },
+        );
+        // SAFETY: `unroll` has written every register; a `MaybeUninit<V>` is laid out as a `V`.
+        Unrolled(unsafe { mem::transmute_copy(&registers) })
+    }
+}
+
+macro_rules! register_by_register {
     ($(impl $operator:ident: $name:ident $operands:tt;)+) => {
         $(
             impl<V: Lanewise, const COUNT: usize> $operator for Unrolled<V, COUNT> {
                 type Output = Self;
-                for_each_register! { $name $operands; }
+                register_by_register! { $name $operands; }
             }
         )+
     };
@@ -40,7 +57,7 @@ macro_rules! for_each_register {
     };
 }
 
-for_each_register! {
+register_by_register! {
     impl Add: add(other);
     impl Sub: sub(other);
     impl Mul: mul(other);
@@ -49,7 +66,7 @@ for_each_register! {
 impl<V: Lanewise, const COUNT: usize> Lanewise for Unrolled<V, COUNT> {
     const IS_FUSED: bool = V::IS_FUSED;
 
-    for_each_register! {
+    register_by_register! {
         mul_add(factor, addend);
         max_keep_nan(bound);
         low_bits_to_exponent();
@@ -86,4 +103,39 @@ pub(crate) fn unroll_registers<const N: usize, T>(mut body: impl FnMut(usize)) {
             body(i);
         }
     }
+}
+
+/// Calls `body` with the index of each register of a group, without a loop where these are few.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn for_each_register<S: Simd>(mut body: impl FnMut(usize)) {
+    if S::REGISTERS <= 8 {
+        unroll::<8>(
+            #[inline(always)]
+            |register| {
+                if register < S::REGISTERS {
+                    body(register);
+                }
+            },
+        );
+    } else {
+        (0..S::REGISTERS).for_each(body);
+    }
+}
+
+/// `group` with each register as `of` makes it from its index and from what it was. Without a loop
+/// where the registers are few.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn map_group<S: Simd>(
+    mut group: Group<S>,
+    mut of: impl FnMut(usize, S::Vector) -> S::Vector,
+) -> Group<S> {
+    for_each_register::<S>(
+        #[inline(always)]
+        |index| {
+            if let Some(register) = group.as_mut().get_mut(index) {
+                *register = of(index, *register);
+            }
+        },
+    );
+    group
 }
