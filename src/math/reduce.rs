@@ -1,6 +1,5 @@
 //! Lanes combined to one value, always by the same tree.
 
-use crate::simd::scalar::add_f64;
 use crate::simd::{Group, Simd, Vector, lanes_of, unroll_registers};
 
 /// All lanes, a power of two of them, combined by a tree: lane i with lane i + n/2 of n, and so on
@@ -17,17 +16,10 @@ pub(crate) fn reduce<const N: usize, T: Copy>(mut lanes: [T; N], combine: impl F
     lanes[0]
 }
 
-/// The sum of all lanes, none of which is −0.
+/// The sum of all lanes.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn total<const N: usize>(lanes: [f64; N]) -> f64 {
-    reduce(
-        lanes,
-        #[inline(always)]
-        |mut sum, lane| {
-            add_f64(&mut sum, lane);
-            sum
-        },
-    )
+    reduce(lanes, |a, b| a + b)
 }
 
 /// The larger of two numbers.

@@ -33,17 +33,9 @@ impl Simd for Scalar {
     }
 }
 
-/// `total` + `value`; `total` is not −0. A target without vectors has no `f64` instructions either:
-/// an addition is a call of about a hundred instructions. Most lanes of a short row are 0, which
-/// changes nothing.
-#[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn add_f64(total: &mut f64, value: f64) {
-    if HAS_VECTORS || value.to_bits() != 0 {
-        *total += value;
-    }
-}
-
-/// [`add_f64`] of a lane.
+/// Adds a lane to a total that is not −0. A target without vectors has no `f64` instructions either: an
+/// addition is a call of some dozens of instructions. Most lanes of a short row are 0, which changes
+/// nothing.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn add_f32(total: &mut f64, value: f32) {
     if HAS_VECTORS || value != 0.0 {
