@@ -16,6 +16,7 @@ support::on_every_backend!(
     special_values,
     masked_classes,
     large_logits,
+    upstream_is_a_factor,
     errors_write_nothing,
 );
 
@@ -582,6 +583,23 @@ fn large_logits(backend: Backend) {
     weighted.rows(&logits, 2, &[1], &mut losses).unwrap();
     assert!(ulp::error(losses[0], truth) <= 1.0, "{losses:?}");
     assert_eq!(loss.mean(&logits, 2, &[1]), Ok(f32::INFINITY));
+}
+
+/// A power of two, so that no product is rounded.
+fn upstream_is_a_factor(backend: Backend) {
+    let loss = CrossEntropy::new().softmax(on(backend));
+    let logits = [0.5, -1.0, 2.0, 3.0, 0.0, -2.0];
+    let targets = [2, 0];
+    let [mut gradient, mut doubled, mut in_place] = [[f32::NAN; 6], [f32::NAN; 6], logits];
+    let mean = loss.gradient(&logits, 3, &targets, &mut gradient).unwrap();
+    let upstream = loss.upstream(-2.0);
+    let of_doubled = upstream.gradient(&logits, 3, &targets, &mut doubled);
+    upstream
+        .gradient_in_place(&mut in_place, 3, &targets)
+        .unwrap();
+    assert_eq!(of_doubled, Ok(mean));
+    assert_eq!(doubled, gradient.map(|gradient| -2.0 * gradient));
+    assert_eq!(in_place, doubled);
 }
 
 fn errors_write_nothing(backend: Backend) {
