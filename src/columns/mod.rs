@@ -27,6 +27,9 @@
 //!     for each row:  results ← scratch / totals
 //! ```
 //!
+//! Without vectors a group is one column ([`OneColumn`](crate::simd::scalar::OneColumn)), and a
+//! strip has four.
+//!
 //! This is the online recurrence, tile by tile. The log-softmax reads the columns for their maxima
 //! first, then sums, then writes: three reads, nothing stored. Its totals leave out the term of the
 //! maximum. The log-sum-exp takes the first two reads.

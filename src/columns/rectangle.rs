@@ -31,9 +31,9 @@ impl<S: Simd> Rectangle<S> {
     /// The groups of a strip; the last may be smaller.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn groups(self) -> impl Iterator<Item = Self> {
-        (0..self.width.div_ceil(S::GROUP)).map(move |group| Rectangle {
-            start: self.start + group * S::GROUP,
-            width: S::GROUP.min(self.width - group * S::GROUP),
+        (0..self.width.div_ceil(S::GROUP_LANES)).map(move |group| Rectangle {
+            start: self.start + group * S::GROUP_LANES,
+            width: S::GROUP_LANES.min(self.width - group * S::GROUP_LANES),
             ..self
         })
     }
@@ -51,7 +51,7 @@ impl<S: Simd> Rectangle<S> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn prefetch<R: SrcDst>(&self, cells: &R) {
-        for line in 0..S::GROUP / LINE {
+        for line in 0..S::GROUP_LANES / LINE {
             cells.prefetch(self.simd, ROWS_AHEAD * self.inner + line * LINE);
         }
     }
@@ -99,7 +99,7 @@ impl<R: SrcDst> Iterator for Rows<R> {
 pub(super) fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
     let none = simd.group(simd.splat(f32::NEG_INFINITY));
     let logits = cells.logits();
-    match logits.split_at(S::GROUP) {
+    match logits.split_at(S::GROUP_LANES) {
         Ok((logits, _)) => map_group::<S>(
             none,
             #[inline(always)]
@@ -124,8 +124,8 @@ pub(super) fn load<S: Simd, R: SrcDst>(simd: S, cells: &R) -> Group<S> {
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn store<S: Simd, R: SrcDst>(simd: S, cells: &mut R, group: &Group<S>) {
     let len = cells.len();
-    if len >= S::GROUP {
-        let mut cells = cells.slice(0, S::GROUP);
+    if len >= S::GROUP_LANES {
+        let mut cells = cells.slice(0, S::GROUP_LANES);
         for_each_register::<S>(
             #[inline(always)]
             |register| cells.store(register * S::Vector::WIDTH, simd.register(group, register)),
@@ -170,10 +170,10 @@ pub(super) fn larger<S: Simd>(simd: S, group: Group<S>, other: &Group<S>) -> Gro
     )
 }
 
-/// The first cells of a row, as many as a group has lanes, or all if there are no more; and the others.
+/// The first cells of a row, as many as a group has lanes, or all if there are fewer; and the others.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn split_group<S: Simd, R: SrcDst>(cells: R) -> (R, Option<R>) {
-    match cells.split_at(S::GROUP) {
+    match cells.split_at(S::GROUP_LANES) {
         Ok((group, others)) if others.len() > 0 => (group, Some(others)),
         Ok((last, _)) | Err(last) => (last, None),
     }

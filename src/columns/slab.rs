@@ -76,12 +76,12 @@ pub(super) fn strips<S: Simd>(
     rows: usize,
     inner: usize,
 ) -> impl Iterator<Item = Rectangle<S>> {
-    (0..inner).step_by(STRIP * S::GROUP).map(
+    (0..inner).step_by(STRIP * S::GROUP_LANES).map(
         #[inline(always)]
         move |start| Rectangle {
             simd,
             start,
-            width: (STRIP * S::GROUP).min(inner - start),
+            width: (STRIP * S::GROUP_LANES).min(inner - start),
             inner,
             rows,
         },
@@ -147,7 +147,7 @@ fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     let mut slab = A::last_pass(slab);
     // Row by row those of the whole groups that have no exception. A group that is not whole goes
     // by itself: its masked stores would delay the loads of the next row.
-    let whole = strip.width / S::GROUP;
+    let whole = strip.width / S::GROUP_LANES;
     if whole > 0 {
         for cells in strip.rows(&mut slab) {
             let mut unread = cells;
@@ -167,7 +167,7 @@ fn normalize_pass<A: ColumnAlgorithm<S>, S: Simd, R: SrcDst>(
     }
     let of_groups = algorithms.iter().zip(have_no_exception).zip(sums);
     for (columns, ((algorithm, has_no_exception), sums)) in strip.groups().zip(of_groups) {
-        if has_no_exception && columns.width < S::GROUP {
+        if has_no_exception && columns.width < S::GROUP_LANES {
             for mut cells in columns.rows(&mut slab) {
                 algorithm.normalize_row(simd, &sums.shifts, &mut cells);
             }

@@ -62,16 +62,16 @@ fn exp_sum_pass<const UNROLL: usize, S: Simd, R: SrcDst>(
     are_clamped: bool,
 ) {
     let groups_at_once = UNROLL.div_ceil(S::REGISTERS);
-    let in_rows = (strip.width / (groups_at_once * S::GROUP) * groups_at_once).min(STRIP);
+    let in_rows = (strip.width / (groups_at_once * S::GROUP_LANES) * groups_at_once).min(STRIP);
     let (sums, left) = sums.split_at(in_rows);
     let (tile_sums, tile_sums_left) = tile_sums.split_at_mut(in_rows);
     if in_rows > 0 {
-        let width = in_rows * S::GROUP;
+        let width = in_rows * S::GROUP_LANES;
         for cells in (Rectangle { width, ..strip }).rows(slab) {
             let mut unread = cells;
             let chunks = tile_sums.chunks_exact_mut(groups_at_once);
             for (sums, tile_sums) in sums.chunks_exact(groups_at_once).zip(chunks) {
-                let Ok((cells, others)) = unread.split_at(groups_at_once * S::GROUP) else {
+                let Ok((cells, others)) = unread.split_at(groups_at_once * S::GROUP_LANES) else {
                     break;
                 };
                 exp_sum_cells::<UNROLL, S, _>(
@@ -112,7 +112,7 @@ fn exp_sum_cells<const UNROLL: usize, S: Simd, R: SrcDst>(
     let is_whole = |cells: &Option<R>| {
         cells
             .as_ref()
-            .is_some_and(|cells| cells.len() >= sums.len() * S::GROUP)
+            .is_some_and(|cells| cells.len() >= sums.len() * S::GROUP_LANES)
     };
     if cells.iter().all(is_whole) && !are_clamped {
         exp_sum_cells_as::<false, UNROLL, S, R>(simd, sums, tile_sums, cells);

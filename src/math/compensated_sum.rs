@@ -21,7 +21,7 @@ use super::exp::ScaledExp;
 use super::two_float::TwoFloat;
 use crate::simd::{Group, Lanewise, Simd, Vector, map_group};
 
-/// A sum of numerators, one for each of [`LANES`] lanes, as two floats: the rounded sum, and the
+/// A sum of numerators, one for each lane of a group, as two floats: the rounded sum, and the
 /// sum of what rounding left out of it. It adds the numerators as they are before they are rounded.
 ///
 /// Invariant (Dekker's Fast2Sum): when a numerator is added, the rounded sum of its lane is zero or

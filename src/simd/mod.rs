@@ -75,10 +75,10 @@ pub(crate) trait Simd: Copy {
     type Totals: Copy + Default + AsRef<[f64]> + AsMut<[f64]>;
 
     /// Lanes of a group: [`LANES`], but for [`OneColumn`](scalar::OneColumn).
-    const GROUP: usize = LANES;
+    const GROUP_LANES: usize = LANES;
 
     /// Registers of a group.
-    const REGISTERS: usize = Self::GROUP / Self::Vector::WIDTH;
+    const REGISTERS: usize = Self::GROUP_LANES / Self::Vector::WIDTH;
 
     /// Whether a register has several lanes. A constant, so that no code is generated for rows as
     /// lanes where it is false.

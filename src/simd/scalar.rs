@@ -33,9 +33,9 @@ impl Simd for Scalar {
     }
 }
 
-/// Adds a lane to a total that is not −0. A target without vectors has no `f64` instructions either: an
-/// addition is a call of some dozens of instructions. Most lanes of a short row are 0, which changes
-/// nothing.
+/// Adds a lane to a total that is not −0. A target without vectors has no `f64` instructions either:
+/// an addition is a call of some dozens of instructions. Most lanes of a short row are 0, which
+/// changes nothing.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn add_f32(total: &mut f64, value: f32) {
     if HAS_VECTORS || value != 0.0 {
@@ -52,7 +52,7 @@ impl Simd for OneColumn {
     type Vector = f32;
     type Group = [f32; 1];
     type Totals = [f64; 1];
-    const GROUP: usize = 1;
+    const GROUP_LANES: usize = 1;
     const UNROLL: usize = 1;
 
     #[inline(never)]
