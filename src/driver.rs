@@ -93,7 +93,7 @@ impl Driver<'_> {
     }
 
     /// The softmax of the visible logits. If the sink is +∞ or NaN, the caller fills in the results.
-    /// Beside such a sink only a NaN counts.
+    /// Beside such a sink only a NaN counts: the state of any other row is lost in the merge.
     fn visible_row<const LOG: bool, R: SrcDst>(&self, row: R, sink: Sink) -> Normalizer {
         if sink.allows_softmax() {
             self.dispatch(Row::<LOG, R>::new(row, sink))

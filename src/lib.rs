@@ -20,7 +20,7 @@
 //! behaviour.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Only `simd` has unsafe code: intrinsics and their detection.
+// Only `simd` has unsafe code: intrinsics, their detection, and registers side by side.
 #![deny(unsafe_code)]
 
 #[cfg(test)]
@@ -60,7 +60,10 @@ mod parallel;
 pub mod reference;
 mod rows;
 mod sampler;
-#[allow(unsafe_code, reason = "intrinsics and their detection")]
+#[allow(
+    unsafe_code,
+    reason = "intrinsics, their detection, and registers side by side"
+)]
 mod simd;
 mod softmax;
 mod source;

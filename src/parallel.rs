@@ -17,8 +17,8 @@ use crate::source::{InPlace, Layout, Source, SrcDst, Unwritten};
 use alloc::vec::Vec;
 use std::sync::Mutex;
 
-/// The largest matrix, in logits, that is not divided: 12 µs on an AMD EPYC core (family 26), about
-/// what a call from outside the pool waits for its threads.
+/// The largest matrix, in logits, that is not divided: 12 µs on an AMD EPYC core (family 26). A
+/// thread takes longer to wake up.
 const SERIAL: usize = 1 << 16;
 
 /// The least number of parts of a matrix that is divided, so that a thread that starts late still
@@ -60,9 +60,9 @@ impl<'a> Softmax<'a> {
 /// are read in parts if there are fewer of them than threads, unless masks, a scale or a soft cap are
 /// set, or a shift of the exponent must be changed within the row: then a row is done on one thread.
 /// The calling thread takes part, whether it is of the pool or not. The others have to wake up, which
-/// may take as long as a mebibyte of logits; several calls inside one
-/// [`rayon::ThreadPool::install`] or [`rayon::scope`] wait less. For a row in parts a thirty-second of
-/// its memory is allocated, and rayon allocates for itself.
+/// may take some dozens of microseconds, as long as half a mebibyte of logits. A call ends when every
+/// thread that it asked has looked for work, so it waits for a pool that is busy with something else.
+/// For a row in parts a thirty-second of its memory is allocated, and rayon allocates for itself.
 ///
 /// ```
 /// use online_softmax::{Mask, Softmax};

@@ -27,7 +27,7 @@ impl<L: Source> WithSimd for LogSumExpColumns<'_, L> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::LANE_BY_LANE {
+        if S::COLUMN_BY_COLUMN {
             return OneColumn.run(self);
         }
         let (inner, sink) = (self.inner, self.sink);

@@ -23,7 +23,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for Columns<LOG, R> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::LANE_BY_LANE {
+        if S::COLUMN_BY_COLUMN {
             return OneColumn.run(self);
         }
         let mut unread = self.tensor;

@@ -7,7 +7,7 @@ use crate::math::exp::ExpConstants;
 use crate::math::reduce::{is_nan, larger, largest, reduce, total};
 use crate::math::shift::{RESCALE_THRESHOLD, Shift};
 use crate::normalizer::Normalizer;
-use crate::simd::scalar::add_f32;
+use crate::simd::scalar::add_nonzero;
 use crate::simd::{
     Group, LANES, Simd, Unrolled, Vector, WithSimd, load_group, store_group, unroll,
 };
@@ -124,8 +124,8 @@ impl RecurrenceState {
     fn total_other_terms(&self) -> [f64; LANES] {
         let mut other_terms = self.other_terms;
         for ((other_terms, sum), low) in other_terms.iter_mut().zip(self.high).zip(self.low) {
-            add_f32(other_terms, sum);
-            add_f32(other_terms, low);
+            add_nonzero(other_terms, sum);
+            add_nonzero(other_terms, low);
         }
         other_terms
     }
@@ -317,7 +317,7 @@ fn rescale_to_block<S: Simd, L: Source>(
     }
     let factor = shift.rescale_factor(Shift::of(maximum));
     for other_terms in other_terms {
-        // Before the first finite logit there are none, and the factor may be infinite.
+        // Before the first finite logit there are none, and the factor may be infinite. None is −0.
         if other_terms.to_bits() != 0 {
             *other_terms *= factor;
         }

@@ -102,7 +102,9 @@ impl<S: Simd, const CLAMPED: bool, const PRECISE: bool> RowExpSum<S, CLAMPED, PR
         let zero = self.simd.splat(0.0);
         let mut slice = slice;
         let lanes = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
-        for (lane, (high, low)) in lanes.enumerate().take(slice.len()) {
+        // To those past the end of a last slice 0 is added: that renormalizes them.
+        let count = if is_first { slice.len() } else { LANES };
+        for (lane, (high, low)) in lanes.enumerate().take(count) {
             let mut sum = TwoFloat {
                 high: sum_start,
                 low: zero,
@@ -380,7 +382,7 @@ fn add_to<V: Lanewise>(high: &mut V, low: &mut V, other: TwoFloat<V>, is_exact: 
 
 #[cfg(test)]
 mod tests {
-    use super::{RowExpSum, total};
+    use super::{RowExpSum, add, total};
     use crate::math::compensated_sum::CompensatedSum;
     use crate::math::shift::RegisterShift;
     use crate::simd::scalar::Scalar;
@@ -415,6 +417,16 @@ mod tests {
                 .map(|sums| total(Scalar, sums, len, false))
                 .map(|total| (total.high, total.low));
             assert_eq!(totals[0], totals[1], "{len}");
+
+            // The same after a whole slice.
+            let sums =
+                |logits: &mut [f32]| terms.step_by_step::<true, _>(InPlace(logits), sum_start);
+            (by_lanes, by_steps) = (logits, logits);
+            let (mut lanes, mut steps) = (sums(&mut by_lanes), sums(&mut by_steps));
+            (by_lanes, by_steps) = (logits, logits);
+            terms.lane_by_lane(InPlace(&mut by_lanes[..len]), sum_start, &mut lanes, false);
+            add(&mut steps, &sums(&mut by_steps[..len]));
+            assert_eq!((lanes.high, lanes.low), (steps.high, steps.low), "{len}");
         }
     }
 }

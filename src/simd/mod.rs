@@ -46,7 +46,7 @@ use operations::leaf;
 use past_caches::Fenced;
 pub(crate) use unrolled::{Unrolled, for_each_register, map_group, unroll, unroll_registers};
 
-/// Virtual lanes of every backend. All sums are taken in groups of this many, however many
+/// Virtual lanes of every backend. All sums of a row are taken in groups of this many, however many
 /// registers a group needs, so the order of additions is the same everywhere.
 pub(crate) const LANES: usize = 32;
 
@@ -96,6 +96,9 @@ pub(crate) trait Simd: Copy {
     /// stays in registers, and passes go value by value. Otherwise the compiler may combine
     /// neighbouring lanes to vectors.
     const LANE_BY_LANE: bool = false;
+
+    /// Whether columns are done by [`OneColumn`](scalar::OneColumn).
+    const COLUMN_BY_COLUMN: bool = false;
 
     /// Whether the size of the code counts for more than some hundredths of its speed.
     const IS_SMALL: bool = false;

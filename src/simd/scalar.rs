@@ -12,6 +12,7 @@ impl Simd for Scalar {
     type Totals = [f64; LANES];
     const UNROLL: usize = if HAS_VECTORS { 8 } else { 1 };
     const LANE_BY_LANE: bool = !HAS_VECTORS;
+    const COLUMN_BY_COLUMN: bool = !HAS_VECTORS;
 
     #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -37,7 +38,7 @@ impl Simd for Scalar {
 /// an addition is a call of some dozens of instructions. Most lanes of a short row are 0, which
 /// changes nothing.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn add_f32(total: &mut f64, value: f32) {
+pub(crate) fn add_nonzero(total: &mut f64, value: f32) {
     if HAS_VECTORS || value != 0.0 {
         *total += f64::from(value);
     }
@@ -124,7 +125,7 @@ impl Vector for f32 {
 
         fn add_to(self, totals: &mut [f64]) {
             if let Some(total) = totals.first_mut() {
-                add_f32(total, self);
+                add_nonzero(total, self);
             }
         }
 

@@ -34,14 +34,22 @@ const SPECIAL: [f32; 8] = [
 struct Digest(u64);
 
 impl Digest {
-    /// FNV-1a over 32 bits at a time. All NaN are one.
-    fn add(&mut self, value: f32) {
-        let bits = if value.is_nan() {
-            f32::NAN.to_bits()
-        } else {
-            value.to_bits()
-        };
+    /// FNV-1a over 32 bits at a time.
+    fn add_bits(&mut self, bits: u32) {
         self.0 = (self.0 ^ u64::from(bits)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
+
+    /// All NaN are one.
+    fn add(&mut self, value: f32) {
+        let bits = if value.is_nan() { f32::NAN } else { value }.to_bits();
+        self.add_bits(bits);
+    }
+
+    /// The halves of the representation.
+    fn add_f64(&mut self, value: f64) {
+        let bits = if value.is_nan() { f64::NAN } else { value }.to_bits();
+        self.add_bits(bits as u32);
+        self.add_bits((bits >> 32) as u32);
     }
 }
 
@@ -57,8 +65,8 @@ fn fill(row: &mut [f32], number: u32, state: &mut u32) {
     }
 }
 
-/// The digest of softmax, also along an axis, log-softmax and log-sum-exp, and of how many results it is. The longest row is
-/// the longest of [`LENGTHS`] that fits into `row` and `results`.
+/// The digest of softmax, also along an axis, of its normalizers, of log-softmax and log-sum-exp; and of
+/// how many results it is. The longest row is the longest of [`LENGTHS`] that fits into `row` and `results`.
 pub fn digest(backend: Backend, row: &mut [f32], results: &mut [f32]) -> Result<(u64, u32), Error> {
     let softmax = Softmax::new().backend(backend)?;
     let longest = row.len().min(results.len());
@@ -70,7 +78,8 @@ pub fn digest(backend: Backend, row: &mut [f32], results: &mut [f32]) -> Result<
         let (row, results) = (&mut row[..len], &mut results[..len]);
         fill(row, number, &mut state);
         digest.add(softmax.log_sum_exp(row)?);
-        softmax.row(row, results)?;
+        let (_, other_terms) = softmax.row(row, results)?.to_parts();
+        digest.add_f64(other_terms);
         results.iter().for_each(|result| digest.add(*result));
         let tensor = len - len % COLUMNS;
         let (logits, probabilities) = (&row[..tensor], &mut results[..tensor]);
