@@ -10,9 +10,13 @@ use core::ops::{Add, Mul, Sub};
 pub(crate) struct Unrolled<V, const COUNT: usize>(pub(crate) [V; COUNT]);
 
 impl<V: Copy, const COUNT: usize> Unrolled<V, COUNT> {
-    /// `value` in each register. `[value; COUNT]` is a loop, which builds for size keep.
+    /// `value` in each register. `[value; COUNT]` is a loop, which builds for size keep. In others a
+    /// log-softmax on `Scalar` takes 0.7 of the time with it.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn splat(value: V) -> Self {
+        if !cfg!(small) {
+            return Unrolled([value; COUNT]);
+        }
         let mut registers = [const { MaybeUninit::uninit() }; COUNT];
         unroll::<COUNT>(
             #[inline(always)]
