@@ -207,42 +207,48 @@ impl<'a> RowOptions<'a> {
 
     /// The columns of a row that lengths, a causal mask and a window leave.
     pub(crate) fn visible(&self, row: usize) -> Range<usize> {
-        self.visible_at(self.dimensions.place(row))
+        let (matrix, place) = self.dimensions.place(row);
+        self.diagonal().at(place, self.length(matrix))
     }
 
     /// [`visible`](Self::visible) of a row and those after it, with one division in all.
     pub(crate) fn visible_from(&self, row: usize) -> impl Iterator<Item = Range<usize>> {
         let (mut matrix, mut place) = self.dimensions.place(row);
+        let (diagonal, mut length) = (self.diagonal(), self.length(matrix));
         core::iter::from_fn(move || {
             if place == self.dimensions.matrix_rows {
                 (matrix, place) = (matrix + 1, 0);
+                length = self.length(matrix);
             }
             place += 1;
-            Some(self.visible_at((matrix, place - 1)))
+            Some(diagonal.at(place - 1, length))
         })
     }
 
-    fn visible_at(&self, (matrix, place): (usize, usize)) -> Range<usize> {
-        let Options {
-            length,
-            lengths,
-            causal,
-            window,
-            ..
-        } = *self.options;
-        let (mut start, mut end) = (0, length.unwrap_or(self.columns).min(self.columns));
-        if let Some(lengths) = lengths {
-            end = end.min(self.length_of(lengths, matrix));
-        }
+    fn diagonal(&self) -> Diagonal {
+        let Options { causal, window, .. } = *self.options;
         let offset = causal.unwrap_or(0);
-        if causal.is_some() {
-            end = end.min(end_of(place, 0, offset));
-        }
+        let end_after = |after| offset.saturating_add_unsigned(after).saturating_add(1);
+        let mut diagonal = Diagonal {
+            start: isize::MIN,
+            end: causal.map_or(isize::MAX, |_| end_after(0)),
+        };
         if let Some(Window { before, after }) = window {
-            end = end.min(end_of(place, after, offset));
-            start = place.saturating_add_signed(offset).saturating_sub(before);
+            diagonal.start = offset.saturating_sub_unsigned(before);
+            diagonal.end = diagonal.end.min(end_after(after));
         }
-        start.min(end)..end
+        diagonal
+    }
+
+    /// How many columns of the rows of a matrix lengths leave.
+    fn length(&self, matrix: usize) -> usize {
+        let Options {
+            length, lengths, ..
+        } = *self.options;
+        let length = length.unwrap_or(self.columns).min(self.columns);
+        lengths.map_or(length, |lengths| {
+            length.min(self.length_of(lengths, matrix))
+        })
     }
 
     /// The length for a matrix: there is one for each, or one for each item.
@@ -294,10 +300,19 @@ impl<'a> RowOptions<'a> {
     }
 }
 
-/// `place` + `offset` + `after` + 1, within the range of numbers.
-fn end_of(place: usize, after: usize, offset: isize) -> usize {
-    let end = place.saturating_add(after).saturating_add(1);
-    end.saturating_add_signed(offset)
+/// The columns that a causal mask and a window leave of a row, less its place in its matrix.
+#[derive(Clone, Copy)]
+struct Diagonal {
+    start: isize,
+    end: isize,
+}
+
+impl Diagonal {
+    /// Of these columns, those of a row of `length` columns.
+    fn at(self, place: usize, length: usize) -> Range<usize> {
+        let end = place.saturating_add_signed(self.end).min(length);
+        place.saturating_add_signed(self.start).min(end)..end
+    }
 }
 
 /// What happens to each logit before the softmax, in this order. A mask begins with the value for
