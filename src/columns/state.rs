@@ -179,7 +179,8 @@ pub(super) fn exact_terms<const PRECISE: bool, S: Simd>(
     let mut terms = [0.0; WIDEST];
     let lanes = scales.into_iter().zip(expm1s).take(S::Vector::WIDTH);
     for (term, (scale, expm1)) in terms.iter_mut().zip(lanes) {
-        *term = f64::from(scale) + f64::from(scale) * f64::from(expm1);
+        // The scale is a power of two.
+        *term = f64::from(scale) * (1.0 + f64::from(expm1));
     }
     terms
 }
