@@ -60,7 +60,7 @@ impl<'a> Softmax<'a> {
 /// are read in parts if there are fewer of them than threads, unless masks, a scale or a soft cap are
 /// set, or a shift of the exponent must be changed within the row: then a row is done on one thread.
 /// The calling thread takes part, whether it is of the pool or not. The others have to wake up, which
-/// may take some dozens of microseconds, as long as half a mebibyte of logits. A call ends when every
+/// may take some dozens of microseconds, as the softmax of half a mebibyte does. A call ends when every
 /// thread that it asked has looked for work, so it waits for a pool that is busy with something else.
 /// For a row in parts a thirty-second of its memory is allocated, and rayon allocates for itself.
 ///

@@ -25,7 +25,8 @@ impl<V: Copy, const COUNT: usize> Unrolled<V, COUNT> {
                 registers[i].write(value);
             },
         );
-        // SAFETY: `unroll` has written every register; a `MaybeUninit<V>` is laid out as a `V`.
+        // SAFETY: `unroll` has written every register, as it does not compile for more than it calls
+        // its body for. A `MaybeUninit<V>` is laid out as a `V`.
         Unrolled(unsafe { mem::transmute_copy(&registers) })
     }
 }
