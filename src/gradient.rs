@@ -4,7 +4,7 @@ use crate::checks;
 use crate::error::Error;
 use crate::math::exp::Exp;
 use crate::math::reduce::total;
-use crate::simd::{LANES, Lanewise, Simd, Vector, WithSimd};
+use crate::simd::{LANES, Lanewise, Simd, Vector, WIDEST, WithSimd};
 use crate::softmax::Softmax;
 
 /// The gradient through a softmax on the best backend: [`Softmax::softmax_gradient`].
@@ -78,7 +78,7 @@ impl Softmax<'_> {
         gradient: &mut [f32],
     ) -> Result<(), Error> {
         let columns = probabilities.len();
-        self.checked_gradient::<false>(probabilities, Some(upstream), columns, gradient)
+        self.checked_gradient::<false>(probabilities, columns, (upstream, gradient))
     }
 
     /// [`softmax_gradient`](Self::softmax_gradient) in the place of the upstream gradient: the same
@@ -100,7 +100,7 @@ impl Softmax<'_> {
         gradient: &mut [f32],
     ) -> Result<(), Error> {
         let columns = probabilities.len();
-        self.checked_gradient::<false>(probabilities, None, columns, gradient)
+        self.checked_gradient::<false>(probabilities, columns, gradient)
     }
 
     /// [`softmax_gradient`](Self::softmax_gradient) of each row of a matrix: row-major, `columns`
@@ -125,7 +125,7 @@ impl Softmax<'_> {
         columns: usize,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        self.checked_gradient::<false>(probabilities, Some(upstream), columns, gradient)
+        self.checked_gradient::<false>(probabilities, columns, (upstream, gradient))
     }
 
     /// [`softmax_gradient_rows`](Self::softmax_gradient_rows) in the place of the upstream gradient:
@@ -148,7 +148,7 @@ impl Softmax<'_> {
         columns: usize,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        self.checked_gradient::<false>(probabilities, None, columns, gradient)
+        self.checked_gradient::<false>(probabilities, columns, gradient)
     }
 
     /// The gradient by the logits of a row, from its log-softmax l ≤ 0 and the gradient g by l:
@@ -180,7 +180,7 @@ impl Softmax<'_> {
         gradient: &mut [f32],
     ) -> Result<(), Error> {
         let columns = log_probabilities.len();
-        self.checked_gradient::<true>(log_probabilities, Some(upstream), columns, gradient)
+        self.checked_gradient::<true>(log_probabilities, columns, (upstream, gradient))
     }
 
     /// [`log_softmax_gradient`](Self::log_softmax_gradient) in the place of the upstream gradient:
@@ -203,7 +203,7 @@ impl Softmax<'_> {
         gradient: &mut [f32],
     ) -> Result<(), Error> {
         let columns = log_probabilities.len();
-        self.checked_gradient::<true>(log_probabilities, None, columns, gradient)
+        self.checked_gradient::<true>(log_probabilities, columns, gradient)
     }
 
     /// [`log_softmax_gradient`](Self::log_softmax_gradient) of each row of a matrix: row-major,
@@ -228,7 +228,7 @@ impl Softmax<'_> {
         columns: usize,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        self.checked_gradient::<true>(log_probabilities, Some(upstream), columns, gradient)
+        self.checked_gradient::<true>(log_probabilities, columns, (upstream, gradient))
     }
 
     /// [`log_softmax_gradient_rows`](Self::log_softmax_gradient_rows) in the place of the upstream
@@ -251,28 +251,23 @@ impl Softmax<'_> {
         columns: usize,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        self.checked_gradient::<true>(log_probabilities, None, columns, gradient)
+        self.checked_gradient::<true>(log_probabilities, columns, gradient)
     }
 
-    /// Without `upstream` that is in the places of the gradient.
     fn checked_gradient<const LOG: bool>(
         &self,
         results: &[f32],
-        upstream: Option<&[f32]>,
         columns: usize,
-        gradient: &mut [f32],
+        places: impl Places,
     ) -> Result<(), Error> {
         checks::no_options(&self.driver.options, GRADIENT)?;
-        if let Some(upstream) = upstream {
-            checks::length(results.len(), upstream.len())?;
-        }
-        checks::length(results.len(), gradient.len())?;
+        checks::length(results.len(), places.upstream().len())?;
+        checks::length(results.len(), places.len())?;
         checks::whole_rows(results.len(), columns)?;
-        self.driver.dispatch(Gradients::<LOG> {
+        self.driver.dispatch(Gradients::<LOG, _> {
             results,
-            upstream,
             columns,
-            gradient,
+            places,
         });
         Ok(())
     }
@@ -280,28 +275,88 @@ impl Softmax<'_> {
 
 const GRADIENT: &str = "a gradient from results";
 
-/// Through the softmax of each row, or through the log-softmax if `LOG`.
-struct Gradients<'a, const LOG: bool> {
-    results: &'a [f32],
-    upstream: Option<&'a [f32]>,
-    columns: usize,
-    gradient: &'a mut [f32],
+/// Upstream values, and places for as many gradients.
+trait Places: Sized {
+    fn len(&self) -> usize;
+
+    fn upstream(&self) -> &[f32];
+
+    fn gradient(&mut self) -> &mut [f32];
+
+    /// The first `count` and the others, if there are so many.
+    fn split_at(self, count: usize) -> Option<(Self, Self)>;
 }
 
-impl<const LOG: bool> WithSimd for Gradients<'_, LOG> {
+/// In place.
+impl Places for &mut [f32] {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn len(&self) -> usize {
+        <[f32]>::len(self)
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn upstream(&self) -> &[f32] {
+        self
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn gradient(&mut self) -> &mut [f32] {
+        self
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn split_at(self, count: usize) -> Option<(Self, Self)> {
+        self.split_at_mut_checked(count)
+    }
+}
+
+/// Out of place.
+impl Places for (&[f32], &mut [f32]) {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn len(&self) -> usize {
+        self.1.len()
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn upstream(&self) -> &[f32] {
+        self.0
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn gradient(&mut self) -> &mut [f32] {
+        self.1
+    }
+
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn split_at(self, count: usize) -> Option<(Self, Self)> {
+        let (upstream, other_upstream) = self.0.split_at_checked(count)?;
+        let (gradient, other_gradient) = self.1.split_at_mut_checked(count)?;
+        Some(((upstream, gradient), (other_upstream, other_gradient)))
+    }
+}
+
+/// Through the softmax of each row, or through the log-softmax if `LOG`.
+struct Gradients<'a, const LOG: bool, P> {
+    results: &'a [f32],
+    columns: usize,
+    places: P,
+}
+
+impl<const LOG: bool, P: Places> WithSimd for Gradients<'_, LOG, P> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(self, simd: S) {
         let columns = self.columns.max(1);
-        let rows = self.results.chunks(columns);
-        for (row, (results, gradient)) in rows.zip(self.gradient.chunks_mut(columns)).enumerate() {
-            let upstream = self.upstream.map(|upstream| {
-                let from_row = upstream.get(row * columns..).unwrap_or(&[]);
-                from_row.get(..columns).unwrap_or(from_row)
-            });
-            let sum = sum_of_row::<LOG, S>(simd, results, upstream.unwrap_or(gradient));
-            write_row::<LOG, S>(simd, sum, results, upstream, gradient);
+        let mut places = self.places;
+        for results in self.results.chunks_exact(columns) {
+            let Some((row, others)) = places.split_at(columns) else {
+                return;
+            };
+            places = others;
+            let sum =
+                Sum::<S>::new::<LOG>(simd, sum_of_row::<LOG, S>(simd, results, row.upstream()));
+            write_row::<LOG, S>(simd, sum, results, row);
         }
     }
 }
@@ -310,71 +365,110 @@ impl<const LOG: bool> WithSimd for Gradients<'_, LOG> {
 #[cfg_attr(not(unoptimized), inline(always))]
 fn sum_of_row<const LOG: bool, S: Simd>(simd: S, results: &[f32], upstream: &[f32]) -> f64 {
     let mut totals = [0.0; LANES];
-    // By groups, so that the totals stay in registers.
     let (groups, last) = results.as_chunks::<LANES>();
     let (of_groups, of_last) = upstream.as_chunks::<LANES>();
     for (results, upstream) in groups.iter().zip(of_groups) {
-        for register in 0..S::REGISTERS {
-            let start = register * S::Vector::WIDTH;
-            add_summands::<LOG, S>(simd, results, upstream, start, &mut totals);
+        add_group::<LOG, S>(simd, results, upstream, &mut totals);
+    }
+    add_group::<LOG, S>(simd, last, of_last, &mut totals);
+    total(totals)
+}
+
+/// Adds what is summed of up to [`LANES`] columns to the totals of their lanes.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_group<const LOG: bool, S: Simd>(
+    simd: S,
+    results: &[f32],
+    upstream: &[f32],
+    totals: &mut [f64; LANES],
+) {
+    // Up to a constant, so that the totals stay in registers.
+    for register in 0..LANES / S::Vector::WIDTH {
+        let start = register * S::Vector::WIDTH;
+        if start >= results.len() {
+            break;
+        }
+        let upstream = load(simd, upstream, start);
+        let summands = if LOG {
+            upstream
+        } else {
+            load(simd, results, start) * upstream
+        };
+        summands.add_to(totals.get_mut(start..).unwrap_or(&mut []));
+    }
+}
+
+/// A negated sum, in every lane.
+struct Sum<S: Simd> {
+    /// In two floats, times `factor`.
+    high: S::Vector,
+    low: S::Vector,
+    /// A power of two, so that the sum, and its difference from an upstream value, do not overflow.
+    factor: S::Vector,
+    inverse: S::Vector,
+}
+
+impl<S: Simd> Sum<S> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn new<const LOG: bool>(simd: S, sum: f64) -> Self {
+        let (factor, inverse) = match LOG {
+            true if sum.abs() < LARGE => (1.0, 1.0),
+            true => (1.0 / SCALE, SCALE),
+            false => (0.5, 2.0),
+        };
+        let sum = -sum * f64::from(factor);
+        Sum {
+            high: simd.splat(sum as f32),
+            low: simd.splat((sum - f64::from(sum as f32)) as f32),
+            factor: simd.splat(factor),
+            inverse: simd.splat(inverse),
         }
     }
-    for start in (0..last.len()).step_by(S::Vector::WIDTH) {
-        add_summands::<LOG, S>(simd, last, of_last, start, &mut totals);
-    }
-    total(totals)
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
 fn write_row<const LOG: bool, S: Simd>(
     simd: S,
-    sum: f64,
+    sum: Sum<S>,
     results: &[f32],
-    upstream: Option<&[f32]>,
-    gradient: &mut [f32],
+    mut places: impl Places,
 ) {
-    // Powers of two, so that the sum, and its difference from an upstream value, do not overflow.
-    let (factor, inverse) = match LOG {
-        true if sum.abs() < LARGE => (1.0, 1.0),
-        true => (1.0 / SCALE, SCALE),
-        false => (0.5, 2.0),
-    };
-    // The negated sum in two floats.
-    let sum = -sum * f64::from(factor);
-    let high = simd.splat(sum as f32);
-    let low = simd.splat((sum - f64::from(sum as f32)) as f32);
-    let (factor, inverse) = (simd.splat(factor), simd.splat(inverse));
     let exp = Exp::new(simd);
-    for start in (0..results.len()).step_by(S::Vector::WIDTH) {
-        let results = load(simd, results, start);
-        let upstream = load(simd, upstream.unwrap_or(gradient), start) * factor;
-        let result = if LOG {
-            let probabilities = exp.of(results);
-            let less_high = probabilities.mul_add(high, upstream);
-            (less_high + probabilities * low) * inverse
-        } else {
-            (results * inverse) * ((upstream + high) + low)
-        };
-        result.store(gradient.get_mut(start..).unwrap_or(&mut []));
+    if LOG {
+        // Exponentials side by side need more registers than there may be.
+        return write_registers::<LOG, S>(simd, &exp, &sum, results, places);
     }
+    let (groups, last) = results.as_chunks::<WIDEST>();
+    for results in groups {
+        let Some((group, others)) = places.split_at(WIDEST) else {
+            return;
+        };
+        places = others;
+        write_registers::<LOG, S>(simd, &exp, &sum, results, group);
+    }
+    write_registers::<LOG, S>(simd, &exp, &sum, last, places);
 }
 
-/// Adds what is summed of a register from `start` to the totals of its lanes.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn add_summands<const LOG: bool, S: Simd>(
+fn write_registers<const LOG: bool, S: Simd>(
     simd: S,
+    exp: &Exp<S::Vector>,
+    sum: &Sum<S>,
     results: &[f32],
-    upstream: &[f32],
-    start: usize,
-    totals: &mut [f64; LANES],
+    mut places: impl Places,
 ) {
-    let upstream = load(simd, upstream, start);
-    let summands = if LOG {
-        upstream
-    } else {
-        load(simd, results, start) * upstream
-    };
-    summands.add_to(totals.get_mut(start..).unwrap_or(&mut []));
+    for start in (0..results.len()).step_by(S::Vector::WIDTH) {
+        let results = load(simd, results, start);
+        let upstream = load(simd, places.upstream(), start) * sum.factor;
+        let gradient = if LOG {
+            let probabilities = exp.of(results);
+            let less_high = probabilities.mul_add(sum.high, upstream);
+            (less_high + probabilities * sum.low) * sum.inverse
+        } else {
+            (results * sum.inverse) * ((upstream + sum.high) + sum.low)
+        };
+        gradient.store(places.gradient().get_mut(start..).unwrap_or(&mut []));
+    }
 }
 
 /// A sum of upstream gradients beyond this may overflow in `f32`, or its difference from one.
