@@ -10,7 +10,27 @@ use crate::source::Source;
 const TOGETHER: usize = 4;
 
 /// Packed logits that are handed on: this many or more, but for the last.
-const ENOUGH: usize = 4 * LANES;
+pub(super) const ENOUGH: usize = 4 * LANES;
+
+/// Places for packed logits. With less than [`ENOUGH`] of them there is room for all registers that
+/// are looked at together, and for one more, as all lanes may be overwritten.
+pub(super) type Places = [f32; ENOUGH + (TOGETHER + 1) * WIDEST];
+
+pub(super) const PLACES: Places = [0.0; ENOUGH + (TOGETHER + 1) * WIDEST];
+
+/// Packs the lanes of a register that `lanes` has a bit for behind `count` others. Returns the new
+/// count, which is no field beside the places, so that it stays in a register.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn pack<V: Vector>(register: V, lanes: u32, places: &mut Places, count: usize) -> usize {
+    let free = places.get_mut(count..).unwrap_or(&mut []);
+    match free.first_chunk_mut() {
+        Some(free) => {
+            register.compress(lanes, free);
+            count + lanes.count_ones() as usize
+        }
+        None => count,
+    }
+}
 
 /// The logits above `low` and not above `high`. No bound is NaN.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +40,6 @@ pub(super) struct Range {
 }
 
 impl Range {
-    pub(super) const fn above(low: f32) -> Self {
-        Range {
-            low,
-            high: f32::INFINITY,
-        }
-    }
-
     /// A bit for each lane within.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn lanes<S: Simd>(self, simd: S, logits: S::Vector) -> u32 {
@@ -34,8 +47,77 @@ impl Range {
     }
 }
 
+/// A range in registers.
+struct Filter<V> {
+    low: V,
+    high: V,
+    /// The middle of the range, and the square of the distance of its farther end. Logits that are
+    /// all farther are not within. Rounding is monotonic, so that holds of what is computed too.
+    middle: V,
+    farthest: V,
+    /// Whether the range has two ends.
+    may_skip: bool,
+}
+
+impl<V: Vector> Filter<V> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn new<S: Simd<Vector = V>>(simd: S, range: Range) -> Self {
+        let middle = 0.5 * range.low + 0.5 * range.high;
+        let distance = (range.high - middle).max(middle - range.low);
+        let farthest = distance * distance;
+        Filter {
+            low: simd.splat(range.low),
+            high: simd.splat(range.high),
+            middle: simd.splat(middle),
+            farthest: simd.splat(farthest),
+            may_skip: farthest < f32::INFINITY,
+        }
+    }
+
+    /// Packs the logits within of up to [`TOGETHER`] registers.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn pack<S: Simd<Vector = V>, L: Source>(
+        &self,
+        simd: S,
+        block: L,
+        places: &mut Places,
+        counts: Counts,
+    ) -> Counts {
+        if self.may_skip {
+            let mut nearest = simd.splat(f32::INFINITY);
+            for register in 0..TOGETHER {
+                let distance = block.load(simd, register * V::WIDTH) - self.middle;
+                (nearest, _) = nearest.min_max(distance * distance);
+            }
+            let all = u32::MAX >> (u32::BITS - V::WIDTH as u32);
+            if nearest.gt_mask(self.farthest) == all {
+                return counts;
+            }
+        }
+        let Counts {
+            mut within,
+            mut above,
+        } = counts;
+        for register in 0..TOGETHER {
+            // Past the end −∞, which is in no range.
+            let logits = block.load(simd, register * V::WIDTH) + simd.splat(0.0);
+            let lanes_above = logits.gt_mask(self.high);
+            above += lanes_above.count_ones() as usize;
+            let lanes = logits.gt_mask(self.low) & !lanes_above;
+            within = pack(logits, lanes, places, within);
+        }
+        Counts { within, above }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Counts {
+    within: usize,
+    above: usize,
+}
+
 /// Hands the logits of `row` that are within `range` to `take`, in their order, with −0 as +0.
-/// Returns how many are above it. `take` must be `#[inline(always)]`.
+/// Returns how many are above it, if its lower end is −∞. `take` must be `#[inline(always)]`.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn for_each_within<S: Simd, L: Source>(
     simd: S,
@@ -43,40 +125,34 @@ pub(super) fn for_each_within<S: Simd, L: Source>(
     range: Range,
     mut take: impl FnMut(&[f32]),
 ) -> usize {
-    let width = S::Vector::WIDTH;
-    let (low, high) = (simd.splat(range.low), simd.splat(range.high));
-    let mut packed = [0.0; ENOUGH + (TOGETHER + 1) * WIDEST];
+    let filter = Filter::new(simd, range);
+    let mut places = PLACES;
+    let mut counts = Counts {
+        within: 0,
+        above: 0,
+    };
     let mut unread = row;
-    let mut count_above = 0;
-    while unread.len() > 0 {
-        let mut count = 0;
-        while count < ENOUGH && unread.len() > 0 {
-            let (block, others) = unread
-                .split_at(TOGETHER * width)
-                .unwrap_or((unread, L::empty()));
-            unread = others;
-            // Past the end −∞, which is in no range.
-            let mut largest = simd.splat(f32::NEG_INFINITY);
-            for register in 0..TOGETHER {
-                (_, largest) = block.load(simd, register * width).min_max(largest);
-            }
-            if largest.gt_mask(low) == 0 {
-                continue;
-            }
-            for register in 0..TOGETHER {
-                let logits = block.load(simd, register * width) + simd.splat(0.0);
-                let above = logits.gt_mask(high);
-                let lanes = logits.gt_mask(low) & !above;
-                count_above += above.count_ones() as usize;
-                if let Some((_, places)) = packed.split_at_mut_checked(count)
-                    && let Some(places) = places.first_chunk_mut()
-                {
-                    logits.compress(lanes, places);
-                    count += lanes.count_ones() as usize;
+    loop {
+        counts.within = 0;
+        let is_last = loop {
+            // Whole blocks apart from the last: no load of theirs looks for the end.
+            match unread.split_at(TOGETHER * S::Vector::WIDTH) {
+                Ok((block, others)) => {
+                    counts = filter.pack(simd, block, &mut places, counts);
+                    unread = others;
+                }
+                Err(last) => {
+                    counts = filter.pack(simd, last, &mut places, counts);
+                    break true;
                 }
             }
+            if counts.within >= ENOUGH {
+                break false;
+            }
+        };
+        take(places.get(..counts.within).unwrap_or(&[]));
+        if is_last {
+            return counts.above;
         }
-        take(packed.get(..count).unwrap_or(&[]));
     }
-    count_above
 }

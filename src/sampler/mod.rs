@@ -332,25 +332,18 @@ impl<L: Source> WithSimd for Draw<'_, L> {
         };
         let selection = sampler.select(simd, row);
         let mut total = selection.total;
-        let (mass, are_most_kept) = match selection.amount {
-            Some(amount) => (amount.mass, amount.count > logits.len() / 2),
-            None => (total.insert(Total::of(simd, row)).mass(), true),
-        };
-        let point = floor_of(mass, uniform);
-        let index = walk(
-            simd,
-            row,
-            selection.kept,
-            are_most_kept,
-            total.as_ref(),
-            point,
-        );
+        let amount = selection.amount.unwrap_or_else(|| Amount {
+            count: logits.len(),
+            mass: total.insert(Total::of(simd, row)).mass(),
+        });
+        let point = floor_of(amount.mass, uniform);
+        let index = walk(simd, row, selection.kept, amount, total.as_ref(), point);
         let index = index.unwrap_or(0);
         let logit = logits.at(simd, index);
         Ok(Candidate {
             index,
             logit,
-            probability: row.probability(simd, logit, mass),
+            probability: row.probability(simd, logit, amount.mass),
         })
     }
 }

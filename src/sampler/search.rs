@@ -1,11 +1,11 @@
 //! The smallest set of most probable classes that reaches a count or a weight.
 
-use super::filter::{Range, for_each_within};
+use super::filter::{ENOUGH, PLACES, Places, Range, for_each_within, pack};
 use super::histogram::{Amount, BINS, Bins, Histogram, Measure};
-use super::weights::Tempered;
+use super::weights::{Tempered, Weights};
 use crate::math::integer_sum::{IntegerSum, to_integer};
 use crate::rows::schedule::BLOCK;
-use crate::simd::{LANES, Simd, Vector, WIDEST};
+use crate::simd::{LANES, Simd, Vector, lanes_of};
 use crate::source::Source;
 
 /// What is looked for: the first classes, from the most probable on, that together reach `target`.
@@ -126,14 +126,18 @@ fn add_to_histogram<S: Simd, L: Source>(
             let mut sum = IntegerSum::new();
             let read = match outside {
                 Outside::Known(_) => range,
-                Outside::SumAbove => Range::above(range.low),
+                Outside::SumAbove => Range {
+                    high: row.max,
+                    ..range
+                },
                 Outside::SumBelow => Range {
                     low: target.low,
                     ..range
                 },
             };
             let is_above = matches!(outside, Outside::SumAbove);
-            let (mut within, mut of_within) = ([0.0; WIDEST], [0.0; WIDEST]);
+            let bin = |logit| bins.bin(logit);
+            let (mut within, mut count_within) = (PLACES, 0);
             let mut count_above = 0;
             let count = for_each_within(
                 simd,
@@ -143,22 +147,24 @@ fn add_to_histogram<S: Simd, L: Source>(
                 |logits| {
                     for start in (0..logits.len()).step_by(S::Vector::WIDTH) {
                         let logits = logits.load(simd, start);
-                        let of_logits = weights.of(logits);
                         let above = logits.gt_mask(high);
-                        let lanes = logits.gt_mask(low) & !above;
-                        let of_above = logits.and_gt(high, of_logits);
-                        let of_others = of_logits - logits.and_gt(low, of_logits);
-                        sum.add(if is_above { of_above } else { of_others });
                         count_above += above.count_ones() as usize;
-                        logits.compress(lanes, &mut within);
-                        of_logits.compress(lanes, &mut of_within);
-                        let pairs = within.iter().zip(&of_within);
-                        for (logit, weight) in pairs.take(lanes.count_ones() as usize) {
-                            histogram.add(bins.bin(*logit), to_integer(*weight));
+                        if !matches!(outside, Outside::Known(_)) {
+                            let of_logits = weights.of(logits);
+                            let of_above = logits.and_gt(high, of_logits);
+                            let of_others = of_logits - logits.and_gt(low, of_logits);
+                            sum.add(if is_above { of_above } else { of_others });
+                        }
+                        let lanes = logits.gt_mask(low) & !above;
+                        count_within = pack(logits, lanes, &mut within, count_within);
+                        if count_within >= ENOUGH {
+                            add_all(simd, &weights, &within, count_within, bin, histogram);
+                            count_within = 0;
                         }
                     }
                 },
             );
+            add_all(simd, &weights, &within, count_within, bin, histogram);
             match outside {
                 Outside::Known(above) => above,
                 Outside::SumAbove => Amount {
@@ -175,6 +181,27 @@ fn add_to_histogram<S: Simd, L: Source>(
             }
         },
     )
+}
+
+/// Adds `count` packed classes to the bins of their logits.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_all<S: Simd>(
+    simd: S,
+    weights: &Weights<S::Vector>,
+    classes: &Places,
+    count: usize,
+    bin: impl Fn(f32) -> u8,
+    histogram: &mut Histogram,
+) {
+    let logits = classes.get(..count).unwrap_or(&[]);
+    for start in (0..logits.len()).step_by(S::Vector::WIDTH) {
+        let of_logits = lanes_of(weights.of(logits.load(simd, start)));
+        let logits = logits.get(start..).unwrap_or(&[]);
+        let pairs = logits.iter().zip(of_logits);
+        for (logit, weight) in pairs.take(S::Vector::WIDTH) {
+            histogram.add(bin(*logit), to_integer(weight));
+        }
+    }
 }
 
 /// The classes of `range` are few: they are sorted. Those above it amount to `before`.
@@ -331,7 +358,8 @@ fn first_range<S: Simd, L: Source>(
         move |simd| {
             let weights = row.tempering.weights(simd);
             let (low, floor) = (simd.splat(target.low), simd.splat(lowest));
-            let (mut within, mut of_within) = ([0.0; WIDEST], [0.0; WIDEST]);
+            let bin = |logit: f32| ((logit - lowest) * bins_a_logit) as u8;
+            let (mut within, mut count_within) = (PLACES, 0);
             let mut sum = IntegerSum::new();
             let mut unread = row.logits;
             let mut sampled = 0;
@@ -339,21 +367,33 @@ fn first_range<S: Simd, L: Source>(
                 let (group, _) = unread.split_group();
                 for register in 0..S::REGISTERS {
                     let logits = group.load(simd, register * S::Vector::WIDTH);
-                    let of_logits = weights.of(logits);
-                    sum.add(logits.and_gt(low, of_logits));
+                    sum.add(logits.and_gt(low, weights.of(logits)));
                     let lanes = logits.gt_mask(floor);
-                    logits.compress(lanes, &mut within);
-                    of_logits.compress(lanes, &mut of_within);
-                    let pairs = within.iter().zip(&of_within);
-                    for (logit, weight) in pairs.take(lanes.count_ones() as usize) {
-                        let bin = (logit - lowest) * bins_a_logit;
-                        histogram_of_sample.add(bin as u8, to_integer(*weight));
-                    }
+                    count_within = pack(logits, lanes, &mut within, count_within);
+                }
+                if count_within >= ENOUGH {
+                    add_all(
+                        simd,
+                        &weights,
+                        &within,
+                        count_within,
+                        bin,
+                        histogram_of_sample,
+                    );
+                    count_within = 0;
                 }
                 sampled += group.len();
                 let stride = STRIDE * LANES;
                 (_, unread) = unread.split_at(stride).unwrap_or((unread, L::empty()));
             }
+            add_all(
+                simd,
+                &weights,
+                &within,
+                count_within,
+                bin,
+                histogram_of_sample,
+            );
             (sampled, sum.total())
         },
     );

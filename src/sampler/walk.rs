@@ -41,43 +41,38 @@ impl Prefix {
 /// Logits of a part that is walked class by class.
 const PART: usize = 16 * BLOCK;
 
-/// The index of the class; `None` if the kept classes weigh no more than `mass`. `total` is that of
-/// the row, if it was read.
+/// Where a class is looked for: the part of a row from column `start` on, and the weight of the kept
+/// classes of the part that come before the class.
+struct Place<L> {
+    part: L,
+    start: usize,
+    missing: u64,
+}
+
+/// The index of the class; `None` if the kept classes, which weigh `kept_mass`, weigh no more than
+/// `mass`. `total` is that of the row, if it was read.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn walk<S: Simd, L: Source>(
     simd: S,
     row: Tempered<L>,
     kept: Prefix,
-    are_most_kept: bool,
+    kept_amount: Amount,
     total: Option<&Total>,
     mass: u64,
 ) -> Option<usize> {
-    let (mut part, mut start, mut missing) = (row.logits, 0, mass);
-    if let Some(total) = total {
-        let mut unread = row.logits;
-        for index in 0.. {
-            if unread.len() == 0 {
-                return None;
-            }
-            let others;
-            (part, others) = unread.split_at(total.step).unwrap_or((unread, L::empty()));
-            let logits = Tempered {
-                logits: part,
-                ..row
-            };
-            let of_part = if are_most_kept {
-                total.part(index) - mass_of_others(simd, logits, start, kept)
-            } else {
-                kept_mass(simd, logits, start, kept)
-            };
-            if of_part > missing {
-                break;
-            }
-            missing -= of_part;
-            start += part.len();
-            unread = others;
-        }
-    }
+    let place = match total {
+        Some(total) => place_in_part(simd, row, kept, kept_amount, total, mass)?,
+        None => Place {
+            part: row.logits,
+            start: 0,
+            missing: mass,
+        },
+    };
+    let Place {
+        mut part,
+        mut start,
+        mut missing,
+    } = place;
     loop {
         let (first, others) = part.split_at(PART).unwrap_or((part, L::empty()));
         if others.len() > 0 {
@@ -99,6 +94,63 @@ pub(super) fn walk<S: Simd, L: Source>(
         };
         return walk_part(simd, part, start, kept, missing);
     }
+}
+
+/// Finds the part from the nearer end of the row.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn place_in_part<S: Simd, L: Source>(
+    simd: S,
+    row: Tempered<L>,
+    kept: Prefix,
+    kept_amount: Amount,
+    total: &Total,
+    mass: u64,
+) -> Option<Place<L>> {
+    let len = row.logits.len();
+    let are_most_kept = kept_amount.count > len / 2;
+    let is_in_first_half = mass < kept_amount.mass / 2;
+    let count = len.div_ceil(total.step.max(1));
+    // The kept classes before the part, from the end of the row on after it.
+    let mut before = if is_in_first_half {
+        0
+    } else {
+        kept_amount.mass
+    };
+    for number in 0..count {
+        let index = if is_in_first_half {
+            number
+        } else {
+            count - 1 - number
+        };
+        let start = index * total.step;
+        let part = row.logits.slice(start, total.step.min(len - start))?;
+        let logits = Tempered {
+            logits: part,
+            ..row
+        };
+        let of_part = if are_most_kept {
+            total.part(index) - mass_of_others(simd, logits, start, kept)
+        } else {
+            kept_mass(simd, logits, start, kept)
+        };
+        let is_found = if is_in_first_half {
+            before + of_part > mass
+        } else {
+            before -= of_part;
+            before <= mass
+        };
+        if is_found {
+            return Some(Place {
+                part,
+                start,
+                missing: mass - before,
+            });
+        }
+        if is_in_first_half {
+            before += of_part;
+        }
+    }
+    None
 }
 
 /// The walk through a part that begins at column `start`, class by class.
@@ -182,7 +234,11 @@ fn mass_of_others<S: Simd, L: Source>(
 /// The classes with a logit above `bound`.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn above<S: Simd, L: Source>(simd: S, row: Tempered<L>, bound: f32) -> Amount {
-    amount(simd, row, Range::above(bound))
+    let range = Range {
+        low: bound,
+        high: row.max,
+    };
+    amount(simd, row, range)
 }
 
 /// The classes with a logit within a range.

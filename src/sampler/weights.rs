@@ -159,28 +159,34 @@ fn mass_of_all<S: Simd, L: Source>(simd: S, logits: L, tempering: Tempering) -> 
         move |simd| {
             let weights = tempering.weights(simd).unrolled::<UNROLL>();
             let mut sums = IntegerSum::new();
+            // Whole parts apart from the last: no load of theirs looks for the end.
             let mut unread = logits;
-            while unread.len() > 0 {
-                let (block, others) = unread.split_at(BLOCK).unwrap_or((unread, L::empty()));
-                for step in 0..BLOCK / S::Vector::WIDTH / UNROLL {
-                    let first = step * UNROLL * S::Vector::WIDTH;
-                    if first >= block.len() {
-                        break;
-                    }
-                    let mut logits = Unrolled::<_, UNROLL>::splat(simd.splat(f32::NEG_INFINITY));
-                    unroll::<UNROLL>(
-                        #[inline(always)]
-                        |i| logits.0[i] = block.load(simd, first + i * S::Vector::WIDTH),
-                    );
-                    let of_logits = weights.of(logits);
-                    unroll::<UNROLL>(
-                        #[inline(always)]
-                        |i| sums.add(of_logits.0[i]),
-                    );
-                }
+            while let Ok((part, others)) = unread.split_at(UNROLL * S::Vector::WIDTH) {
+                add_weights(simd, part, &weights, &mut sums);
                 unread = others;
             }
+            add_weights(simd, unread, &weights, &mut sums);
             sums.total()
         },
     )
+}
+
+/// Adds the weights of up to [`UNROLL`] registers.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn add_weights<S: Simd, L: Source>(
+    simd: S,
+    part: L,
+    weights: &Weights<Unrolled<S::Vector, UNROLL>>,
+    sums: &mut IntegerSum,
+) {
+    let mut logits = Unrolled::<_, UNROLL>::splat(simd.splat(f32::NEG_INFINITY));
+    unroll::<UNROLL>(
+        #[inline(always)]
+        |i| logits.0[i] = part.load(simd, i * S::Vector::WIDTH),
+    );
+    let of_logits = weights.of(logits);
+    unroll::<UNROLL>(
+        #[inline(always)]
+        |i| sums.add(of_logits.0[i]),
+    );
 }
