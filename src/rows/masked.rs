@@ -9,9 +9,9 @@ use super::batch::{Batch, Places};
 use super::other_terms::confidence_threshold;
 use super::preprocess::{Preprocess, fill_beside};
 use super::row::Row;
-use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, is_row_by_row};
-use super::short;
+use super::schedule::{BATCH_LOGITS, BEYOND_CACHES, LONGEST_EXACT, LONGEST_STAGED, is_row_by_row};
 use super::state::start_over_scale;
+use super::{short, staged};
 use crate::options::{RowOptions, Sink};
 use crate::simd::{LANES, Simd, Vector, WIDEST, WithSimd};
 use crate::source::{Layout, SrcDst};
@@ -38,6 +38,35 @@ impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
         let Layout {
             columns, stride, ..
         } = self.layout;
+        let MaskedRows {
+            layout,
+            options,
+            first,
+            sink,
+            ..
+        } = self;
+        if S::WRITES_PAST_CACHES
+            && layout.logits() >= BEYOND_CACHES
+            && is_row_by_row(layout.logits(), columns)
+            && stride == columns
+            && !options.changes_logits()
+            && let Some((logits, results)) = self.rows.out_of_place()
+        {
+            return simd.vectorize(
+                #[inline(always)]
+                |simd| {
+                    if LOG {
+                        staged::masked_rows::<LOG, 0, S, _>(
+                            simd, logits, results, columns, options, first, sink,
+                        );
+                    } else {
+                        staged::masked_rows::<LOG, { LONGEST_STAGED / 2 }, S, _>(
+                            simd, logits, results, columns, options, first, sink,
+                        );
+                    }
+                },
+            );
+        }
         let end = self.first + self.layout.rows_in(self.rows.len());
         let mut start = 0;
         while self.first < end {

@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Even, rows_of_batch};
 use super::row::Row;
-use super::schedule::{BEYOND_CACHES, LONGEST_STAGED, is_row_by_row, prefetch_distance};
+use super::schedule::{LONGEST_STAGED, are_past_caches, is_row_by_row, prefetch_distance};
 use super::{masked, short, staged};
 use crate::options::Sink;
 use crate::simd::{LANES, Simd, WithSimd};
@@ -61,8 +61,7 @@ fn rows_one_by_one<const LOG: bool, S: Simd, R: SrcDst>(
     } = layout;
     let mut unread = matrix;
     if S::WRITES_PAST_CACHES
-        && layout.logits() >= BEYOND_CACHES
-        && LOG == (columns > LONGEST_STAGED)
+        && are_past_caches::<LOG>(layout.logits(), columns)
         && stride == columns
         && let Some((logits, results)) = unread.out_of_place()
     {

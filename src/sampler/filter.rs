@@ -10,18 +10,13 @@ use crate::source::Source;
 const TOGETHER: usize = 4;
 
 /// Packed logits that are handed on: this many or more, but for the last.
-pub(super) const ENOUGH: usize = 4 * LANES;
+const ENOUGH: usize = 4 * LANES;
 
-/// Places for packed logits. With less than [`ENOUGH`] of them there is room for all registers that
-/// are looked at together, and for one more, as all lanes may be overwritten.
-pub(super) type Places = [f32; ENOUGH + (TOGETHER + 1) * WIDEST];
-
-pub(super) const PLACES: Places = [0.0; ENOUGH + (TOGETHER + 1) * WIDEST];
-
-/// Packs the lanes of a register that `lanes` has a bit for behind `count` others. Returns the new
-/// count, which is no field beside the places, so that it stays in a register.
+/// Packs the lanes of a register that `lanes` has a bit for behind `count` others, if there are
+/// [`WIDEST`] places left, all of which may be overwritten. Returns the new count, which is no field
+/// beside the places, so that it stays in a register.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn pack<V: Vector>(register: V, lanes: u32, places: &mut Places, count: usize) -> usize {
+pub(super) fn pack<V: Vector>(register: V, lanes: u32, places: &mut [f32], count: usize) -> usize {
     let free = places.get_mut(count..).unwrap_or(&mut []);
     match free.first_chunk_mut() {
         Some(free) => {
@@ -80,7 +75,7 @@ impl<V: Vector> Filter<V> {
         &self,
         simd: S,
         block: L,
-        places: &mut Places,
+        places: &mut [f32],
         counts: Counts,
     ) -> Counts {
         if self.may_skip {
@@ -126,7 +121,7 @@ pub(super) fn for_each_within<S: Simd, L: Source>(
     mut take: impl FnMut(&[f32]),
 ) -> usize {
     let filter = Filter::new(simd, range);
-    let mut places = PLACES;
+    let mut places = [0.0; ENOUGH + (TOGETHER + 1) * WIDEST];
     let mut counts = Counts {
         within: 0,
         above: 0,

@@ -1,11 +1,11 @@
 //! The smallest set of most probable classes that reaches a count or a weight.
 
-use super::filter::{ENOUGH, PLACES, Places, Range, for_each_within, pack};
+use super::filter::{Range, for_each_within, pack};
 use super::histogram::{Amount, BINS, Bins, Histogram, Measure};
 use super::weights::{Tempered, Weights};
 use crate::math::integer_sum::{IntegerSum, to_integer};
 use crate::rows::schedule::BLOCK;
-use crate::simd::{LANES, Simd, Vector, lanes_of};
+use crate::simd::{LANES, Simd, Vector, WIDEST, lanes_of};
 use crate::source::Source;
 
 /// What is looked for: the first classes, from the most probable on, that together reach `target`.
@@ -137,7 +137,7 @@ fn add_to_histogram<S: Simd, L: Source>(
             };
             let is_above = matches!(outside, Outside::SumAbove);
             let bin = |logit| bins.bin(logit);
-            let (mut within, mut count_within) = (PLACES, 0);
+            let (mut within, mut count_within) = ([0.0; FLUSHED + WIDEST], 0);
             let mut count_above = 0;
             let count = for_each_within(
                 simd,
@@ -157,7 +157,7 @@ fn add_to_histogram<S: Simd, L: Source>(
                         }
                         let lanes = logits.gt_mask(low) & !above;
                         count_within = pack(logits, lanes, &mut within, count_within);
-                        if count_within >= ENOUGH {
+                        if count_within >= FLUSHED {
                             add_all(simd, &weights, &within, count_within, bin, histogram);
                             count_within = 0;
                         }
@@ -183,12 +183,15 @@ fn add_to_histogram<S: Simd, L: Source>(
     )
 }
 
+/// So many packed classes, or some more, are added to a histogram at once.
+const FLUSHED: usize = WIDEST;
+
 /// Adds `count` packed classes to the bins of their logits.
 #[cfg_attr(not(unoptimized), inline(always))]
 fn add_all<S: Simd>(
     simd: S,
     weights: &Weights<S::Vector>,
-    classes: &Places,
+    classes: &[f32],
     count: usize,
     bin: impl Fn(f32) -> u8,
     histogram: &mut Histogram,
@@ -359,7 +362,7 @@ fn first_range<S: Simd, L: Source>(
             let weights = row.tempering.weights(simd);
             let (low, floor) = (simd.splat(target.low), simd.splat(lowest));
             let bin = |logit: f32| ((logit - lowest) * bins_a_logit) as u8;
-            let (mut within, mut count_within) = (PLACES, 0);
+            let (mut within, mut count_within) = ([0.0; FLUSHED + WIDEST], 0);
             let mut sum = IntegerSum::new();
             let mut unread = row.logits;
             let mut sampled = 0;
@@ -370,17 +373,17 @@ fn first_range<S: Simd, L: Source>(
                     sum.add(logits.and_gt(low, weights.of(logits)));
                     let lanes = logits.gt_mask(floor);
                     count_within = pack(logits, lanes, &mut within, count_within);
-                }
-                if count_within >= ENOUGH {
-                    add_all(
-                        simd,
-                        &weights,
-                        &within,
-                        count_within,
-                        bin,
-                        histogram_of_sample,
-                    );
-                    count_within = 0;
+                    if count_within >= FLUSHED {
+                        add_all(
+                            simd,
+                            &weights,
+                            &within,
+                            count_within,
+                            bin,
+                            histogram_of_sample,
+                        );
+                        count_within = 0;
+                    }
                 }
                 sampled += group.len();
                 let stride = STRIDE * LANES;

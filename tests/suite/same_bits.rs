@@ -1,6 +1,6 @@
 //! The same bits: of every backend of an arithmetic, on every machine, in every form of a call.
 
-use online_softmax::{Backend, Normalizer, Stream};
+use online_softmax::{Backend, Mask, Normalizer, Stream};
 use support::rows::{Order, Random, Recipe};
 use support::{EVERY_BACKEND, THOROUGH, bits_of, bits_of_parts, is_fused, on, processor_has};
 
@@ -10,6 +10,7 @@ support::on_every_backend!(
     matrices_and_rows,
     short_matrices_and_rows,
     very_large_matrices_and_rows,
+    very_large_matrices_with_masks,
     any_alignment_and_nothing_outside,
     streams_in_any_chunks,
 );
@@ -360,7 +361,13 @@ fn very_large_matrices_and_rows(backend: Backend) {
     }
     let softmax = on(backend);
     let mut random = Random(10);
-    for (columns, is_log) in [(100, false), (257, false), (1000, false), (1500, true)] {
+    for (columns, is_log) in [
+        (100, false),
+        (257, false),
+        (1000, false),
+        (1500, false),
+        (1500, true),
+    ] {
         let count = LOGITS + columns - LOGITS % columns;
         let logit = || ((random.unit() - 0.5) * 30.0) as f32;
         let mut matrix: Vec<f32> = std::iter::repeat_with(logit).take(count).collect();
@@ -383,6 +390,68 @@ fn very_large_matrices_and_rows(backend: Backend) {
             softmax.rows(&matrix, columns, results).unwrap();
         }
         assert!(bits_of(results) == bits_of(&expected), "{columns} columns");
+    }
+}
+
+/// The same under masks: the visible columns are those of a row by itself, the others have no weight.
+fn very_large_matrices_with_masks(backend: Backend) {
+    if !THOROUGH {
+        return;
+    }
+    let plain = on(backend);
+    let mut random = Random(11);
+    for (columns, is_log) in [(300, false), (1000, true), (1500, false), (2500, true)] {
+        let square = columns * columns;
+        let count = usize::div_ceil(1 << 22, square) * square;
+        let logit = || ((random.unit() - 0.5) * 30.0) as f32;
+        let mut logits: Vec<f32> = std::iter::repeat_with(logit).take(count).collect();
+        for index in (0..count).step_by(40_009) {
+            logits[index] = [f32::NEG_INFINITY, f32::NAN, 1e30][index % 3];
+        }
+        let window = Mask::Window {
+            before: 700,
+            after: 3,
+        };
+        let causal = Mask::Causal { offset: -5 };
+        for (mask, before, offset) in [(causal, usize::MAX, -5), (window, 700, 3)] {
+            let softmax = plain.matrix_rows(columns).mask(mask);
+            let mut results = vec![f32::MAX; count];
+            if is_log {
+                softmax.log_rows(&logits, columns, &mut results).unwrap();
+            } else {
+                softmax.rows(&logits, columns, &mut results).unwrap();
+            }
+            for (index, (row, result)) in logits
+                .chunks_exact(columns)
+                .zip(results.chunks_exact(columns))
+                .enumerate()
+            {
+                let row_of_matrix = index % columns;
+                let start = row_of_matrix.saturating_sub(before);
+                let end = (row_of_matrix + 1)
+                    .saturating_add_signed(offset)
+                    .min(columns);
+                let mut expected = vec![if is_log { f32::NEG_INFINITY } else { 0.0 }; columns];
+                if end == 0 {
+                    expected.fill(f32::NAN);
+                } else {
+                    let visible = &mut expected[start..end];
+                    visible.copy_from_slice(&row[start..end]);
+                    if is_log {
+                        plain.log_row_in_place(visible).unwrap();
+                    } else {
+                        plain.row_in_place(visible).unwrap();
+                    }
+                    if visible[0].is_nan() {
+                        expected.fill(f32::NAN);
+                    }
+                }
+                assert!(
+                    bits_of(result) == bits_of(&expected),
+                    "{mask:?}, row {index}"
+                );
+            }
+        }
     }
 }
 

@@ -348,6 +348,13 @@ fn matrices(run: &mut Run<'_>) {
         run.call("`log_rows`", arguments, || {
             softmax.log_rows(&logits, columns, &mut results).unwrap();
         });
+        let causal = softmax.mask(Mask::Causal { offset: 1 });
+        run.call("`rows`, an option", arguments, || {
+            causal.rows(&logits, columns, &mut results).unwrap();
+        });
+        run.call("`log_rows`, an option", arguments, || {
+            causal.log_rows(&logits, columns, &mut results).unwrap();
+        });
         run.call("`log_sum_exp_rows`", arguments, || {
             softmax
                 .log_sum_exp_rows(&logits, columns, &mut sums)
