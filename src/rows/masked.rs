@@ -35,9 +35,6 @@ impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Layout {
-            columns, stride, ..
-        } = self.layout;
         let MaskedRows {
             layout,
             options,
@@ -45,10 +42,11 @@ impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
             sink,
             ..
         } = self;
+        let columns = layout.columns;
         if S::WRITES_PAST_CACHES
             && layout.logits() >= BEYOND_CACHES
             && is_row_by_row(layout.logits(), columns)
-            && stride == columns
+            && layout.stride == columns
             && !options.changes_logits()
             && let Some((logits, results)) = self.rows.out_of_place()
         {
@@ -60,13 +58,30 @@ impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
                             simd, logits, results, columns, options, first, sink,
                         );
                     } else {
-                        staged::masked_rows::<LOG, { LONGEST_STAGED / 2 }, S, _>(
+                        staged::masked_rows::<LOG, LONGEST_STAGED, S, _>(
                             simd, logits, results, columns, options, first, sink,
                         );
                     }
                 },
             );
         }
+        if S::WRITES_PAST_CACHES {
+            // In a function of its own: the other does not need its stack.
+            return simd.vectorize(
+                #[inline(always)]
+                |simd| self.write_batches(simd),
+            );
+        }
+        self.write_batches(simd);
+    }
+}
+
+impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn write_batches<S: Simd>(mut self, simd: S) {
+        let Layout {
+            columns, stride, ..
+        } = self.layout;
         let end = self.first + self.layout.rows_in(self.rows.len());
         let mut start = 0;
         while self.first < end {
@@ -77,9 +92,7 @@ impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
             self.first += places.rows;
         }
     }
-}
 
-impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
     /// The results of a batch, which lies in `len` values from `start` on.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn write_rows<S: Simd>(&mut self, simd: S, places: &Ragged, start: usize, len: usize) {
