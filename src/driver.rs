@@ -9,6 +9,7 @@ use crate::normalizer::Normalizer;
 use crate::options::{Options, Preprocessing, RowOptions, Sink};
 use crate::rows::log_sum_exp::LogSumExpRows;
 use crate::rows::masked::MaskedRows;
+use crate::rows::masked_staged::RowsPastCaches;
 use crate::rows::matrix::Matrix;
 use crate::rows::other_terms::HasNan;
 use crate::rows::preprocess::{
@@ -17,7 +18,7 @@ use crate::rows::preprocess::{
 use crate::rows::recurrence::NormalizerOf;
 use crate::rows::results::RowResults;
 use crate::rows::row::Row;
-use crate::rows::schedule::PREPROCESSED_LOGITS;
+use crate::rows::schedule::{BEYOND_CACHES, PREPROCESSED_LOGITS};
 use crate::simd::{WIDEST, WithSimd};
 use crate::source::{Layout, Source, SrcDst};
 use core::ops::Range;
@@ -128,7 +129,7 @@ impl Driver<'_> {
     #[inline(never)]
     fn rows_with_options<const LOG: bool, R: SrcDst>(
         &self,
-        matrix: R,
+        mut matrix: R,
         layout: Layout,
         first: usize,
     ) {
@@ -137,6 +138,18 @@ impl Driver<'_> {
         } = layout;
         let sink = self.options.sink(LOG);
         let options = self.options.over(layout.rows, columns, 1);
+        if layout.logits() >= BEYOND_CACHES && sink.allows_softmax() {
+            let rows_past_caches = RowsPastCaches::<LOG, R> {
+                rows: &mut matrix,
+                layout,
+                options: &options,
+                first,
+                sink,
+            };
+            if self.dispatch(rows_past_caches) {
+                return;
+            }
+        }
         let changes_logits = self.options.changes_logits();
         let is_ragged = options.most_rows_alike() < WIDEST;
         if is_ragged && sink.allows_softmax() && R::HAS_SCRATCH {

@@ -9,9 +9,9 @@ use super::batch::{Batch, Places};
 use super::other_terms::confidence_threshold;
 use super::preprocess::{Preprocess, fill_beside};
 use super::row::Row;
-use super::schedule::{BATCH_LOGITS, BEYOND_CACHES, LONGEST_EXACT, LONGEST_STAGED, is_row_by_row};
+use super::schedule::{BATCH_LOGITS, LONGEST_EXACT, is_row_by_row};
+use super::short;
 use super::state::start_over_scale;
-use super::{short, staged};
 use crate::options::{RowOptions, Sink};
 use crate::simd::{LANES, Simd, Vector, WIDEST, WithSimd};
 use crate::source::{Layout, SrcDst};
@@ -35,50 +35,6 @@ impl<const LOG: bool, R: SrcDst> WithSimd for MaskedRows<'_, LOG, R> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let MaskedRows {
-            layout,
-            options,
-            first,
-            sink,
-            ..
-        } = self;
-        let columns = layout.columns;
-        if S::WRITES_PAST_CACHES
-            && layout.logits() >= BEYOND_CACHES
-            && is_row_by_row(layout.logits(), columns)
-            && layout.stride == columns
-            && !options.changes_logits()
-            && let Some((logits, results)) = self.rows.out_of_place()
-        {
-            return simd.vectorize(
-                #[inline(always)]
-                |simd| {
-                    if LOG {
-                        staged::masked_rows::<LOG, 0, S, _>(
-                            simd, logits, results, columns, options, first, sink,
-                        );
-                    } else {
-                        staged::masked_rows::<LOG, LONGEST_STAGED, S, _>(
-                            simd, logits, results, columns, options, first, sink,
-                        );
-                    }
-                },
-            );
-        }
-        if S::WRITES_PAST_CACHES {
-            // In a function of its own: the other does not need its stack.
-            return simd.vectorize(
-                #[inline(always)]
-                |simd| self.write_batches(simd),
-            );
-        }
-        self.write_batches(simd);
-    }
-}
-
-impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
-    #[cfg_attr(not(unoptimized), inline(always))]
-    fn write_batches<S: Simd>(mut self, simd: S) {
         let Layout {
             columns, stride, ..
         } = self.layout;
@@ -92,7 +48,9 @@ impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
             self.first += places.rows;
         }
     }
+}
 
+impl<const LOG: bool, R: SrcDst> MaskedRows<'_, LOG, R> {
     /// The results of a batch, which lies in `len` values from `start` on.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn write_rows<S: Simd>(&mut self, simd: S, places: &Ragged, start: usize, len: usize) {

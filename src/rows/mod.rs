@@ -24,9 +24,9 @@
 //! | above | the same | numerators are not stored but computed again: two reads and one write |
 //!
 //! Matrices of 2^22 logits or more, beyond the caches: where a register is a cache line, the results
-//! of rows of 257 to 4096 columns, of a log-softmax above 1024, and of all rows of more than 256
-//! columns under a mask that differs from row to row, are written past the caches ([`staged`]). So
-//! are those of rows whose numerators are computed again.
+//! of rows of 257 to 4096 columns, and of a log-softmax above 1024, are written past the caches
+//! ([`staged`]). So are rows of more than 256 columns with a mask or, up to 1024, preprocessed logits
+//! ([`masked_staged`]), and rows whose numerators are computed again.
 //!
 //! Rows of which a mask leaves different columns are batches too ([`masked`]). Where as many as a
 //! register has lanes follow one another, each with at most 32 columns from the first on, they are
@@ -143,6 +143,7 @@ mod denominator;
 mod log_denominators;
 pub(crate) mod log_sum_exp;
 pub(crate) mod masked;
+pub(crate) mod masked_staged;
 pub(crate) mod matrix;
 mod normalize;
 pub(crate) mod other_terms;

@@ -44,7 +44,7 @@ const VERY_LARGE: usize = 1 << 21;
 /// The smallest matrix, in logits, whose results are written past the caches if its rows are read
 /// one by one: logits and results together take 32 MiB. Under a causal mask of 512 to 4096 columns
 /// that takes 0.5 to 0.6 times the time; of fewer columns it would take 0.9 to 1.3 times.
-pub(super) const BEYOND_CACHES: usize = 1 << 22;
+pub(crate) const BEYOND_CACHES: usize = 1 << 22;
 
 /// The longest row of such a matrix whose numerators are kept on the stack. Those of longer rows are
 /// computed again.

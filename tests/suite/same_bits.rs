@@ -413,8 +413,15 @@ fn very_large_matrices_with_masks(backend: Backend) {
             after: 3,
         };
         let causal = Mask::Causal { offset: -5 };
-        for (mask, before, offset) in [(causal, usize::MAX, -5), (window, 700, 3)] {
-            let softmax = plain.matrix_rows(columns).mask(mask);
+        for (mask, before, offset, scale) in [
+            (causal, usize::MAX, -5, None),
+            (window, 700, 3, None),
+            (window, 700, 3, Some(0.5)),
+        ] {
+            let mut softmax = plain.matrix_rows(columns).mask(mask);
+            if let Some(scale) = scale {
+                softmax = softmax.scale(scale);
+            }
             let mut results = vec![f32::MAX; count];
             if is_log {
                 softmax.log_rows(&logits, columns, &mut results).unwrap();
@@ -437,6 +444,9 @@ fn very_large_matrices_with_masks(backend: Backend) {
                 } else {
                     let visible = &mut expected[start..end];
                     visible.copy_from_slice(&row[start..end]);
+                    for logit in &mut *visible {
+                        *logit *= scale.unwrap_or(1.0);
+                    }
                     if is_log {
                         plain.log_row_in_place(visible).unwrap();
                     } else {
