@@ -49,8 +49,8 @@ struct Place<L> {
     missing: u64,
 }
 
-/// The index of the class; `None` if the kept classes, which weigh `kept_mass`, weigh no more than
-/// `mass`. `total` is that of the row, if it was read.
+/// The index of the class; `None` if the kept classes, which amount to `kept_amount`, weigh no more
+/// than `mass`. `total` is that of the row, if it was read.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn walk<S: Simd, L: Source>(
     simd: S,
