@@ -24,14 +24,33 @@ impl<R: SrcDst> WithSimd for Preprocess<'_, R> {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        for register in 0..self.row.len().div_ceil(S::Vector::WIDTH) {
-            let start = register * S::Vector::WIDTH;
-            let logits = self.row.logits().load(simd, start);
-            let preprocessed = preprocess(simd, logits, &self.preprocessing, start);
-            self.row.store(start, preprocessed);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (mut unread, mut start) = (self.row, 0);
+        loop {
+            // Whole registers apart from the last: their loads and stores do not look for the end.
+            match unread.split_at(S::Vector::WIDTH) {
+                Ok((register, others)) => {
+                    preprocess_register(simd, register, &self.preprocessing, start);
+                    (unread, start) = (others, start + S::Vector::WIDTH);
+                }
+                Err(last) => {
+                    return preprocess_register(simd, last, &self.preprocessing, start);
+                }
+            }
         }
     }
+}
+
+/// At most one register of a row, from logit `start` of the preprocessing on.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn preprocess_register<S: Simd, R: SrcDst>(
+    simd: S,
+    mut row: R,
+    preprocessing: &Preprocessing<'_>,
+    start: usize,
+) {
+    let logits = row.logits().load(simd, 0);
+    row.store(0, preprocess(simd, logits, preprocessing, start));
 }
 
 /// The same for the visible columns of several rows.
