@@ -128,15 +128,17 @@ fn place_in_part<S: Simd, L: Source>(
             logits: part,
             ..row
         };
+        // Differences saturate: where numbers are not rounded to nearest, the parts need not add up.
         let of_part = if are_most_kept {
-            total.part(index) - mass_of_others(simd, logits, start, kept)
+            let others = mass_of_others(simd, logits, start, kept);
+            total.part(index).saturating_sub(others)
         } else {
             kept_mass(simd, logits, start, kept)
         };
         let is_found = if is_in_first_half {
             before + of_part > mass
         } else {
-            before -= of_part;
+            before = before.saturating_sub(of_part);
             before <= mass
         };
         if is_found {
