@@ -40,18 +40,38 @@ impl<const LOG: bool, R: SrcDst> WithSimd for RowsPastCaches<'_, LOG, R> {
             && layout.logits() >= BEYOND_CACHES
             && is_row_by_row(layout.logits(), columns)
             && layout.stride == columns
-            && (columns <= LONGEST_STAGED || !options.changes_logits());
-        if is_worth_it && let Some((logits, results)) = rows.out_of_place() {
-            masked_rows::<LOG, S, _>(simd, logits, results, columns, options, first, sink);
-            return true;
+            && (columns <= longest_preprocessed(LOG) || !options.changes_logits());
+        if !is_worth_it {
+            return false;
         }
-        false
+        let Some((logits, results)) = rows.out_of_place() else {
+            return false;
+        };
+        if LOG {
+            masked_rows::<LOG, { longest_preprocessed(true) }, S, _>(
+                simd, logits, results, columns, options, first, sink,
+            );
+        } else {
+            masked_rows::<LOG, { longest_preprocessed(false) }, S, _>(
+                simd, logits, results, columns, options, first, sink,
+            );
+        }
+        true
     }
 }
 
-/// The first row has the index `first`. Preprocessed rows have at most [`LONGEST_STAGED`] columns.
+/// The longest row whose preprocessed logits are kept on the stack, of which a log-softmax needs more.
+const fn longest_preprocessed(is_log: bool) -> usize {
+    if is_log {
+        LONGEST_STAGED / 2
+    } else {
+        LONGEST_STAGED
+    }
+}
+
+/// The first row has the index `first`. Preprocessed rows have at most `LONGEST` columns.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn masked_rows<const LOG: bool, S: Simd, L: Source>(
+fn masked_rows<const LOG: bool, const LONGEST: usize, S: Simd, L: Source>(
     simd: S,
     logits: L,
     results: &mut [f32],
@@ -61,7 +81,7 @@ fn masked_rows<const LOG: bool, S: Simd, L: Source>(
     sink: Sink,
 ) {
     // Of a row's numerators, or of its preprocessed logits.
-    let mut places = [0.0; LONGEST_STAGED];
+    let mut places = [0.0; LONGEST];
     let mut writer = Writer::new(results);
     let mut unread = logits;
     // In whole rows: they see about the same columns.
@@ -232,7 +252,9 @@ mod tests {
             simd.vectorize(
                 #[inline(always)]
                 |simd| {
-                    masked_rows::<LOG, S, _>(simd, logits, results, columns, options, 0, sink);
+                    masked_rows::<LOG, LONGEST_STAGED, S, _>(
+                        simd, logits, results, columns, options, 0, sink,
+                    );
                 },
             );
         }

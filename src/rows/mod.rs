@@ -25,7 +25,7 @@
 //!
 //! Matrices of 2^22 logits or more, beyond the caches: where a register is a cache line, the results
 //! of rows of 257 to 4096 columns, and of a log-softmax above 1024, are written past the caches
-//! ([`staged`]). So are rows of more than 256 columns with a mask or, up to 1024, preprocessed logits
+//! ([`staged`]). So are rows of more than 256 columns with a mask or, up to 1024 (512 of a log-softmax), preprocessed logits
 //! ([`masked_staged`]), and rows whose numerators are computed again.
 //!
 //! Rows of which a mask leaves different columns are batches too ([`masked`]). Where as many as a
