@@ -110,7 +110,7 @@ fn place_in_part<S: Simd, L: Source>(
     let are_most_kept = kept_amount.count > len / 2;
     let is_in_first_half = mass < kept_amount.mass / 2;
     let count = len.div_ceil(total.step.max(1));
-    // The kept classes before the part, from the end of the row on after it.
+    // The weight of the kept classes before the next part; from the end on, of those up to its end.
     let mut before = if is_in_first_half {
         0
     } else {
@@ -135,13 +135,11 @@ fn place_in_part<S: Simd, L: Source>(
         } else {
             kept_mass(simd, logits, start, kept)
         };
-        let is_found = if is_in_first_half {
-            before + of_part > mass
-        } else {
+        if !is_in_first_half {
             before = before.saturating_sub(of_part);
-            before <= mass
-        };
-        if is_found {
+        }
+        let after = before + of_part;
+        if (before..after).contains(&mass) {
             return Some(Place {
                 part,
                 start,
@@ -149,7 +147,7 @@ fn place_in_part<S: Simd, L: Source>(
             });
         }
         if is_in_first_half {
-            before += of_part;
+            before = after;
         }
     }
     None

@@ -400,7 +400,7 @@ fn very_large_matrices_with_masks(backend: Backend) {
     }
     let plain = on(backend);
     let mut random = Random(11);
-    for (columns, is_log) in [(300, false), (1000, true), (1500, false), (2500, true)] {
+    for (columns, is_log) in [(300, true), (1000, false), (1500, false), (2500, true)] {
         let square = columns * columns;
         let count = usize::div_ceil(1 << 22, square) * square;
         let logit = || ((random.unit() - 0.5) * 30.0) as f32;
