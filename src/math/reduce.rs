@@ -1,6 +1,6 @@
 //! Lanes combined to one value, always by the same tree.
 
-use crate::simd::{Group, Simd, Vector, lanes_of, unroll_registers};
+use crate::simd::{Group, Simd, Vector, WIDEST, lanes_of, unroll, unroll_registers};
 
 /// All lanes, a power of two of them, combined by a tree: lane i with lane i + n/2 of n, and so on
 /// with half as many.
@@ -45,6 +45,37 @@ fn halve<const HALF: usize, T: Copy>(values: &mut [T], combine: impl Fn(T, T) ->
         unroll_registers::<HALF, T>(
             #[inline(always)]
             |i| values[i] = combine(values[i], values[i + HALF]),
+        );
+    }
+}
+
+/// Combines all lanes of each register by the tree of [`fold`]; as many registers as one has lanes.
+/// `combine(step, i, j)` is to replace register i by the combination of what
+/// [`Vector::fold_pair`] makes of registers i and j. Lane i of register 0 is then that of register
+/// i. To transpose the registers first would take twice as many shuffles.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn fold_lanes<V: Vector>(mut combine: impl FnMut(usize, usize, usize)) {
+    fold_step::<0, V>(&mut combine);
+    fold_step::<1, V>(&mut combine);
+    fold_step::<2, V>(&mut combine);
+    fold_step::<3, V>(&mut combine);
+}
+
+#[cfg_attr(not(unoptimized), inline(always))]
+fn fold_step<const STEP: usize, V: Vector>(combine: &mut impl FnMut(usize, usize, usize)) {
+    let distance = V::FOLD_DISTANCES[STEP];
+    let mut folded = 0;
+    for of_step in V::FOLD_DISTANCES.iter().take(STEP + 1) {
+        folded |= of_step;
+    }
+    if distance > 0 {
+        unroll::<WIDEST>(
+            #[inline(always)]
+            |i| {
+                if i < V::WIDTH && i & folded == 0 {
+                    combine(STEP, i, i + distance);
+                }
+            },
         );
     }
 }

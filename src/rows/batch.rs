@@ -8,12 +8,12 @@ use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT};
 use super::slices::{Reader, SingleRow};
 use super::state::{
-    Maxima, RowShift, RowShifts, ShiftedMaxima, States, extremes_of, start_over_scale,
+    Extremes, Maxima, RowShift, RowShifts, ShiftedMaxima, States, start_over_scale,
 };
-use super::sums::{RowExpSum, combine, total};
+use super::sums::{RowExpSum, combine_rows, total};
 use super::writer::Writer;
 use crate::math::epilogue::Epilogue;
-use crate::math::reduce::{first, fold};
+use crate::math::reduce::{first, fold_lanes};
 use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
@@ -295,7 +295,7 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
             return self.state::<PRECISE, R>(matrix).states;
         }
         // Each pass in a function of its own: a square takes up to a kilobyte of stack.
-        let mut are_usual = true;
+        let mut are_usual = false;
         let usual = &mut are_usual;
         let logits = matrix.logits();
         let max = simd.vectorize(
@@ -334,21 +334,27 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
     fn max_pass<L: Source>(self, matrix: L, are_usual: &mut bool) -> S::Vector {
         let simd = self.simd;
         let mut maxima = simd.splat(f32::NEG_INFINITY).square();
+        let mut extremes = Extremes::new(simd);
         for (index, maximum) in maxima.as_mut().iter_mut().take(self.rows).enumerate() {
             let (start, columns) = self.places.of_row(index);
             if let Some(row) = matrix.slice(start, columns) {
-                let extremes = extremes_of(simd, row);
+                extremes = extremes.next_row(simd, row);
                 *maximum = extremes.highest;
-                *are_usual &= extremes.are_usual(simd);
             }
         }
-        S::Vector::transpose(&mut maxima);
-        fold(
-            maxima.as_mut(),
+        let rows = maxima.as_mut();
+        fold_lanes::<S::Vector>(
             #[inline(always)]
-            |a, b| a.min_max(b).1,
+            |step, i, j| {
+                if j < rows.len() {
+                    let (first, second) = S::Vector::fold_pair(step, rows[i], rows[j]);
+                    (_, rows[i]) = first.min_max(second);
+                }
+            },
         );
-        first(maxima.as_ref(), simd.splat(f32::NEG_INFINITY))
+        extremes.highest = first(rows, simd.splat(f32::NEG_INFINITY));
+        *are_usual = extremes.are_usual(simd);
+        extremes.highest
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -377,11 +383,7 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         let is_exact = self.places.columns() <= LONGEST_EXACT;
         simd.vectorize(
             #[inline(always)]
-            |_| {
-                S::Vector::transpose(&mut sums.high);
-                S::Vector::transpose(&mut sums.low);
-                combine(sums.high.as_mut(), sums.low.as_mut(), is_exact, zero)
-            },
+            |_| combine_rows(sums.high.as_mut(), sums.low.as_mut(), is_exact, zero),
         )
     }
 

@@ -6,7 +6,7 @@ use crate::math::reduce::first_lane;
 use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
 use crate::options::Sink;
-use crate::simd::{Simd, Vector, WIDEST, lanes_of, unroll};
+use crate::simd::{Simd, Vector, WIDEST, lanes_of};
 use crate::source::Source;
 
 /// Rows whose logits are all in this range have one shift. None of their numerators is clamped, and
@@ -56,14 +56,35 @@ impl<V: Vector> Extremes<V> {
         (_, self.highest) = self.highest.min_max(more.min_max(other_more).1);
     }
 
-    /// A register from `start`, if the row has so many logits.
+    /// The extremes of the next row: of the least logits of all rows, and the largest of this one.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn add_last<S: Simd<Vector = V>, L: Source>(&mut self, simd: S, row: L, start: usize) {
-        if start + V::WIDTH <= row.len() {
-            self.add(row.load(simd, start));
-        } else if start < row.len() {
-            self.add_first(simd, row.load(simd, start), row.len() - start);
+    pub(super) fn next_row<S: Simd<Vector = V>, L: Source>(self, simd: S, row: L) -> Self {
+        let mut extremes = Extremes {
+            highest: simd.splat(f32::NEG_INFINITY),
+            ..self
+        };
+        let mut unread = row;
+        while let Ok((block, others)) = unread.split_at(4 * V::WIDTH) {
+            extremes.add_four([
+                block.load(simd, 0),
+                block.load(simd, V::WIDTH),
+                block.load(simd, 2 * V::WIDTH),
+                block.load(simd, 3 * V::WIDTH),
+            ]);
+            unread = others;
         }
+        while let Ok((register, others)) = unread.split_at(V::WIDTH) {
+            extremes.add(register.load(simd, 0));
+            unread = others;
+        }
+        if unread.len() > 0 {
+            match row.len().checked_sub(V::WIDTH) {
+                // A logit may be added twice.
+                Some(start) => extremes.add(row.load(simd, start)),
+                None => extremes.add_first(simd, row.load(simd, 0), row.len()),
+            }
+        }
+        extremes
     }
 
     /// The first `count` lanes of a register. The others are −∞.
@@ -83,34 +104,7 @@ impl<V: Vector> Extremes<V> {
 /// The extremes of a row, by lanes.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn extremes_of<S: Simd, L: Source>(simd: S, row: L) -> Extremes<S::Vector> {
-    let width = S::Vector::WIDTH;
-    let mut extremes = Extremes::new(simd);
-    let mut unread = row;
-    let last = loop {
-        match unread.split_at(4 * width) {
-            Ok((block, others)) => {
-                extremes.add_four([
-                    block.load(simd, 0),
-                    block.load(simd, width),
-                    block.load(simd, 2 * width),
-                    block.load(simd, 3 * width),
-                ]);
-                unread = others;
-            }
-            Err(last) => break last,
-        }
-    };
-    if S::IS_SMALL {
-        for i in 0..4 {
-            extremes.add_last(simd, last, i * width);
-        }
-        return extremes;
-    }
-    unroll::<4>(
-        #[inline(always)]
-        |i| extremes.add_last(simd, last, i * width),
-    );
-    extremes
+    Extremes::new(simd).next_row(simd, row)
 }
 
 /// A bit for each lane that is below or above the usual range.

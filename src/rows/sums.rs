@@ -3,7 +3,7 @@
 use super::state::RowShift;
 use crate::math::compensated_sum::{CompensatedSum, add_rounded};
 use crate::math::exp::ExpConstants;
-use crate::math::reduce::first;
+use crate::math::reduce::{first, fold_lanes};
 use crate::math::shift::RegisterShift;
 use crate::math::two_float::TwoFloat;
 use crate::simd::{
@@ -313,6 +313,37 @@ pub(super) fn combine<V: Lanewise>(
     halve::<4, V>(highs, lows, is_exact);
     halve::<2, V>(highs, lows, is_exact);
     halve::<1, V>(highs, lows, is_exact);
+    TwoFloat {
+        high: first(highs, zero),
+        low: first(lows, zero),
+    }
+}
+
+/// The sums of the lanes of each register of two squares, by the same tree: lane i is that of
+/// register i. Overwrites the squares.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn combine_rows<V: Vector>(
+    highs: &mut [V],
+    lows: &mut [V],
+    is_exact: bool,
+    zero: V,
+) -> TwoFloat<V> {
+    fold_lanes::<V>(
+        #[inline(always)]
+        |step, i, j| {
+            if highs.len() <= j || lows.len() <= j {
+                return;
+            }
+            let (mut high, other_high) = V::fold_pair(step, highs[i], highs[j]);
+            let (mut low, other_low) = V::fold_pair(step, lows[i], lows[j]);
+            let other = TwoFloat {
+                high: other_high,
+                low: other_low,
+            };
+            add_to(&mut high, &mut low, other, is_exact);
+            (highs[i], lows[i]) = (high, low);
+        },
+    );
     TwoFloat {
         high: first(highs, zero),
         low: first(lows, zero),

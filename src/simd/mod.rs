@@ -243,6 +243,16 @@ pub(crate) trait Vector: Lanewise {
     /// `vunpcklps`, `vunpckhps` and shuffles of larger parts.
     fn transpose(square: &mut Self::Square);
 
+    /// In step i of [`fold_lanes`](crate::math::reduce::fold_lanes), two registers are combined whose
+    /// numbers differ by this; 0 where there is no such step. In this order lane i becomes that of
+    /// register i.
+    const FOLD_DISTANCES: [usize; 4];
+
+    /// For step `step` of [`fold_lanes`](crate::math::reduce::fold_lanes): lanes of `a` and `b`, and
+    /// for each of them, in the same place, the lane of the same row that it is combined with.
+    /// Shuffles of two operands: `vshuff32x4`, `vunpcklpd`, `vshufps`; `trn1`, `uzp1`.
+    fn fold_pair(step: usize, a: Self, b: Self) -> (Self, Self);
+
     /// The quotient, correctly rounded. `vdivps`, `fdiv`.
     fn divide(self, divisor: Self) -> Self;
 

@@ -122,6 +122,7 @@ impl Lanewise for f32x8 {
 impl Vector for f32x8 {
     const WIDTH: usize = 8;
     type Square = [f32x8; 8];
+    const FOLD_DISTANCES: [usize; 4] = [4, 1, 2, 0];
 
     leaf! {
         fn square(self) -> Self::Square {
@@ -130,6 +131,26 @@ impl Vector for f32x8 {
 
         fn transpose(square: &mut Self::Square) {
             *square = f32x8::transpose(*square);
+        }
+
+        fn fold_pair(step: usize, a: Self, b: Self) -> (Self, Self) {
+            let ([a0, a1, a2, a3, a4, a5, a6, a7], [b0, b1, b2, b3, b4, b5, b6, b7]) =
+                (a.to_array(), b.to_array());
+            let (first, second) = match step {
+                0 => (
+                    [a0, a1, a2, a3, b0, b1, b2, b3],
+                    [a4, a5, a6, a7, b4, b5, b6, b7],
+                ),
+                1 => (
+                    [a0, a1, b0, b1, a4, a5, b4, b5],
+                    [a2, a3, b2, b3, a6, a7, b6, b7],
+                ),
+                _ => (
+                    [a0, a2, b0, b2, a4, a6, b4, b6],
+                    [a1, a3, b1, b3, a5, a7, b5, b7],
+                ),
+            };
+            (f32x8::new(first), f32x8::new(second))
         }
 
         fn exponent(self) -> Self {

@@ -101,6 +101,7 @@ impl Lanewise for f32 {
 impl Vector for f32 {
     const WIDTH: usize = 1;
     type Square = [f32; 1];
+    const FOLD_DISTANCES: [usize; 4] = [0, 0, 0, 0];
 
     leaf! {
         fn square(self) -> Self::Square {
@@ -108,6 +109,10 @@ impl Vector for f32 {
         }
 
         fn transpose(_: &mut Self::Square) {}
+
+        fn fold_pair(_: usize, a: f32, b: f32) -> (f32, f32) {
+            (a, b)
+        }
 
         fn exponent(self) -> f32 {
             (self.to_bits() >> 23) as f32 - 127.0

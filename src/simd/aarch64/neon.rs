@@ -92,6 +92,7 @@ impl Lanewise for F32x4 {
 impl Vector for F32x4 {
     const WIDTH: usize = 4;
     type Square = [Self; 4];
+    const FOLD_DISTANCES: [usize; 4] = [1, 2, 0, 0];
 
     operations! {
         exponent(a) = {
@@ -115,6 +116,19 @@ impl Vector for F32x4 {
     leaf! {
         fn square(self) -> Self::Square {
             [self; 4]
+        }
+
+        fn fold_pair(step: usize, a: Self, b: Self) -> (Self, Self) {
+            // SAFETY: no memory is touched.
+            unsafe {
+                if step == 0 {
+                    let (a, b) = (vreinterpretq_f64_f32(a.0), vreinterpretq_f64_f32(b.0));
+                    let (first, second) = (vtrn1q_f64(a, b), vtrn2q_f64(a, b));
+                    (F32x4(vreinterpretq_f32_f64(first)), F32x4(vreinterpretq_f32_f64(second)))
+                } else {
+                    (F32x4(vuzp1q_f32(a.0, b.0)), F32x4(vuzp2q_f32(a.0, b.0)))
+                }
+            }
         }
 
         fn transpose(square: &mut Self::Square) {

@@ -4,7 +4,7 @@
 //! makes the first, and only with the first is the second made. So the `SAFETY` comments below are
 //! of memory only.
 
-use super::{align_stack, detect::features, squares};
+use super::{EVEN_LANES, ODD_LANES, align_stack, detect::features, squares};
 use crate::simd::operations::{leaf, operations};
 use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector, WIDEST};
 use core::arch::x86_64::*;
@@ -222,6 +222,7 @@ impl Lanewise for F32x8 {
 impl Vector for F32x8 {
     const WIDTH: usize = 8;
     type Square = [Self; 8];
+    const FOLD_DISTANCES: [usize; 4] = [4, 1, 2, 0];
 
     operations! {
         exponent(a) = {
@@ -255,6 +256,26 @@ impl Vector for F32x8 {
             let lower = Self::transpose_lanes([e, f, g, h]);
             for i in 0..4 {
                 [square[i], square[i + 4]] = Self::transpose_halves(upper[i], lower[i]);
+            }
+        }
+
+        fn fold_pair(step: usize, a: Self, b: Self) -> (Self, Self) {
+            if step == 0 {
+                let [first, second] = Self::transpose_halves(a, b);
+                return (first, second);
+            }
+            // SAFETY: no memory is touched.
+            unsafe {
+                if step == 1 {
+                    let (a, b) = (_mm256_castps_pd(a.0), _mm256_castps_pd(b.0));
+                    let (first, second) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+                    (F32x8(_mm256_castpd_ps(first)), F32x8(_mm256_castpd_ps(second)))
+                } else {
+                    (
+                        F32x8(_mm256_shuffle_ps::<EVEN_LANES>(a.0, b.0)),
+                        F32x8(_mm256_shuffle_ps::<ODD_LANES>(a.0, b.0)),
+                    )
+                }
             }
         }
 

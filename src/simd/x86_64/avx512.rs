@@ -7,7 +7,7 @@
 //! makes the first, and only with the first is the second made. So the `SAFETY` comments below are
 //! of memory only.
 
-use super::{align_stack, detect::features, squares};
+use super::{EVEN_LANES, ODD_LANES, align_stack, detect::features, squares};
 use crate::simd::operations::{leaf, operations};
 use crate::simd::past_caches::Fenced;
 use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector, WIDEST};
@@ -52,19 +52,17 @@ impl F32x16 {
 
         /// Transposes whole quarters.
         fn transpose_quarters([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-            const EVEN: i32 = 0b10_00_10_00;
-            const ODD: i32 = 0b11_01_11_01;
             // SAFETY: no memory is touched.
             unsafe {
-                let ab_even = _mm512_shuffle_f32x4::<EVEN>(a.0, b.0);
-                let ab_odd = _mm512_shuffle_f32x4::<ODD>(a.0, b.0);
-                let cd_even = _mm512_shuffle_f32x4::<EVEN>(c.0, d.0);
-                let cd_odd = _mm512_shuffle_f32x4::<ODD>(c.0, d.0);
+                let ab_even = _mm512_shuffle_f32x4::<EVEN_LANES>(a.0, b.0);
+                let ab_odd = _mm512_shuffle_f32x4::<ODD_LANES>(a.0, b.0);
+                let cd_even = _mm512_shuffle_f32x4::<EVEN_LANES>(c.0, d.0);
+                let cd_odd = _mm512_shuffle_f32x4::<ODD_LANES>(c.0, d.0);
                 [
-                    F32x16(_mm512_shuffle_f32x4::<EVEN>(ab_even, cd_even)),
-                    F32x16(_mm512_shuffle_f32x4::<EVEN>(ab_odd, cd_odd)),
-                    F32x16(_mm512_shuffle_f32x4::<ODD>(ab_even, cd_even)),
-                    F32x16(_mm512_shuffle_f32x4::<ODD>(ab_odd, cd_odd)),
+                    F32x16(_mm512_shuffle_f32x4::<EVEN_LANES>(ab_even, cd_even)),
+                    F32x16(_mm512_shuffle_f32x4::<EVEN_LANES>(ab_odd, cd_odd)),
+                    F32x16(_mm512_shuffle_f32x4::<ODD_LANES>(ab_even, cd_even)),
+                    F32x16(_mm512_shuffle_f32x4::<ODD_LANES>(ab_odd, cd_odd)),
                 ]
             }
         }
@@ -267,6 +265,7 @@ impl Lanewise for F32x16 {
 impl Vector for F32x16 {
     const WIDTH: usize = 16;
     type Square = [Self; 16];
+    const FOLD_DISTANCES: [usize; 4] = [4, 8, 1, 2];
 
     operations! {
         exponent(a) = _mm512_getexp_ps(a);
@@ -302,6 +301,34 @@ impl Vector for F32x16 {
             let [c, g, k, o] = Self::transpose_quarters([c, g, k, o]);
             let [d, h, l, p] = Self::transpose_quarters([d, h, l, p]);
             *square = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
+        }
+
+        fn fold_pair(step: usize, a: Self, b: Self) -> (Self, Self) {
+            // SAFETY: no memory is touched.
+            unsafe {
+                let (first, second) = match step {
+                    0 => (
+                        _mm512_shuffle_f32x4::<0b01_00_01_00>(a.0, b.0),
+                        _mm512_shuffle_f32x4::<0b11_10_11_10>(a.0, b.0),
+                    ),
+                    1 => (
+                        _mm512_shuffle_f32x4::<EVEN_LANES>(a.0, b.0),
+                        _mm512_shuffle_f32x4::<ODD_LANES>(a.0, b.0),
+                    ),
+                    2 => {
+                        let (a, b) = (_mm512_castps_pd(a.0), _mm512_castps_pd(b.0));
+                        (
+                            _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                            _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)),
+                        )
+                    }
+                    _ => (
+                        _mm512_shuffle_ps::<EVEN_LANES>(a.0, b.0),
+                        _mm512_shuffle_ps::<ODD_LANES>(a.0, b.0),
+                    ),
+                };
+                (F32x16(first), F32x16(second))
+            }
         }
 
         fn store(self, values: &mut [f32]) {

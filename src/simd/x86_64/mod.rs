@@ -4,6 +4,10 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod detect;
 
+/// Which of four lanes, or of four quarters, a shuffle takes of each of its two operands.
+const EVEN_LANES: i32 = 0b10_00_10_00;
+const ODD_LANES: i32 = 0b11_01_11_01;
+
 /// Aligns the stack of the function that this is inlined into as `Register` is aligned. Compilers
 /// align it to 16 bytes, and with it the registers that are kept there for a while, which are then
 /// read and written across two cache lines, or two pages.
