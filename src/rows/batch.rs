@@ -159,15 +159,28 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
             return;
         }
         let shifts = RowShifts::of(&states.shifts.shift);
-        let of_rows = quotients.rows();
-        for index in 0..self.rows {
-            let (row, shift) = (self.row(matrix, index), shifts.row(index));
-            if quotients.are_usual {
-                self.normalize_row(row, shift, of_rows.row(simd, index));
-            } else {
+        if !quotients.are_usual {
+            for index in 0..self.rows {
+                let (row, shift) = (self.row(matrix, index), shifts.row(index));
                 let quotients = quotients.of_row(simd, index);
                 self.normalize_unusual(row, shift, quotients.unusual_row(simd, index));
             }
+            return;
+        }
+        let of_rows = quotients.rows();
+        if R::HAS_SCRATCH {
+            // Rows are cut from the results alone.
+            let mut results = matrix.reborrow().last_pass();
+            for index in 0..self.rows {
+                let (start, columns) = self.places.of_row(index);
+                let row = results.slice(start, columns);
+                normalize(simd, row, &of_rows.row(simd, index));
+            }
+            return;
+        }
+        for index in 0..self.rows {
+            let (row, shift) = (self.row(matrix, index), shifts.row(index));
+            self.normalize_row(row, shift, of_rows.row(simd, index));
         }
     }
 
