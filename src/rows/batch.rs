@@ -105,6 +105,29 @@ impl Places for Even {
     }
 }
 
+/// Calls `body` with the first rows of a matrix. What is cut off has the length that was asked for,
+/// of logits and of results, which saves checks that [`SrcDst::slice`] leaves.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn for_each_row<R: SrcDst>(
+    rows: usize,
+    places: impl Places,
+    matrix: R,
+    mut body: impl FnMut(usize, R),
+) {
+    let (mut unread, mut position) = (matrix, 0);
+    for index in 0..rows {
+        let (start, columns) = places.of_row(index);
+        let Ok((_, from_start)) = unread.split_at(start.saturating_sub(position)) else {
+            return;
+        };
+        let Ok((row, others)) = from_start.split_at(columns) else {
+            return;
+        };
+        body(index, row);
+        (unread, position) = (others, start + columns);
+    }
+}
+
 impl<S: Simd> Batch<S, true> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn of_row(
@@ -170,13 +193,13 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         let of_rows = quotients.rows();
         if R::HAS_SCRATCH {
             // Rows are cut from the results alone.
-            let mut results = matrix.reborrow().last_pass();
-            for index in 0..self.rows {
-                let (start, columns) = self.places.of_row(index);
-                let row = results.slice(start, columns);
-                normalize(simd, row, &of_rows.row(simd, index));
-            }
-            return;
+            return for_each_row(
+                self.rows,
+                self.places,
+                matrix.reborrow().last_pass(),
+                #[inline(always)]
+                |index, row| normalize(simd, row, &of_rows.row(simd, index)),
+            );
         }
         for index in 0..self.rows {
             let (row, shift) = (self.row(matrix, index), shifts.row(index));
@@ -348,14 +371,19 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         let simd = self.simd;
         let mut maxima = simd.splat(f32::NEG_INFINITY).square();
         let mut extremes = Extremes::new(simd);
-        for (index, maximum) in maxima.as_mut().iter_mut().take(self.rows).enumerate() {
-            let (start, columns) = self.places.of_row(index);
-            if let Some(row) = matrix.slice(start, columns) {
-                extremes = extremes.next_row(simd, row);
-                *maximum = extremes.highest;
-            }
-        }
         let rows = maxima.as_mut();
+        for_each_row(
+            self.rows,
+            self.places,
+            Unwritten(matrix),
+            #[inline(always)]
+            |index, row| {
+                extremes = extremes.next_row(simd, row.logits());
+                if let Some(maximum) = rows.get_mut(index) {
+                    *maximum = extremes.highest;
+                }
+            },
+        );
         fold_lanes::<S::Vector>(
             #[inline(always)]
             |step, i, j| {
@@ -411,13 +439,21 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
     ) {
         let simd = self.simd;
         let is_exact = self.places.columns() <= LONGEST_EXACT;
-        let places = sums.high.as_mut().iter_mut().zip(sums.low.as_mut());
-        for (index, ((high, low), start)) in places.zip(starts).take(self.rows).enumerate() {
-            let row = self.row(matrix, index);
-            let mut of_row = terms(index).sums(row, simd.splat(*start));
-            let sum = total(simd, &mut of_row, self.places.columns(), is_exact);
-            (*high, *low) = (sum.high, sum.low);
-        }
+        let (highs, lows) = (sums.high.as_mut(), sums.low.as_mut());
+        for_each_row(
+            self.rows,
+            self.places,
+            matrix.reborrow(),
+            #[inline(always)]
+            |index, row| {
+                let start = starts[index % WIDEST];
+                let mut of_row = terms(index).sums(row, simd.splat(start));
+                let sum = total(simd, &mut of_row, self.places.columns(), is_exact);
+                if let (Some(high), Some(low)) = (highs.get_mut(index), lows.get_mut(index)) {
+                    (*high, *low) = (sum.high, sum.low);
+                }
+            },
+        );
     }
 
     /// Applies an epilogue of numerators to a row. Where these were not stored, they are computed
