@@ -120,8 +120,9 @@ pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 impl<V: Vector> Epilogue<V> for Probability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
-        let quotient = self.scaled_quotient.apply(numerators) * self.scale;
-        numerators.and_gt(self.negligible, quotient)
+        // In this order no product is subnormal. On Intel processors one takes about 150 cycles.
+        let kept = numerators.and_gt(self.negligible, numerators);
+        self.scaled_quotient.apply(kept) * self.scale
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::log_denominators::LogDenominators;
 use super::normalize::{Recompute, normalize};
-use super::other_terms::{confidence_threshold, other_terms};
+use super::other_terms::{confidence_threshold, lane_sums, other_terms};
 use super::quotients::{Quotients, UnusualRow};
 use super::schedule::{BATCH_LOGITS, LONGEST_EXACT};
 use super::slices::{Reader, SingleRow};
@@ -235,28 +235,70 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         if are_confident != 0 && self.places.columns() > 1 {
             let shifts = RowShifts::of(&states.shifts.shift);
             let max_terms = lanes_of(max_term.high);
-            let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
-            for index in 0..self.rows.min(S::Vector::WIDTH) {
-                let (start, columns) = self.places.of_row(index);
-                if (are_confident >> index) & 1 == 1
-                    && let Some(row) = matrix.slice(start, columns)
-                {
-                    let (shift, max_term) = (shifts.row(index), max_terms[index]);
+            if ONE {
+                let (start, columns) = self.places.of_row(0);
+                if let Some(row) = matrix.slice(start, columns) {
+                    let (shift, max_term) = (shifts.row(0), max_terms[0]);
                     let sum = simd.vectorize(
                         #[inline(always)]
                         move |simd| {
                             other_terms::<PRECISE, STORED, S, _>(simd, row, shift, max_term)
                         },
                     );
-                    (highs[index], lows[index]) = (sum.high, sum.low);
+                    others = TwoFloat {
+                        high: simd.splat(sum.high),
+                        low: simd.splat(sum.low),
+                    };
                 }
+                return others;
             }
+            let sums = simd.vectorize(
+                #[inline(always)]
+                |_| {
+                    self.summed_again::<PRECISE, STORED, L>(
+                        matrix,
+                        are_confident,
+                        &shifts,
+                        &max_terms,
+                    )
+                },
+            );
+            let of_confident = |again: S::Vector, part: S::Vector| {
+                let other_rows = part - bound.and_gt(others.high, part);
+                bound.and_gt(others.high, again) + other_rows
+            };
             others = TwoFloat {
-                high: simd.load(&highs, 0.0),
-                low: simd.load(&lows, 0.0),
+                high: of_confident(sums.high, others.high),
+                low: of_confident(sums.low, others.low),
             };
         }
         others
+    }
+
+    /// [`other_terms`] of the rows that `rows` has a bit for.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn summed_again<const PRECISE: bool, const STORED: bool, L: Source>(
+        self,
+        matrix: L,
+        rows: u32,
+        shifts: &RowShifts,
+        max_terms: &[f32; WIDEST],
+    ) -> TwoFloat<S::Vector> {
+        let simd = self.simd;
+        let zero = simd.splat(0.0);
+        let (mut highs, mut lows) = (zero.square(), zero.square());
+        let squares = highs.as_mut().iter_mut().zip(lows.as_mut());
+        for (index, (high, low)) in squares.enumerate().take(self.rows) {
+            let (start, columns) = self.places.of_row(index);
+            if (rows >> index) & 1 == 1
+                && let Some(row) = matrix.slice(start, columns)
+            {
+                let (shift, max_term) = (shifts.row(index), max_terms[index % WIDEST]);
+                let sum = lane_sums::<PRECISE, STORED, S, L>(simd, row, shift, max_term);
+                (*high, *low) = (sum.high, sum.low);
+            }
+        }
+        combine_rows(highs.as_mut(), lows.as_mut(), false, zero).renormalized()
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]

@@ -1,9 +1,10 @@
 //! The sum of all numerators of a row but the largest. Where that one is nearly all of the sum, the
 //! sum is not precise enough to subtract it.
 
-use super::state::{RowShift, as_two_float};
+use super::state::RowShift;
 use super::sums::{combine_lanes, total};
 use crate::math::compensated_sum::CompensatedSum;
+use crate::math::exp::ScaledExp;
 use crate::math::two_float::TwoFloat;
 use crate::simd::{LANES, Lanewise, Simd, Vector, WithSimd};
 use crate::source::Source;
@@ -28,31 +29,42 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
     shift: RowShift,
     max_term: f32,
 ) -> TwoFloat<f32> {
+    let sums = lane_sums::<PRECISE, STORED, S, L>(simd, row, shift, max_term);
+    combine_lanes(&sums, false).renormalized()
+}
+
+/// The same by lanes, which are to be combined and renormalized.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(super) fn lane_sums<const PRECISE: bool, const STORED: bool, S: Simd, L: Source>(
+    simd: S,
+    row: L,
+    shift: RowShift,
+    max_term: f32,
+) -> TwoFloat<S::Vector> {
     let zero = simd.splat(0.0);
     let shift = shift.lanes(simd);
     let constants = shift.constants(simd);
     let mut sums = CompensatedSum::new(simd);
     for register in 0..row.len().div_ceil(S::Vector::WIDTH) {
         let loaded = row.load(simd, register * S::Vector::WIDTH);
-        let (numerators, rest) = if STORED {
+        let (numerators, parts) = if STORED {
             // Past the end −∞ is loaded.
-            (loaded.max_keep_nan(zero), zero)
+            (loaded.max_keep_nan(zero), None)
         } else if PRECISE {
-            let numerators = as_two_float(constants.exp_precise(loaded - shift.offset));
-            (numerators.high, numerators.low)
+            let parts = constants.exp_precise(loaded - shift.offset);
+            (parts.value(), Some(parts))
         } else {
             let logits = loaded - shift.offset;
-            (constants.exp_scaled(logits).value(), zero)
+            (constants.exp_scaled(logits).value(), None)
         };
+        let (others, _) = numerators.select_eq(numerators, simd.splat(max_term), zero);
         // Subnormal numerators count as zero, whether they were stored, and rescaled, or computed.
-        let least = simd.splat(f32::MIN_POSITIVE);
-        let (numerators, rest) = (
-            numerators.and_gt(least, numerators),
-            numerators.and_gt(least, rest),
+        let others = others.and_gt(simd.splat(f32::MIN_POSITIVE), others);
+        let rest = parts.map_or(
+            zero,
+            #[inline(always)]
+            |parts| rest_of(simd, others, parts),
         );
-        let max_term = simd.splat(max_term);
-        let (others, _) = numerators.select_eq(numerators, max_term, zero);
-        let (rest, _) = rest.select_eq(numerators, max_term, zero);
         let place = register % S::REGISTERS;
         if let (Some(high), Some(low)) = (
             sums.high.as_mut().get_mut(place),
@@ -64,8 +76,17 @@ pub(super) fn other_terms<const PRECISE: bool, const STORED: bool, S: Simd, L: S
             (*high, *low) = (sum.high, sum.low);
         }
     }
-    let sum = total(simd, &mut sums, row.len(), false);
-    combine_lanes(&sum, false).renormalized()
+    total(simd, &mut sums, row.len(), false)
+}
+
+/// What the rounding of numerators left out: nothing of one below 2^−100. It would be subnormal,
+/// which takes about 150 cycles on Intel processors.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn rest_of<S: Simd>(simd: S, numerators: S::Vector, parts: ScaledExp<S::Vector>) -> S::Vector {
+    let least = simd.splat(1.0 / (1_u128 << 100) as f32);
+    let scale = numerators.and_gt(least, parts.scale);
+    let numerators = numerators.and_gt(least, numerators);
+    scale.mul_add(parts.expm1, scale - numerators)
 }
 
 /// Whether a logit is NaN.

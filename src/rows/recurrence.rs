@@ -1,10 +1,11 @@
 //! The online recurrence: maximum and denominator from one read.
 
 use super::denominator::Denominator;
+use super::other_terms::has_nan;
 use super::schedule::{BLOCK, SLICE};
 use crate::math::compensated_sum::CompensatedSum;
 use crate::math::exp::ExpConstants;
-use crate::math::reduce::{is_nan, larger, largest, reduce, total};
+use crate::math::reduce::{is_nan, larger, largest, largest_lane, reduce, total};
 use crate::math::shift::{RESCALE_THRESHOLD, Shift};
 use crate::normalizer::Normalizer;
 use crate::simd::scalar::add_nonzero;
@@ -263,6 +264,12 @@ impl<S: Simd> Registers<S> {
     /// +∞. Then only a NaN can still change the result.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn raise_shift<L: Source>(&mut self, block: L) -> bool {
+        if self.is_infinite() {
+            if has_nan(self.simd, block) {
+                self.other_terms = [f64::NAN; LANES];
+            }
+            return false;
+        }
         self.sum.flush(&mut self.other_terms);
         self.sum = CompensatedSum::new(self.simd);
         self.blocks_in_slice = 0;
@@ -284,6 +291,15 @@ impl<S: Simd> Registers<S> {
         true
     }
 
+    /// Whether +∞ was found by [`raise_shift`](Self::raise_shift).
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn is_infinite(&self) -> bool {
+        let largest_finite = self.simd.splat(f32::MAX);
+        let all_lanes = u32::MAX >> (u32::BITS as usize - S::Vector::WIDTH);
+        let mut maxima = self.maxima.as_ref().iter();
+        maxima.all(|maxima| maxima.gt_mask(largest_finite) == all_lanes)
+    }
+
     #[cfg_attr(not(unoptimized), inline(always))]
     fn use_shift(&mut self, shift: Shift, maximum: f32) {
         self.shift = shift;
@@ -303,14 +319,19 @@ fn rescale_to_block<S: Simd, L: Source>(
     shift: Shift,
     other_terms: &mut [f64; LANES],
 ) -> f32 {
-    let maxima = store_group::<S>(maxima);
-    let logits = || {
-        let of_block = (0..block.len()).map(|index| block.at(simd, index));
-        of_block.chain(maxima)
-    };
-    let maximum = logits().fold(f32::NEG_INFINITY, f32::max);
+    // The least of the negated logits, as a minimum can drop a NaN.
+    let zero = simd.splat(0.0);
+    let mut lowest = simd.splat(f32::INFINITY);
+    for maxima in maxima.as_ref() {
+        lowest = (zero - *maxima).min_drop_nan(lowest);
+    }
+    for register in 0..block.len().div_ceil(S::Vector::WIDTH) {
+        let logits = block.load(simd, register * S::Vector::WIDTH);
+        lowest = (zero - logits).min_drop_nan(lowest);
+    }
+    let maximum = largest_lane(zero - lowest);
     if maximum == f32::INFINITY {
-        if logits().any(|logit| is_nan(&logit)) {
+        if has_nan(simd, block) || store_group::<S>(maxima).iter().any(is_nan) {
             *other_terms = [f64::NAN; LANES];
         }
         return maximum;

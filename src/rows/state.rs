@@ -343,7 +343,7 @@ impl<V: Vector> States<V> {
 }
 
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(super) fn as_two_float<V: Vector>(numerator: ScaledExp<V>) -> TwoFloat<V> {
+fn as_two_float<V: Vector>(numerator: ScaledExp<V>) -> TwoFloat<V> {
     let high = numerator.value();
     TwoFloat {
         high,
