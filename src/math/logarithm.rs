@@ -30,6 +30,9 @@ const COEFFICIENTS: [f32; 9] = [
     f32::from_bits(0x3D96_5BBB),
 ];
 
+/// 2^−50.
+const SMALLEST: f32 = 1.0 / (1_u64 << 50) as f32;
+
 /// log(1 + x), for 0 ≤ x < 2^126.
 ///
 /// ```text
@@ -50,14 +53,17 @@ pub(crate) fn log1p<S: Simd>(simd: S, x: TwoFloat<S::Vector>) -> TwoFloat<S::Vec
     let (high, _) = scaled.high.select_eq(k, zero, x.high);
     let (low, _) = scaled.low.select_eq(k, zero, x.low);
 
-    let square = TwoFloat::product(simd, high, high);
+    // Of a smaller number the logarithm is the number itself, and its square may be subnormal.
+    let size = high.max_keep_nan(zero - high);
+    let f = size.and_gt(simd.splat(SMALLEST), high);
+    let square = TwoFloat::product(simd, f, f);
     let mut q = simd.splat(COEFFICIENTS[8]);
     for coefficient in COEFFICIENTS[..8].iter().rev() {
-        q = q.mul_add(high, simd.splat(*coefficient));
+        q = q.mul_add(f, simd.splat(*coefficient));
     }
     let first = TwoFloat::sum_ordered(high, zero - square.high * half);
-    let low = (low - high * low) - square.low * half;
-    let low = (high * square.high).mul_add(q, low + first.low);
+    let low = (low - f * low) - square.low * half;
+    let low = (f * square.high).mul_add(q, low + first.low);
 
     let sum = TwoFloat::sum_ordered(k * simd.splat(LN_2_HIGH), first.high);
     TwoFloat {

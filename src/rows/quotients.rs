@@ -19,6 +19,9 @@ pub(super) struct Quotients<V> {
     exceptions: Exceptions<V>,
 }
 
+/// 2^−50.
+const NEGLIGIBLE_PART: f32 = 1.0 / (1_u64 << 50) as f32;
+
 #[derive(Clone, Copy)]
 struct Exceptions<V> {
     negligible: V,
@@ -41,9 +44,12 @@ impl<V: Vector> Quotients<V> {
         // One Newton step gives the low part.
         let product = TwoFloat::product(simd, inverse, total.high);
         let error = ((one - product.high) - product.low) - inverse * total.low;
+        let low = inverse * error;
+        // Less than 2^−50 of the inverse changes no quotient, but its products may be subnormal.
+        let size = low.max_keep_nan(zero - low);
         let two_floats = TwoFloat {
             high: inverse,
-            low: inverse * error,
+            low: size.and_gt(inverse * simd.splat(NEGLIGIBLE_PART), low),
         };
         let quotient = Quotient::new(
             two_floats,
