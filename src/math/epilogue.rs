@@ -120,9 +120,12 @@ pub(crate) const NEGLIGIBLE: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1e-6);
 impl<V: Vector> Epilogue<V> for Probability<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn apply(&self, numerators: V) -> V {
-        // In this order no product is subnormal. On Intel processors one takes about 150 cycles.
+        // Nothing negligible is multiplied: products would be subnormal, and one takes about 150
+        // cycles on Intel processors.
         let kept = numerators.and_gt(self.negligible, numerators);
-        self.scaled_quotient.apply(kept) * self.scale
+        let quotient = self.scaled_quotient.apply(kept) * self.scale;
+        // Of a row without a softmax it is NaN.
+        numerators.and_gt(self.negligible, quotient)
     }
 }
 

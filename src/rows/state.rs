@@ -22,8 +22,8 @@ pub(super) struct Maxima<V> {
     pub(super) are_usual: bool,
 }
 
-/// The largest and the least logit so far, by lanes. A NaN may be kept or lost: a row that has one
-/// has a sum that is NaN.
+/// The largest logit so far, by lanes; a NaN may be kept or lost, as a row that has one has a sum that
+/// is NaN. And the least, also of other rows: a NaN hides at most what is in its own row.
 #[derive(Clone, Copy)]
 pub(super) struct Extremes<V> {
     pub(super) highest: V,
@@ -45,14 +45,14 @@ impl<V: Vector> Extremes<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn add(&mut self, logits: V) {
         (_, self.highest) = self.highest.min_max(logits);
-        (self.lowest, _) = self.lowest.min_max(logits);
+        self.lowest = logits.min_drop_nan(self.lowest);
     }
 
     /// Four registers.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) fn add_four(&mut self, [a, b, c, d]: [V; 4]) {
         let ((less, more), (other_less, other_more)) = (a.min_max(b), c.min_max(d));
-        (self.lowest, _) = self.lowest.min_max(less.min_max(other_less).0);
+        self.lowest = less.min_max(other_less).0.min_drop_nan(self.lowest);
         (_, self.highest) = self.highest.min_max(more.min_max(other_more).1);
     }
 

@@ -25,6 +25,7 @@ support::on_every_backend!(
     refused_shapes,
     rows_without_columns,
     rows_of_one_column,
+    a_row_changes_no_other_row,
 );
 
 const NAN: f32 = f32::NAN;
@@ -673,5 +674,40 @@ fn rows_of_one_column(backend: Backend) {
         assert_eq!((result, normalizer.to_parts()), ([1.0], (*logit, 0.0)));
         let normalizer = softmax.log_row(&[*logit], &mut result).unwrap();
         assert_eq!((result, normalizer.to_parts()), ([0.0], (*logit, 0.0)));
+    }
+}
+
+/// Rows that are done together: what is unusual in one is hidden by no other, in the same column or in
+/// another.
+fn a_row_changes_no_other_row(backend: Backend) {
+    const ROWS: usize = 20;
+    let softmax = on(backend);
+    let equal = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| bits(*a) == bits(*b));
+    for columns in [10, 33, 40, 49, 64, 100, 257] {
+        let mut random = Random(columns as u64);
+        let usual: Vec<f32> = (0..ROWS * columns)
+            .map(|_| (10.0 * random.unit() - 5.0) as f32)
+            .collect();
+        for low in [-60.0, -1e30, MASKED] {
+            for special in [NAN, INFINITY, MASKED, 1e30] {
+                for place in [0, 7, 23, 39, 55, columns - 1].map(|p| p.min(columns - 1)) {
+                    let mut logits = usual.clone();
+                    logits[2 * columns + 7] = low;
+                    logits[3 * columns + place] = special;
+                    let (mut results, mut alone) = (vec![7.0; logits.len()], vec![7.0; columns]);
+                    let context = format!("{low} beside {special}, {place} of {columns}");
+                    softmax.rows(&logits, columns, &mut results).unwrap();
+                    for (row, of_row) in logits.chunks(columns).zip(results.chunks(columns)) {
+                        softmax.row(row, &mut alone).unwrap();
+                        assert!(equal(of_row, &alone), "{context}");
+                    }
+                    softmax.log_rows(&logits, columns, &mut results).unwrap();
+                    for (row, of_row) in logits.chunks(columns).zip(results.chunks(columns)) {
+                        softmax.log_row(row, &mut alone).unwrap();
+                        assert!(equal(of_row, &alone), "log, {context}");
+                    }
+                }
+            }
+        }
     }
 }
