@@ -253,7 +253,9 @@ impl<'a> Matrix<'a> {
         let columns = self.shape[1];
         let beside = self.beside.of(plain);
         let mut outputs = Outputs::default();
-        let mut of_each = [const { Vec::new() }; 3];
+        // With the setting, and with what it masks given by keeping: the sum of a row that ends
+        // earlier begins elsewhere, and a log-sum-exp near zero may show it.
+        let mut of_each = [const { [const { Vec::new() }; 3] }; 2];
         let rows = self
             .logits
             .chunks(columns)
@@ -298,20 +300,20 @@ impl<'a> Matrix<'a> {
                 self.assert_gradient(seen, result);
             }
 
-            for (of_each, name) in of_each
-                .iter_mut()
-                .zip(["softmax", "log_softmax", "log_sum_exp"])
-            {
-                of_each.extend_from_slice(results.get(name));
+            for (of_each, outputs) in of_each.iter_mut().zip([&results, &same]) {
+                for (of_each, name) in
+                    of_each
+                        .iter_mut()
+                        .zip(["softmax", "log_softmax", "log_sum_exp"])
+                {
+                    of_each.extend_from_slice(outputs.get(name));
+                }
             }
             outputs.append(results);
         }
-        for setting in [self.setting, &self.by_keep] {
+        for (setting, of_each) in [self.setting, &self.by_keep].into_iter().zip(&of_each) {
             let of_rows = crate::outputs_of_rows(setting.of(plain), self.logits, columns);
-            for (name, of_each) in ["rows", "log_rows", "log_sum_exp_rows"]
-                .iter()
-                .zip(&of_each)
-            {
+            for (name, of_each) in ["rows", "log_rows", "log_sum_exp_rows"].iter().zip(of_each) {
                 let what = format_args!("{name} and each row: {:?}", setting.of(plain));
                 assert_same(of_rows.get(name), of_each, what);
             }
