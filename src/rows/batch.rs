@@ -46,6 +46,9 @@ pub(super) struct Batch<S, const ONE: bool, P = Even> {
 
 /// Where the rows of a batch lie in a matrix.
 pub(super) trait Places: Copy {
+    /// Whether the calls around are so deep that two squares on the stack are too much.
+    const ARE_IN_DEEP_CALLS: bool = false;
+
     /// Columns of the longest row. All rows are at most as long as [`LONGEST_EXACT`], or none is.
     fn columns(self) -> usize;
 
@@ -235,22 +238,27 @@ impl<S: Simd, const ONE: bool, P: Places> Batch<S, ONE, P> {
         if are_confident != 0 && self.places.columns() > 1 {
             let shifts = RowShifts::of(&states.shifts.shift);
             let max_terms = lanes_of(max_term.high);
-            if ONE {
-                let (start, columns) = self.places.of_row(0);
-                if let Some(row) = matrix.slice(start, columns) {
-                    let (shift, max_term) = (shifts.row(0), max_terms[0]);
-                    let sum = simd.vectorize(
-                        #[inline(always)]
-                        move |simd| {
-                            other_terms::<PRECISE, STORED, S, _>(simd, row, shift, max_term)
-                        },
-                    );
-                    others = TwoFloat {
-                        high: simd.splat(sum.high),
-                        low: simd.splat(sum.low),
-                    };
+            if ONE || P::ARE_IN_DEEP_CALLS {
+                let (mut highs, mut lows) = (lanes_of(others.high), lanes_of(others.low));
+                for index in 0..self.rows.min(S::Vector::WIDTH) {
+                    let (start, columns) = self.places.of_row(index);
+                    if (are_confident >> index) & 1 == 1
+                        && let Some(row) = matrix.slice(start, columns)
+                    {
+                        let (shift, max_term) = (shifts.row(index), max_terms[index]);
+                        let sum = simd.vectorize(
+                            #[inline(always)]
+                            move |simd| {
+                                other_terms::<PRECISE, STORED, S, _>(simd, row, shift, max_term)
+                            },
+                        );
+                        (highs[index], lows[index]) = (sum.high, sum.low);
+                    }
                 }
-                return others;
+                return TwoFloat {
+                    high: simd.load(&highs, 0.0),
+                    low: simd.load(&lows, 0.0),
+                };
             }
             let sums = simd.vectorize(
                 #[inline(always)]

@@ -295,6 +295,8 @@ impl Ragged {
 }
 
 impl Places for &Ragged {
+    const ARE_IN_DEEP_CALLS: bool = true;
+
     #[cfg_attr(not(unoptimized), inline(always))]
     fn columns(self) -> usize {
         self.longest
