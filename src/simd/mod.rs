@@ -384,9 +384,10 @@ pub(crate) fn store_group<S: Simd>(group: &Group<S>) -> [f32; LANES] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Simd, Vector, WIDEST, WithSimd};
+    use super::{Simd, Vector, WIDEST, WithSimd, lanes_of};
     use crate::backend::Backend;
     use crate::dispatch::dispatch;
+    use crate::math::reduce::fold_lanes;
 
     struct Transpose;
 
@@ -408,6 +409,39 @@ mod tests {
                     assert_eq!(*value, (100 * lane + row) as f32, "{row}, {lane}");
                 }
             }
+        }
+    }
+
+    struct Fold;
+
+    impl WithSimd for Fold {
+        type Output = ();
+
+        fn with_simd<S: Simd>(self, simd: S) {
+            // The sum is exact, and differs for each row.
+            let value = |row: usize, lane: usize| (1000 * row + lane * lane) as f32;
+            let mut square = simd.splat(0.0).square();
+            for (row, register) in square.as_mut().iter_mut().enumerate() {
+                let values: [f32; WIDEST] = core::array::from_fn(|lane| value(row, lane));
+                *register = simd.load(&values, 0.0);
+            }
+            let rows = square.as_mut();
+            fold_lanes::<S::Vector>(|step, i, j| {
+                let (first, second) = S::Vector::fold_pair(step, rows[i], rows[j]);
+                rows[i] = first + second;
+            });
+            let width = S::Vector::WIDTH;
+            for (row, sum) in lanes_of(rows[0])[..width].iter().enumerate() {
+                let expected: f32 = (0..width).map(|lane| value(row, lane)).sum();
+                assert_eq!(*sum, expected, "{row}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_fold_of_a_row_is_in_its_lane() {
+        for backend in Backend::available() {
+            dispatch(backend, Fold);
         }
     }
 
