@@ -1,6 +1,6 @@
 //! Exact sums of numbers that are rounded to integers.
 
-use crate::simd::{Vector, WIDEST, lanes_of};
+use crate::simd::{Vector, WIDEST};
 
 /// 2^52. From here on the spacing of `f64` is 1.
 const ROUND: f64 = (1_u64 << 52) as f64;
@@ -8,13 +8,8 @@ const ROUND: f64 = (1_u64 << 52) as f64;
 /// A number between 0 and 2^51, rounded to an integer, ties to even.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn to_integer(value: f32) -> u64 {
-    rounded_bits(value).wrapping_sub(ROUND.to_bits())
-}
-
-/// The representation of `value` + 2^52, whose mantissa is the integer.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn rounded_bits(value: f32) -> u64 {
-    (f64::from(value) + ROUND).to_bits()
+    // The mantissa is the integer.
+    (f64::from(value) + ROUND).to_bits().wrapping_sub(ROUND.to_bits())
 }
 
 /// The sum of the lanes of registers, each rounded by [`to_integer`]. Exact, so it depends neither
@@ -39,10 +34,7 @@ impl IntegerSum {
     /// Adds all lanes of a register.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn add<V: Vector>(&mut self, register: V) {
-        let sums = self.lanes.iter_mut().zip(lanes_of(register));
-        for (sum, lane) in sums.take(V::WIDTH) {
-            *sum = sum.wrapping_add(rounded_bits(lane));
-        }
+        register.add_biased_to(ROUND, &mut self.lanes);
         self.added += V::WIDTH as u64;
     }
 

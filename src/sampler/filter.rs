@@ -27,7 +27,7 @@ pub(super) fn pack<V: Vector>(register: V, lanes: u32, places: &mut [f32], count
     }
 }
 
-/// The logits above `low` and not above `high`. No bound is NaN.
+/// The logits above `low` and not above `high`. No bound is NaN. It has an upper end unless that is +∞.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub(super) low: f32,
@@ -50,8 +50,8 @@ struct Filter<V> {
     /// all farther are not within. Rounding is monotonic, so that holds of what is computed too.
     middle: V,
     farthest: V,
-    /// Whether the range has two ends.
-    may_skip: bool,
+    has_upper_end: bool,
+    has_two_ends: bool,
 }
 
 impl<V: Vector> Filter<V> {
@@ -65,7 +65,8 @@ impl<V: Vector> Filter<V> {
             high: simd.splat(range.high),
             middle: simd.splat(middle),
             farthest: simd.splat(farthest),
-            may_skip: farthest < f32::INFINITY,
+            has_upper_end: range.high < f32::INFINITY,
+            has_two_ends: farthest < f32::INFINITY,
         }
     }
 
@@ -78,7 +79,25 @@ impl<V: Vector> Filter<V> {
         places: &mut [f32],
         counts: Counts,
     ) -> Counts {
-        if self.may_skip {
+        let Counts {
+            mut within,
+            mut above,
+        } = counts;
+        if !self.has_upper_end {
+            let mut largest = self.low;
+            for register in 0..TOGETHER {
+                (_, largest) = largest.min_max(block.load(simd, register * V::WIDTH));
+            }
+            if largest.gt_mask(self.low) == 0 {
+                return counts;
+            }
+            for register in 0..TOGETHER {
+                let logits = block.load(simd, register * V::WIDTH) + simd.splat(0.0);
+                within = pack(logits, logits.gt_mask(self.low), places, within);
+            }
+            return Counts { within, above };
+        }
+        if self.has_two_ends {
             let mut nearest = simd.splat(f32::INFINITY);
             for register in 0..TOGETHER {
                 let distance = block.load(simd, register * V::WIDTH) - self.middle;
@@ -89,10 +108,6 @@ impl<V: Vector> Filter<V> {
                 return counts;
             }
         }
-        let Counts {
-            mut within,
-            mut above,
-        } = counts;
         for register in 0..TOGETHER {
             // Past the end −∞, which is in no range.
             let logits = block.load(simd, register * V::WIDTH) + simd.splat(0.0);

@@ -124,18 +124,14 @@ fn add_to_histogram<S: Simd, L: Source>(
             let weights = row.tempering.weights(simd);
             let (low, high) = (simd.splat(range.low), simd.splat(range.high));
             let mut sum = IntegerSum::new();
-            let read = match outside {
-                Outside::Known(_) => range,
-                Outside::SumAbove => Range {
-                    high: row.max,
-                    ..range
-                },
-                Outside::SumBelow => Range {
-                    low: target.low,
-                    ..range
-                },
-            };
             let is_above = matches!(outside, Outside::SumAbove);
+            let mut read = range;
+            if is_above || range.high == row.max {
+                read.high = f32::INFINITY;
+            }
+            if matches!(outside, Outside::SumBelow) {
+                read.low = target.low;
+            }
             let bin = |logit| bins.bin(logit);
             let (mut within, mut count_within) = ([0.0; FLUSHED + WIDEST], 0);
             let mut count_above = 0;

@@ -236,7 +236,7 @@ fn mass_of_others<S: Simd, L: Source>(
 pub(super) fn above<S: Simd, L: Source>(simd: S, row: Tempered<L>, bound: f32) -> Amount {
     let range = Range {
         low: bound,
-        high: row.max,
+        high: f32::INFINITY,
     };
     amount(simd, row, range)
 }

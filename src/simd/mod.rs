@@ -287,6 +287,14 @@ pub(crate) trait Vector: Lanewise {
     fn and_gt(self, bound: Self, value: Self) -> Self;
 
     leaf! {
+        /// Adds, modulo 2^64, the representation of each lane + `bias`, computed in `f64`, to the first
+        /// `WIDTH` of `sums`. `vcvtps2pd`, `vaddpd` and `vpaddq`; `fcvtl`, `fadd` and `add`.
+        fn add_biased_to(self, bias: f64, sums: &mut [u64; WIDEST]) {
+            for (sum, lane) in sums.iter_mut().zip(lanes_of(self)).take(Self::WIDTH) {
+                *sum = sum.wrapping_add((f64::from(lane) + bias).to_bits());
+            }
+        }
+
         /// As [`store`](Self::store), past the caches where a whole register goes to places that
         /// are aligned for it. `vmovntps`.
         fn store_past_caches(self, places: Fenced<'_>) {

@@ -177,5 +177,18 @@ impl Vector for F32x4 {
                 vst1q_f64(totals, vaddq_f64(vld1q_f64(totals), high));
             }
         }
+
+        fn add_biased_to(self, bias: f64, sums: &mut [u64; WIDEST]) {
+            let sums = sums.as_mut_ptr();
+            // SAFETY: there are sixteen sums; two are read and written, then two more.
+            unsafe {
+                let bias = vdupq_n_f64(bias);
+                let low = vaddq_f64(vcvt_f64_f32(vget_low_f32(self.0)), bias);
+                vst1q_u64(sums, vaddq_u64(vld1q_u64(sums), vreinterpretq_u64_f64(low)));
+                let sums = sums.add(2);
+                let high = vaddq_f64(vcvt_high_f64_f32(self.0), bias);
+                vst1q_u64(sums, vaddq_u64(vld1q_u64(sums), vreinterpretq_u64_f64(high)));
+            }
+        }
     }
 }

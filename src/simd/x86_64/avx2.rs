@@ -299,6 +299,22 @@ impl Vector for F32x8 {
             }
         }
 
+        fn add_biased_to(self, bias: f64, sums: &mut [u64; WIDEST]) {
+            let sums = sums.as_mut_ptr();
+            // SAFETY: there are sixteen sums; four are read and written, then four more.
+            unsafe {
+                let bias = _mm256_set1_pd(bias);
+                let low = _mm256_cvtps_pd(_mm256_castps256_ps128(self.0));
+                let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(self.0));
+                let low = _mm256_castpd_si256(_mm256_add_pd(low, bias));
+                let high = _mm256_castpd_si256(_mm256_add_pd(high, bias));
+                let first = sums.cast();
+                _mm256_storeu_si256(first, _mm256_add_epi64(_mm256_loadu_si256(first), low));
+                let last = sums.add(4).cast();
+                _mm256_storeu_si256(last, _mm256_add_epi64(_mm256_loadu_si256(last), high));
+            }
+        }
+
         fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
             let sources = COMPRESSED[lanes as usize % COMPRESSED.len()];
             // SAFETY: `places` has as many places as are written.

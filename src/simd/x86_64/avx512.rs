@@ -365,6 +365,23 @@ impl Vector for F32x16 {
             }
         }
 
+        fn add_biased_to(self, bias: f64, sums: &mut [u64; WIDEST]) {
+            let sums = sums.as_mut_ptr();
+            // SAFETY: there are sixteen sums; eight are read and written, then eight more.
+            unsafe {
+                let bias = _mm512_set1_pd(bias);
+                let upper_half = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0));
+                let low = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
+                let high = _mm512_cvtps_pd(_mm256_castpd_ps(upper_half));
+                let low = _mm512_castpd_si512(_mm512_add_pd(low, bias));
+                let high = _mm512_castpd_si512(_mm512_add_pd(high, bias));
+                let first = sums.cast();
+                _mm512_storeu_epi64(first, _mm512_add_epi64(_mm512_loadu_epi64(first), low));
+                let last = sums.add(8).cast();
+                _mm512_storeu_epi64(last, _mm512_add_epi64(_mm512_loadu_epi64(last), high));
+            }
+        }
+
         fn compress(self, lanes: u32, places: &mut [f32; WIDEST]) {
             // SAFETY: `places` has as many places as are written.
             unsafe {
