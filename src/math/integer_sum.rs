@@ -9,7 +9,9 @@ const ROUND: f64 = (1_u64 << 52) as f64;
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn to_integer(value: f32) -> u64 {
     // The mantissa is the integer.
-    (f64::from(value) + ROUND).to_bits().wrapping_sub(ROUND.to_bits())
+    (f64::from(value) + ROUND)
+        .to_bits()
+        .wrapping_sub(ROUND.to_bits())
 }
 
 /// The sum of the lanes of registers, each rounded by [`to_integer`]. Exact, so it depends neither
