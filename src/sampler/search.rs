@@ -2,10 +2,10 @@
 
 use super::filter::{Range, for_each_within, pack};
 use super::histogram::{Amount, BINS, Bins, Histogram, Measure};
-use super::weights::{Tempered, Weights};
+use super::weights::Tempered;
 use crate::math::integer_sum::{IntegerSum, to_integer};
 use crate::rows::schedule::BLOCK;
-use crate::simd::{LANES, Simd, Vector, WIDEST, lanes_of};
+use crate::simd::{LANES, Simd, Vector, WIDEST};
 use crate::source::Source;
 
 /// What is looked for: the first classes, from the most probable on, that together reach `target`.
@@ -132,8 +132,8 @@ fn add_to_histogram<S: Simd, L: Source>(
             if matches!(outside, Outside::SumBelow) {
                 read.low = target.low;
             }
-            let bin = |logit| bins.bin(logit);
-            let (mut within, mut count_within) = ([0.0; FLUSHED + WIDEST], 0);
+            let mut add = |logit, mass| histogram.add(bins.bin(logit), mass);
+            let (mut within, mut count_within) = (Packed::new(), 0);
             let mut count_above = 0;
             let count = for_each_within(
                 simd,
@@ -145,22 +145,18 @@ fn add_to_histogram<S: Simd, L: Source>(
                         let logits = logits.load(simd, start);
                         let above = logits.gt_mask(high);
                         count_above += above.count_ones() as usize;
+                        let of_logits = weights.of(logits);
                         if !matches!(outside, Outside::Known(_)) {
-                            let of_logits = weights.of(logits);
                             let of_above = logits.and_gt(high, of_logits);
                             let of_others = of_logits - logits.and_gt(low, of_logits);
                             sum.add(if is_above { of_above } else { of_others });
                         }
                         let lanes = logits.gt_mask(low) & !above;
-                        count_within = pack(logits, lanes, &mut within, count_within);
-                        if count_within >= FLUSHED {
-                            add_all(simd, &weights, &within, count_within, bin, histogram);
-                            count_within = 0;
-                        }
+                        count_within = within.add(logits, of_logits, lanes, count_within, &mut add);
                     }
                 },
             );
-            add_all(simd, &weights, &within, count_within, bin, histogram);
+            within.flush(count_within, &mut add);
             match outside {
                 Outside::Known(above) => above,
                 Outside::SumAbove => Amount {
@@ -182,23 +178,47 @@ fn add_to_histogram<S: Simd, L: Source>(
 /// So many packed classes, or some more, are added to a histogram at once.
 const FLUSHED: usize = WIDEST;
 
-/// Adds `count` packed classes to the bins of their logits.
-#[cfg_attr(not(unoptimized), inline(always))]
-fn add_all<S: Simd>(
-    simd: S,
-    weights: &Weights<S::Vector>,
-    classes: &[f32],
-    count: usize,
-    bin: impl Fn(f32) -> u8,
-    histogram: &mut Histogram,
-) {
-    let logits = classes.get(..count).unwrap_or(&[]);
-    for start in (0..logits.len()).step_by(S::Vector::WIDTH) {
-        let of_logits = lanes_of(weights.of(logits.load(simd, start)));
-        let logits = logits.get(start..).unwrap_or(&[]);
-        let pairs = logits.iter().zip(of_logits);
-        for (logit, weight) in pairs.take(S::Vector::WIDTH) {
-            histogram.add(bin(*logit), to_integer(weight));
+/// Classes on their way to a histogram, side by side: few lanes of a register are. How many they are
+/// is no field, as in [`pack`].
+struct Packed {
+    logits: [f32; FLUSHED + WIDEST],
+    weights: [f32; FLUSHED + WIDEST],
+}
+
+impl Packed {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn new() -> Self {
+        Packed {
+            logits: [0.0; FLUSHED + WIDEST],
+            weights: [0.0; FLUSHED + WIDEST],
+        }
+    }
+
+    /// Adds the classes of a register that `lanes` has a bit for to `count` others. Returns the new
+    /// count.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn add<V: Vector>(
+        &mut self,
+        logits: V,
+        weights: V,
+        lanes: u32,
+        count: usize,
+        take: impl FnMut(f32, u64),
+    ) -> usize {
+        pack(weights, lanes, &mut self.weights, count);
+        let count = pack(logits, lanes, &mut self.logits, count);
+        if count < FLUSHED {
+            return count;
+        }
+        self.flush(count, take);
+        0
+    }
+
+    /// Hands the logits and weights of `count` classes on.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn flush(&self, count: usize, mut take: impl FnMut(f32, u64)) {
+        for (logit, weight) in self.logits.iter().zip(&self.weights).take(count) {
+            take(*logit, to_integer(*weight));
         }
     }
 }
@@ -357,8 +377,10 @@ fn first_range<S: Simd, L: Source>(
         move |simd| {
             let weights = row.tempering.weights(simd);
             let (low, floor) = (simd.splat(target.low), simd.splat(lowest));
-            let bin = |logit: f32| ((logit - lowest) * bins_a_logit) as u8;
-            let (mut within, mut count_within) = ([0.0; FLUSHED + WIDEST], 0);
+            let mut add = |logit: f32, mass| {
+                histogram_of_sample.add(((logit - lowest) * bins_a_logit) as u8, mass);
+            };
+            let (mut within, mut count_within) = (Packed::new(), 0);
             let mut sum = IntegerSum::new();
             let mut unread = row.logits;
             let mut sampled = 0;
@@ -366,33 +388,16 @@ fn first_range<S: Simd, L: Source>(
                 let (group, _) = unread.split_group();
                 for register in 0..S::REGISTERS {
                     let logits = group.load(simd, register * S::Vector::WIDTH);
-                    sum.add(logits.and_gt(low, weights.of(logits)));
+                    let of_logits = weights.of(logits);
+                    sum.add(logits.and_gt(low, of_logits));
                     let lanes = logits.gt_mask(floor);
-                    count_within = pack(logits, lanes, &mut within, count_within);
-                    if count_within >= FLUSHED {
-                        add_all(
-                            simd,
-                            &weights,
-                            &within,
-                            count_within,
-                            bin,
-                            histogram_of_sample,
-                        );
-                        count_within = 0;
-                    }
+                    count_within = within.add(logits, of_logits, lanes, count_within, &mut add);
                 }
                 sampled += group.len();
                 let stride = STRIDE * LANES;
                 (_, unread) = unread.split_at(stride).unwrap_or((unread, L::empty()));
             }
-            add_all(
-                simd,
-                &weights,
-                &within,
-                count_within,
-                bin,
-                histogram_of_sample,
-            );
+            within.flush(count_within, &mut add);
             (sampled, sum.total())
         },
     );
