@@ -113,7 +113,7 @@ impl<V: Vector> Weights<V> {
 const UNROLL: usize = 4;
 
 /// Parts of a row whose weights are kept.
-const PARTS: usize = 64;
+const PARTS: usize = 32;
 
 /// The weights of the parts of a row.
 pub(super) struct Total {

@@ -4,7 +4,7 @@
 //! and only with the first is the second made. So the `SAFETY` comments below are of memory only.
 
 use crate::simd::operations::{leaf, operations};
-use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector};
+use crate::simd::{FIRST_HALF, LANES, Lanewise, Simd, Vector, WIDEST};
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Sub};
 
